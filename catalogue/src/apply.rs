@@ -59,6 +59,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             at_ns,
         } => node::up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
         Command::SetNodeState { node, state: to, seen } => node::set_state(state, *node, *to, *seen),
+        Command::RemoveNode { node, accept_loss } => node::remove(state, *node, *accept_loss),
         Command::Roll { seal, open, at_ns } => roll(state, seal.as_ref(), open, *at_ns),
         Command::BeginRecovery { id, request, at_ns } => begin_recovery(state, *id, *request, *at_ns),
         Command::Seal { seal } => seal_segment(state, seal, None),

@@ -63,6 +63,13 @@ pub enum Command {
         /// The version of the node's record that the caller saw. If it has changed, the command is refused.
         seen: Option<u64>,
     },
+    /// Removes a node for good: it never comes back under this number, its name is free, and its copies count no more.
+    RemoveNode {
+        /// The node.
+        node: NodeId,
+        /// True where an operator accepts that acknowledged entries may be lost by it.
+        accept_loss: bool,
+    },
     /// Opens a segment that is about to take entries, and seals an earlier one of its shard where that is complete:
     /// both or neither.
     Roll {
@@ -345,11 +352,12 @@ pub enum Kind {
     CommitTakenCursors = 31,
     AcceptLoss = 32,
     GiveUp = 33,
+    RemoveNode = 36,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -382,6 +390,7 @@ impl Kind {
         Self::CommitTakenCursors,
         Self::AcceptLoss,
         Self::GiveUp,
+        Self::RemoveNode,
     ];
 
     /// The kind of a stored number.
@@ -424,6 +433,7 @@ impl Kind {
             Self::CommitTakenCursors => "commit_taken_cursors",
             Self::AcceptLoss => "accept_loss",
             Self::GiveUp => "give_up",
+            Self::RemoveNode => "remove_node",
         }
     }
 }
@@ -464,6 +474,7 @@ impl Command {
             Self::CommitTakenCursors { .. } => Kind::CommitTakenCursors,
             Self::AcceptLoss { .. } => Kind::AcceptLoss,
             Self::GiveUp { .. } => Kind::GiveUp,
+            Self::RemoveNode { .. } => Kind::RemoveNode,
         }
     }
 }

@@ -67,7 +67,7 @@ pub struct NodeRecord {
 }
 
 /// What is known of a node beside its record.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NodeFacts {
     /// The name that its certificate carries.
     pub name: String,
@@ -75,7 +75,8 @@ pub struct NodeFacts {
     pub address: String,
     /// The part of the site that fails as a whole.
     pub failure_domain: String,
-    /// The node that has the name now: this one's storage was wiped, and joined anew under that number.
+    /// The node that has the name now: this one's storage was wiped, and joined anew under that number. The node itself
+    /// where an operator removed it: nobody has the name from it then.
     pub moved_to: Option<NodeId>,
 }
 

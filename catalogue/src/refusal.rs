@@ -53,6 +53,56 @@ pub enum Refusal {
         /// The node that has the name.
         moved_to: NodeId,
     },
+    /// An operator removed the node.
+    #[error(
+        "node {node} was removed from the cluster: start it with an empty node.data_dir, and it joins as a new node"
+    )]
+    Removed {
+        /// The node.
+        node: NodeId,
+    },
+    /// Too few nodes would be left.
+    #[error(
+        "node {node} cannot be removed: {left} nodes would be left, and a cluster needs {needed}. Add the node that takes \
+         its place first; one that joins under its name with an empty node.data_dir takes it by itself"
+    )]
+    TooFewLeft {
+        /// The node.
+        node: NodeId,
+        /// The nodes that would be left.
+        left: usize,
+        /// The nodes that must be.
+        needed: usize,
+    },
+    /// A node to be removed has segments that are not sealed.
+    #[error(
+        "node {node} cannot be removed: {segments} of its segments are not sealed, {first} the first. Stop it, and the \
+         others seal them within seconds; where a recovery waits, gs-ctl cluster status says for what. --accept-loss \
+         removes it without its word on them"
+    )]
+    Unsealed {
+        /// The node.
+        node: NodeId,
+        /// The number of such segments.
+        segments: usize,
+        /// The first of them.
+        first: SegmentId,
+    },
+    /// A node to be removed has copies that are needed.
+    #[error(
+        "node {node} cannot be removed: without it {segments} segments have fewer than {needed} copies, {first} the first. \
+         Drain it first (gs-ctl node drain), and wait until the others have copies; --accept-loss removes it all the same"
+    )]
+    CopiesNeeded {
+        /// The node.
+        node: NodeId,
+        /// The number of such segments.
+        segments: usize,
+        /// The first of them.
+        first: SegmentId,
+        /// The copies that each must have elsewhere.
+        needed: usize,
+    },
     /// No node would take entries any more.
     #[error("node {node} is the last one that is Active: make another one Active first")]
     LastActive {
@@ -347,6 +397,10 @@ impl Refusal {
             | Self::OtherStorage { .. }
             | Self::NameTaken { .. }
             | Self::NameMoved { .. }
+            | Self::Removed { .. }
+            | Self::TooFewLeft { .. }
+            | Self::Unsealed { .. }
+            | Self::CopiesNeeded { .. }
             | Self::LastActive { .. }
             | Self::EpochNotGranted { .. }
             | Self::OwnReplica { .. }

@@ -247,8 +247,8 @@ impl State {
         self.facts.iter().map(|(id, facts)| (*id, facts))
     }
 
-    /// True where the name of a node has moved to another number: its storage was wiped and joined anew, so that it
-    /// never comes back, and what it had is gone.
+    /// True where a node never comes back, and what it had is gone: its storage was wiped and joined anew, so that its
+    /// name has moved to another number, or an operator removed it.
     pub fn is_replaced(&self, id: NodeId) -> bool {
         self.facts(id).is_some_and(|facts| facts.moved_to.is_some())
     }

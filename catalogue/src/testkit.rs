@@ -295,6 +295,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         }),
         2 => (1..3u32, 1..4u8).prop_map(|(n, b)| up(n, b)),
         2 => (1..4u32, text.clone(), prop::option::of(1..4u32)).prop_map(|(n, name, r)| describe(n, &name, r)),
+        1 => (1..5u32, any::<bool>()).prop_map(|(n, accept_loss)| Command::RemoveNode { node: node(n), accept_loss }),
         1 => (1..3u32, any::<bool>(), seen()).prop_map(|(n, d, seen)| Command::SetNodeState {
             node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }, seen
         }),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gophership_catalogue::Catalogue;
@@ -70,6 +71,8 @@ pub struct ClusterContext {
     pub setup: Arc<JoinSetup>,
     /// `cluster.replicas`.
     pub replicas: u16,
+    /// `cluster.repair_after`.
+    pub repair_after: Duration,
     /// Who votes, who is heard, who leads.
     pub quorum: Quorum,
     /// The streams to the replicas of this node's segments.

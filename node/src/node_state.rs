@@ -4,7 +4,7 @@
 //!
 //! **Not here**: the counts (`ingester`, the vault), and their display.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ pub struct NodeState {
     pub ack_timeout: Option<Duration>,
     phase: AtomicU8,
     stalled: AtomicU32,
+    leaving: Arc<AtomicBool>,
     awaited: OnceLock<Arc<Awaited>>,
     /// Requests that were refused before the workers began.
     pub(crate) refused_early: Arc<AtomicU64>,
@@ -72,6 +73,7 @@ impl NodeState {
             ack_timeout,
             phase: AtomicU8::new(Phase::Starting as u8),
             stalled: AtomicU32::new(NO_SHARD),
+            leaving: Arc::default(),
             awaited: OnceLock::new(),
             refused_early: Arc::default(),
             running: OnceLock::new(),
@@ -114,6 +116,16 @@ impl NodeState {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
+    /// True while the node leaves its cluster, and takes no logs.
+    pub fn leaving(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.leaving)
+    }
+
+    /// Sets whether the node leaves its cluster, by its record.
+    pub fn set_leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::Relaxed);
+    }
+
     /// Sets the shard that has stalled, if any.
     pub fn set_stalled(&self, shard: Option<ShardId>) {
         self.stalled
@@ -145,7 +157,11 @@ impl NodeState {
             running.cluster.as_ref().and_then(|cluster| cluster.quorum.leaderless()),
             stalled,
             self.ack_timeout.is_some(),
-        )
+        )?;
+        if self.leaving.load(Ordering::Relaxed) {
+            return Err(NotReady::Leaving);
+        }
+        Ok(())
     }
 
     /// The state of ingest.

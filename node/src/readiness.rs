@@ -53,6 +53,8 @@ pub enum NotReady {
     DiskFull(DiskUse),
     /// No leader of its cluster is heard.
     Leaderless(Leaderless),
+    /// An operator drains it.
+    Leaving,
     /// Appends wait, and the watermark does not move.
     Stalled(ShardId),
     /// Appends wait for copies on other nodes, and the watermark does not move.
@@ -97,6 +99,9 @@ impl fmt::Display for NotReady {
             Self::Failed(why) => write!(f, "the WAL has failed: {why}"),
             Self::DiskFull(disk) => f.write_str(&disk_words(disk)),
             Self::Leaderless(leaderless) => leaderless.fmt(f),
+            Self::Leaving => f.write_str(
+                "an operator drains it: gs-ctl node list says how far it is, and gs-ctl node undrain takes it back",
+            ),
             Self::Stalled(shard) => write!(
                 f,
                 "appends to shard {shard} wait, and no sync has ended for {STALL:?}: is the disk still there?"

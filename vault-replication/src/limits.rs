@@ -71,9 +71,6 @@ pub const REPAIRS_PLANNED_MAX: usize = 64;
 /// The interval at which a node looks for copies that it is to fetch.
 pub const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The time after the seal for which the copies of a live owner's segment are its streams' business.
-pub const REPAIR_AFTER: Duration = Duration::from_secs(600);
-
 /// Payload bytes a second that a node fetches for repair: a part of what a disk writes, so that ingest and streams have
 /// the rest.
 pub const REPAIR_BYTES_PER_SECOND: u64 = 32 << 20;

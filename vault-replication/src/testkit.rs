@@ -122,6 +122,22 @@ impl Cluster {
         self.seal_of(owner, index, holders, (holders, 0), 1);
     }
 
+    /// Opens a segment with these replicas.
+    pub(crate) fn open(&mut self, owner: u32, index: u32, peers: &[u32]) {
+        let open = OpenRecord {
+            id: segment(owner, index),
+            ..opened(owner, peers)
+        };
+        let (seal, at_ns) = (None, 0);
+        self.say(Command::Roll { seal, open, at_ns });
+    }
+
+    /// Begins to recover a segment.
+    pub(crate) fn recover(&mut self, owner: u32, index: u32) {
+        let (id, request) = (segment(owner, index), Uuid::from_u128(1));
+        self.say(Command::BeginRecovery { id, request, at_ns: 1 });
+    }
+
     /// Seals a segment without an entry.
     pub(crate) fn seal_empty(&mut self, owner: u32, index: u32) {
         self.seal_of(owner, index, &[1, 2, 3], (&[1, 2, 3], 0), 0);

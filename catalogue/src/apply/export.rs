@@ -81,9 +81,7 @@ pub(super) fn configure_exporters(state: &State, node: Option<NodeId>, names: &[
         return Ok((Reply::Done, gone.chain(new).collect()));
     };
     node_of(state, node)?;
-    if let Some(moved_to) = state.facts(node).and_then(|facts| facts.moved_to) {
-        return Err(Refusal::NameMoved { node, moved_to });
-    }
+    super::node::not_gone(state, node)?;
     let mut changes = Vec::new();
     let has_said = |other: NodeId| other == node || state.configured.contains_key(&other) || state.is_replaced(other);
     if state.nodes().all(|other| has_said(other.id)) {

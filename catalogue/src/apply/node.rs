@@ -2,15 +2,17 @@
 //!
 //! **Invariants**:
 //! - I1: of all nodes at most one has a name; a name that has moved never goes back by itself.
+//! - I2: without an operator who accepts a loss, no node is removed whose copies or whose word are needed.
 
 use gophership_vault::ids::{Epoch, NodeId};
 use uuid::Uuid;
 
 use super::{Decision, node_of, not_stale, unchanged, within};
 use crate::command::Reply;
-use crate::limits::NODE_FACT_BYTES_MAX;
+use crate::limits::{COPIES_LEFT_MIN, NODE_FACT_BYTES_MAX, NODES_LEFT_MIN};
 use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
 use crate::refusal::Refusal;
+use crate::segment::SegmentRecord;
 use crate::state::{Change, Counters, State};
 
 pub(super) fn register(state: &State, storage_uuid: Uuid, at_ns: u64) -> Decision {
@@ -74,6 +76,7 @@ pub(super) fn up(
 
 pub(super) fn set_state(state: &State, node: NodeId, to: NodeState, seen: Option<u64>) -> Decision {
     let record = node_of(state, node)?;
+    not_gone(state, node)?;
     // A command that was submitted before, and changed the version then, comes here too.
     if record.state == to {
         return unchanged(Reply::Done);
@@ -101,9 +104,7 @@ pub(super) fn describe(state: &State, node: NodeId, facts: NodeFacts, replaces: 
     if known == Some(&facts) {
         return unchanged(Reply::Done);
     }
-    if let Some(moved_to) = known.and_then(|facts| facts.moved_to) {
-        return Err(Refusal::NameMoved { node, moved_to });
-    }
+    not_gone(state, node)?;
     let mut changes = Vec::new();
     match state.node_named(&facts.name).filter(|holder| *holder != node) {
         Some(holder) if replaces != Some(holder) => {
@@ -126,6 +127,69 @@ pub(super) fn describe(state: &State, node: NodeId, facts: NodeFacts, replaces: 
     Ok((Reply::Done, changes))
 }
 
+/// Refuses what a node asks for that never comes back.
+pub(super) fn not_gone(state: &State, node: NodeId) -> Result<(), Refusal> {
+    match state.facts(node).and_then(|facts| facts.moved_to) {
+        None => Ok(()),
+        Some(itself) if itself == node => Err(Refusal::Removed { node }),
+        Some(moved_to) => Err(Refusal::NameMoved { node, moved_to }),
+    }
+}
+
+pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool) -> Decision {
+    node_of(state, node)?;
+    if state.is_replaced(node) {
+        return unchanged(Reply::Done);
+    }
+    let left = state
+        .nodes()
+        .filter(|other| other.id != node && !state.is_replaced(other.id))
+        .count();
+    if left < NODES_LEFT_MIN {
+        let needed = NODES_LEFT_MIN;
+        return Err(Refusal::TooFewLeft { node, left, needed });
+    }
+    if !accept_loss {
+        nothing_needs(state, node)?;
+    }
+    let facts = NodeFacts {
+        moved_to: Some(node),
+        ..state.facts(node).cloned().unwrap_or_default()
+    };
+    let mut changes = vec![Change::Facts(node, facts)];
+    changes.extend(state.configured.get(&node).map(|_| Change::ConfiguredGone(node)));
+    Ok((Reply::Done, changes))
+}
+
+/// Checks that a node wrote nothing whose end is unknown, and that what it holds is held often enough elsewhere.
+fn nothing_needs(state: &State, node: NodeId) -> Result<(), Refusal> {
+    let mut unsealed = state.unsealed_of(node);
+    if let Some(first) = unsealed.next() {
+        let segments = 1 + unsealed.count();
+        return Err(Refusal::Unsealed { node, segments, first });
+    }
+    let mut needed = state.segments().filter_map(|segment| match segment {
+        SegmentRecord::Sealed(seal) if seal.stats.entries > 0 && seal.holders.contains(node) => {
+            (state.copies_left(seal) - 1 < COPIES_LEFT_MIN).then_some(seal.id)
+        }
+        SegmentRecord::Sealed(_)
+        | SegmentRecord::Open { .. }
+        | SegmentRecord::Recovering { .. }
+        | SegmentRecord::Trimmed { .. }
+        | SegmentRecord::Lost { .. } => None,
+    });
+    if let Some(first) = needed.next() {
+        let segments = 1 + needed.count();
+        return Err(Refusal::CopiesNeeded {
+            node,
+            segments,
+            first,
+            needed: COPIES_LEFT_MIN,
+        });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use gophership_vault::ledger::OpenRecord;
@@ -134,7 +198,7 @@ mod tests {
     use super::*;
     use crate::apply::apply;
     use crate::command::Command;
-    use crate::testkit::{bytes, describe, node, open, register, segment, up};
+    use crate::testkit::{bytes, configure, describe, node, open, open_record, register, seal_record, segment, up};
 
     fn state_after(commands: &[Command]) -> State {
         let mut state = State::default();
@@ -186,6 +250,130 @@ mod tests {
             apply(&mut state, &describe(1, &long, None)),
             Err(Refusal::TooLong { .. })
         ));
+    }
+
+    fn remove(n: u32, accept_loss: bool) -> Command {
+        Command::RemoveNode {
+            node: node(n),
+            accept_loss,
+        }
+    }
+
+    /// Four nodes, of which the first wrote a segment that these hold.
+    fn four_and_a_segment(holders: &[u32]) -> State {
+        let id = segment(1, 0, 1);
+        let opened = Command::Roll {
+            seal: None,
+            open: OpenRecord {
+                replicas: ReplicaSet::new(NodeSet::of(node(2)), 2).unwrap(),
+                ..open_record(id, 1)
+            },
+            at_ns: 1,
+        };
+        let mut seal = seal_record(id, 1, 9);
+        seal.holders = NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap();
+        let named = (1..=4).flat_map(|n| [register(n), describe(n.into(), &format!("node-{n}"), None)]);
+        state_after(
+            &named
+                .chain([up(1, 7), opened, Command::Seal { seal }])
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn i2_a_node_goes_once_nothing_needs_it_and_never_comes_back() {
+        let mut state = four_and_a_segment(&[1, 2, 3]);
+        let before = bytes(&state);
+        assert!(matches!(
+            apply(&mut state, &remove(9, true)),
+            Err(Refusal::UnknownNode { .. })
+        ));
+        // Two copies are left.
+        let gone = remove(3, false);
+        for _ in 0..2 {
+            assert_eq!(apply(&mut state, &gone), Ok(Reply::Done));
+        }
+        assert_ne!(bytes(&state), before);
+        assert!(state.is_replaced(node(3)));
+        assert_eq!(state.node_named("node-3"), None, "the name is free");
+        for said in [
+            describe(3, "node-3", None),
+            Command::SetNodeState {
+                node: node(3),
+                state: NodeState::Draining,
+                seen: None,
+            },
+            configure(3, &[]),
+        ] {
+            assert_eq!(apply(&mut state, &said), Err(Refusal::Removed { node: node(3) }));
+        }
+        // Another storage takes the name under a number of its own.
+        for said in [register(5), describe(5, "node-3", None)] {
+            apply(&mut state, &said).unwrap();
+        }
+        assert_eq!(state.node_named("node-3"), Some(node(5)));
+        assert_eq!(state.facts(node(3)).unwrap().moved_to, Some(node(3)));
+    }
+
+    #[test]
+    fn i2_a_removal_that_would_lose_something_is_refused_with_the_reason() {
+        let refused = |state: &State, n| {
+            let mut after = state.clone();
+            let why = apply(&mut after, &remove(n, false)).unwrap_err();
+            assert_eq!(bytes(&after), bytes(state));
+            assert_eq!(
+                apply(&mut after, &remove(n, true)),
+                Ok(Reply::Done),
+                "the loss is accepted"
+            );
+            why
+        };
+        let (first, needed) = (segment(1, 0, 1), 2);
+        let state = four_and_a_segment(&[1, 2]);
+        for n in [1, 2] {
+            let why = Refusal::CopiesNeeded {
+                node: node(n),
+                segments: 1,
+                first,
+                needed,
+            };
+            assert_eq!(refused(&state, n), why);
+        }
+        assert_eq!(
+            apply(&mut state.clone(), &remove(4, false)),
+            Ok(Reply::Done),
+            "it has nothing"
+        );
+        // What a node that is gone had does not count.
+        let mut state = four_and_a_segment(&[1, 2, 3]);
+        for said in [register(5), describe(5, "node-3", Some(3))] {
+            apply(&mut state, &said).unwrap();
+        }
+        assert!(matches!(refused(&state, 2), Refusal::CopiesNeeded { .. }));
+        // Nobody knows yet what its open segment has.
+        let mut state = four_and_a_segment(&[1, 2, 3]);
+        let first = segment(1, 0, 2);
+        apply(&mut state, &open(first, 1)).unwrap();
+        let why = Refusal::Unsealed {
+            node: node(1),
+            segments: 1,
+            first,
+        };
+        assert_eq!(refused(&state, 1), why);
+    }
+
+    #[test]
+    fn three_nodes_are_left_whatever_an_operator_accepts() {
+        let mut state = four_and_a_segment(&[1, 2, 3]);
+        assert_eq!(apply(&mut state, &remove(4, false)), Ok(Reply::Done));
+        for accept_loss in [false, true] {
+            let few = Refusal::TooFewLeft {
+                node: node(3),
+                left: 2,
+                needed: 3,
+            };
+            assert_eq!(apply(&mut state, &remove(3, accept_loss)), Err(few));
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             w.u64(seen.map_or(0, Epoch::get)).u64(*at_ns)
         }
         Command::SetNodeState { node, state, seen } => w.u32(node.get()).u8(*state as u8).option(*seen, Writer::u64),
+        Command::RemoveNode { node, accept_loss } => w.u32(node.get()).u8(u8::from(*accept_loss)),
         Command::Roll { seal, open, at_ns } => {
             parts::write_open(w.option(seal.as_ref(), parts::write_seal), open).u64(*at_ns)
         }

@@ -118,6 +118,40 @@ pub(crate) enum Cluster {
 pub(crate) enum Node {
     /// List the nodes: state, boot, part in consensus, failure domain, address
     List,
+    /// Let a node leave: it takes no more logs and gets no more copies, and the others make up for those that it has
+    Drain {
+        #[command(flatten)]
+        node: NodeChange,
+    },
+    /// Take a node back that is being drained
+    Undrain {
+        #[command(flatten)]
+        node: NodeChange,
+    },
+    /// Remove a node for good, once it is stopped and nothing needs it. Its name is free then; with an empty folder it
+    /// may join again, under another number
+    Remove {
+        #[command(flatten)]
+        node: NodeChange,
+        /// Remove it though acknowledged entries may be lost by it: those that only it has
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Say whether a node can be stopped now: 0 where the others go on without it and have everything, 1 where not
+    CanStop {
+        /// Its name or number
+        node: String,
+    },
+}
+
+/// A change of a node.
+#[derive(Debug, Args)]
+pub(crate) struct NodeChange {
+    /// Its name or number
+    pub(crate) node: String,
+    /// Change nothing, and say what would come of it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

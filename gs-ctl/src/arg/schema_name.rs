@@ -7,6 +7,7 @@ pub(crate) enum SchemaName {
     ClusterStatus,
     ClusterProvision,
     NodeList,
+    NodeChange,
     RaftStatus,
     Top,
     ExporterList,

@@ -1,16 +1,16 @@
 //! `gs-ctl cluster`, `gs-ctl node` and `gs-ctl raft`.
 
 use gophership_proto::control::v1::{
-    AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, ProvisionClusterRequest,
+    AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, NodeRequest, ProvisionClusterRequest,
 };
 use gophership_proto::view::cluster::{ClusterView, NodeList};
 
-use crate::arg::cli::{Cluster, Node, Raft};
+use crate::arg::cli::{Cluster, Node, NodeChange, Raft};
 use crate::arg::format::Format;
-use crate::connect::ClusterClient;
+use crate::connect::{Client, ClusterClient};
 use crate::out::outcome::{Failure, Outcome, refused};
 use crate::out::output::print;
-use crate::view::cluster::{ProvisionView, RaftView};
+use crate::view::cluster::{NodeChangeView, ProvisionView, RaftView};
 
 /// Runs `cluster status` or `cluster provision`.
 pub(crate) async fn cluster(node: &mut ClusterClient, asked: Cluster, format: Format) -> anyhow::Result<Outcome> {
@@ -42,9 +42,38 @@ pub(crate) async fn cluster(node: &mut ClusterClient, asked: Cluster, format: Fo
 }
 
 /// Lists the nodes.
-pub(crate) async fn node(node: &mut ClusterClient, asked: Node, format: Format) -> anyhow::Result<Outcome> {
-    let Node::List = asked;
+pub(crate) async fn nodes(node: &mut ClusterClient, format: Format) -> anyhow::Result<Outcome> {
     print(&NodeList::from(provisioned(node).await?), format)?;
+    Ok(Outcome::Done)
+}
+
+/// Changes a node, or says whether it can be stopped.
+pub(crate) async fn node(client: &mut Client, asked: Node, format: Format) -> anyhow::Result<Outcome> {
+    let request = |NodeChange { node, dry_run }, accept_loss| NodeRequest {
+        node,
+        dry_run,
+        accept_loss,
+    };
+    let answer = match asked {
+        Node::List => unreachable!("the list is asked of another service"),
+        Node::Drain { node } => client.drain_node(request(node, false)).await,
+        Node::Undrain { node } => client.undrain_node(request(node, false)).await,
+        Node::Remove { node, accept_loss } => client.remove_node(request(node, accept_loss)).await,
+        Node::CanStop { node } => {
+            let request = NodeRequest {
+                node,
+                ..NodeRequest::default()
+            };
+            let shown = NodeChangeView::from(client.check_stop(request).await.map_err(|e| refused(&e))?.into_inner());
+            let may = shown.obstacles.is_empty();
+            print(&shown.checked(), format)?;
+            return Ok(if may { Outcome::Done } else { Outcome::Failed });
+        }
+    };
+    print(
+        &NodeChangeView::from(answer.map_err(|e| refused(&e))?.into_inner()),
+        format,
+    )?;
     Ok(Outcome::Done)
 }
 

@@ -25,7 +25,7 @@ mod zone_override;
 
 use anyhow::Context;
 
-use crate::arg::cli::{Cli, Command, Global, Replay, Segment, Wal};
+use crate::arg::cli::{Cli, Command, Global, Node, Replay, Segment, Wal};
 use crate::arg::help;
 use crate::connect;
 use crate::out::outcome::Outcome;
@@ -83,8 +83,8 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Cluster(asked) => {
             return cluster::cluster(&mut connect::connect_cluster(&socket).await?, asked, format).await;
         }
-        Command::Node(asked) => {
-            return cluster::node(&mut connect::connect_cluster(&socket).await?, asked, format).await;
+        Command::Node(Node::List) => {
+            return cluster::nodes(&mut connect::connect_cluster(&socket).await?, format).await;
         }
         Command::Raft(asked) => {
             return cluster::raft(&mut connect::connect_cluster(&socket).await?, asked, format).await;
@@ -94,6 +94,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
     let mut node = connect::connect(&socket).await?;
     match command {
         Command::Status => status::status(&mut node, format).await,
+        Command::Node(asked) => cluster::node(&mut node, asked, format).await,
         Command::Top(asked) => top::top(node, &socket, &asked, format).await,
         Command::Tail(asked) => tail::tail(&mut node, &asked, format).await,
         Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,
@@ -113,7 +114,6 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Replay(asked) => replay::replay(&mut node, asked, format).await,
         Command::Segment(Segment::Verify { segment: None, .. })
         | Command::Cluster(_)
-        | Command::Node(_)
         | Command::Raft(_)
         | Command::Wal(_)
         | Command::Completions { .. }

@@ -19,7 +19,7 @@ use crate::arg::schema_name::SchemaName;
 use crate::out::outcome::Outcome;
 use crate::out::output::write_stdout;
 use crate::top::Line;
-use crate::view::cluster::{ProvisionView, RaftView};
+use crate::view::cluster::{NodeChangeView, ProvisionView, RaftView};
 use crate::view::exporters::ExporterList;
 use crate::view::jobs::{JobList, JobView};
 use crate::view::letters::LetterList;
@@ -31,6 +31,7 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::ClusterStatus => schema::<ClusterView>,
         SchemaName::ClusterProvision => schema::<ProvisionView>,
         SchemaName::NodeList => schema::<NodeList>,
+        SchemaName::NodeChange => schema::<NodeChangeView>,
         SchemaName::RaftStatus => schema::<RaftView>,
         SchemaName::Top => schema::<Line<'static>>,
         SchemaName::ExporterList => schema::<ExporterList>,

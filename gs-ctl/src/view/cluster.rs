@@ -65,6 +65,77 @@ pub(crate) struct ProvisionView {
     pub(crate) forgotten: bool,
 }
 
+/// A node after a change, or what would come of one.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct NodeChangeView {
+    /// The node.
+    node: u32,
+    /// Its name; null before it described itself.
+    name: Option<String>,
+    /// Its state now: `active`, `draining`, `drained`, `replaced` or `removed`.
+    state: String,
+    /// Its segments that are not sealed.
+    unsealed_segments: u64,
+    /// Sealed segments of which it has a copy that the nodes which stay do not make up for yet.
+    lacking_segments: u64,
+    /// The reasons not to stop it now, where that was asked.
+    pub(crate) obstacles: Vec<String>,
+    /// True where nothing was changed.
+    dry_run: bool,
+    /// True where it was asked whether it can be stopped.
+    checked: bool,
+}
+
+impl From<v1::NodeReply> for NodeChangeView {
+    fn from(reply: v1::NodeReply) -> Self {
+        Self {
+            node: reply.node,
+            name: Some(reply.name).filter(|name| !name.is_empty()),
+            state: reply.state,
+            unsealed_segments: reply.unsealed_segments,
+            lacking_segments: reply.lacking_segments,
+            obstacles: reply.obstacles,
+            dry_run: reply.dry_run,
+            checked: false,
+        }
+    }
+}
+
+impl NodeChangeView {
+    /// The answer to the question whether the node can be stopped.
+    pub(crate) fn checked(self) -> Self {
+        Self { checked: true, ..self }
+    }
+}
+
+impl Answer for NodeChangeView {
+    fn table(&self) -> String {
+        let called = format!("{} (node {})", text(self.name.as_deref()), self.node);
+        if self.checked {
+            return match self.obstacles.as_slice() {
+                [] => format!("{called} can be stopped: the others go on without it, and have everything\n"),
+                why => {
+                    let lines = why.iter().map(|why| format!("  {}\n", human::one_line(why)));
+                    format!("{called} must not be stopped now:\n{}", lines.collect::<String>())
+                }
+            };
+        }
+        let state = human::one_line(&self.state);
+        let begin = if self.dry_run {
+            format!("nothing was changed: it can be done. {called} is {state}")
+        } else {
+            format!("{called} is {state}")
+        };
+        match (self.lacking_segments, self.unsealed_segments) {
+            (0, 0) => format!("{begin}\n"),
+            (lacking, unsealed) => format!(
+                "{begin}. Without it {lacking} sealed segments lack copies on the nodes that stay, and {unsealed} of its \
+                 own are not sealed\n"
+            ),
+        }
+    }
+}
+
 impl RaftView {
     /// Consensus; `None` at a single node.
     pub(crate) fn of(reply: v1::ClusterStatusReply) -> Option<Self> {
@@ -114,6 +185,7 @@ fn alive(node: &ClusterNodeView) -> String {
 
 fn state(node: &ClusterNodeView) -> String {
     match node.moved_to {
+        Some(id) if id == node.id => "removed".to_owned(),
         Some(id) => format!("moved to {id}"),
         None => human::one_line(&node.state),
     }

@@ -323,3 +323,16 @@ fn recovery() -> RecoveryWait {
         ..RecoveryWait::default()
     }
 }
+
+/// A node after a change.
+pub(crate) fn node(asked: NodeRequest) -> NodeReply {
+    NodeReply {
+        node: 2,
+        name: asked.node,
+        state: "draining".to_owned(),
+        unsealed_segments: 3,
+        lacking_segments: 4,
+        obstacles: Vec::new(),
+        dry_run: asked.dry_run,
+    }
+}

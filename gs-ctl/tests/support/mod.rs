@@ -138,6 +138,31 @@ impl Control for Service {
         no()
     }
 
+    async fn drain_node(&self, request: Request<NodeRequest>) -> Result<Response<NodeReply>, Status> {
+        self.note(request.get_ref());
+        Ok(Response::new(answers::node(request.into_inner())))
+    }
+
+    async fn undrain_node(&self, _: Request<NodeRequest>) -> Result<Response<NodeReply>, Status> {
+        no()
+    }
+
+    async fn remove_node(&self, request: Request<NodeRequest>) -> Result<Response<NodeReply>, Status> {
+        self.note(request.get_ref());
+        if request.get_ref().accept_loss {
+            return Ok(Response::new(answers::node(request.into_inner())));
+        }
+        Err(Status::failed_precondition("node 2 cannot be removed"))
+    }
+
+    async fn check_stop(&self, request: Request<NodeRequest>) -> Result<Response<NodeReply>, Status> {
+        let mut reply = answers::node(request.into_inner());
+        if reply.name == "node-2" {
+            reply.obstacles = vec!["1 of 3 voters would be left".to_owned()];
+        }
+        Ok(Response::new(reply))
+    }
+
     async fn tail(&self, _: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
         no()
     }

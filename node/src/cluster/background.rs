@@ -12,7 +12,7 @@ use gophership_vault_replication::peer::{Members, PeerClient};
 use gophership_vault_replication::recovery::participant::Participant;
 use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
 use gophership_vault_replication::recovery::refetch::Refetch;
-use gophership_vault_replication::recovery::repair::Repair;
+use gophership_vault_replication::recovery::repair::{IsMissed, Repair};
 use gophership_vault_replication::recovery::upkeep::{Upkeep, UpkeepSetup};
 use gophership_vault_replication::tail::streams::TailStreams;
 use tokio::runtime::Handle;
@@ -31,6 +31,8 @@ pub(super) struct BackgroundParts<'a> {
     pub(super) runtime: Handle,
     /// Number of nodes that are to have a segment.
     pub(super) replicas: usize,
+    /// `cluster.repair_after`.
+    pub(super) repair_after: Duration,
     /// `vault.retention`.
     pub(super) retention: Duration,
 }
@@ -60,7 +62,17 @@ impl Background {
             Box::new(move || vault.clock_ns())
         };
         let refetch = Refetch::start(Arc::clone(&parts.participant)).context("cannot start the thread that fetches")?;
-        let repair = Repair::start(Arc::clone(&parts.participant), Arc::clone(&catalogue), parts.replicas);
+        let is_missed = || -> IsMissed {
+            let (heartbeats, after) = (Arc::clone(heartbeats), parts.repair_after);
+            Arc::new(move |node| heartbeats.is_missed(node, after))
+        };
+        let repair = Repair::start(
+            Arc::clone(&parts.participant),
+            Arc::clone(&catalogue),
+            parts.replicas,
+            parts.repair_after,
+            is_missed(),
+        );
         let heard = Arc::clone(heartbeats);
         let upkeep = Upkeep::start(UpkeepSetup {
             node,
@@ -69,6 +81,7 @@ impl Background {
             is_alive: Arc::new(move |node| heard.is_alive(node)),
             clock_ns: clock_ns(),
             replicas: parts.replicas,
+            is_missed: is_missed(),
             retention: parts.retention,
         });
         let recoveries = Recoveries::start(Parts {

@@ -104,6 +104,7 @@ impl Member {
             members,
             runtime: handle.clone(),
             replicas: settings.replicas.into(),
+            repair_after: settings.repair_after,
             retention,
         })?;
         Ok(Self {
@@ -135,6 +136,7 @@ impl Member {
         ClusterContext {
             setup: Arc::clone(&self.join),
             replicas: self.settings.replicas,
+            repair_after: self.settings.repair_after,
             quorum: self.quorum.clone(),
             streams: Arc::clone(&self.streams),
             recoveries: Arc::clone(&self.background.recoveries),

@@ -17,6 +17,9 @@ pub struct Cluster {
     pub ack_timeout: Duration,
     /// The time for which a node must be silent to count as dead.
     pub dead_after: Duration,
+    /// The time for which a node must be silent before others make up for its copies; and the time after a seal for
+    /// which the copies of a live owner's segment are its own business.
+    pub repair_after: Duration,
 }
 
 /// A node of a cluster, as its peers reach it.
@@ -36,6 +39,7 @@ impl Default for Cluster {
             replicas: 3,
             ack_timeout: Duration::from_secs(2),
             dead_after: Duration::from_secs(5),
+            repair_after: Duration::from_secs(600),
         }
     }
 }

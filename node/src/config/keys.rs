@@ -416,4 +416,14 @@ pub(super) static KEYS: &[Key] = &[
         "The silence after which a node counts as dead, and others recover what it left.",
         Field::Time(|c| &mut cluster(c).dead_after, millis(SECOND), millis(10 * MINUTE)),
     ),
+    key(
+        "cluster.repair_after",
+        "The silence after which other nodes make up for a node's copies, where there are more nodes than copies. Copies \
+         that a sealed segment lacks are made when it has been sealed for so long.",
+        Field::Time(
+            |c| &mut cluster(c).repair_after,
+            millis(SECOND),
+            millis(24 * 60 * MINUTE),
+        ),
+    ),
 ];

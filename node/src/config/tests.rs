@@ -696,7 +696,7 @@ ingest: {{ shards: 2, max_message: 3000001, read_timeout: 1500ms, max_connection
 memory: {{ budget: 100000001 }}
 vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, any_filesystem: true, on_full: drop_oldest }}
 zones: {{ yellow: 0.123, red: 1, sense_every: 7 }}
-cluster: {{ name: prod, peers: [{{ name: other, address: 'other.gs:9097' }}, {{ name: b, address: '[::1]:1' }}], replicas: 2, ack_timeout: 3s, dead_after: 6s }}
+cluster: {{ name: prod, peers: [{{ name: other, address: 'other.gs:9097' }}, {{ name: b, address: '[::1]:1' }}], replicas: 2, ack_timeout: 3s, dead_after: 6s, repair_after: 7m }}
 export:
 - {{ name: a-1, otlp_grpc: {{ endpoint: 'https://[2001:db8::1]:4317', tls: {{ ca: c, cert: e, key: k, server_name: s.example }}, compression: zstd, timeout: 1500ms }}, batch_bytes: 2000, start: oldest, expire: 3d, into_self: true }}
 - {{ name: b_2, otlp_http: {{ endpoint: 'http://b:1/x?y=z', compression: none, insecure: true }} }}

@@ -10,7 +10,7 @@ use gophership_proto::control::v1::control_server::Control;
 use tonic::{Request, Response, Status};
 
 use super::convert::{entry_id, job_id, seek_to, segment_id, shard_id, who, zone};
-use crate::operate::{OperateError, Operator, Wanted};
+use crate::operate::{OperateError, Operator, Wanted, Wish};
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Answer<T> = Result<Response<T>, Status>;
@@ -78,6 +78,27 @@ impl Control for ControlService {
     async fn verify_segment(&self, request: Request<v1::SegmentRef>) -> Answer<Self::VerifySegmentStream> {
         let id = segment_id(request.into_inner())?;
         stream(self.operator.verify_segment(id))
+    }
+
+    async fn drain_node(&self, request: Request<v1::NodeRequest>) -> Answer<v1::NodeReply> {
+        let by = who(&request);
+        answer(self.operator.change_node(request.into_inner(), Wish::Drain, by).await)
+    }
+
+    async fn undrain_node(&self, request: Request<v1::NodeRequest>) -> Answer<v1::NodeReply> {
+        let by = who(&request);
+        answer(self.operator.change_node(request.into_inner(), Wish::Undrain, by).await)
+    }
+
+    async fn remove_node(&self, request: Request<v1::NodeRequest>) -> Answer<v1::NodeReply> {
+        let by = who(&request);
+        let asked = request.into_inner();
+        let accept_loss = asked.accept_loss;
+        answer(self.operator.change_node(asked, Wish::Remove { accept_loss }, by).await)
+    }
+
+    async fn check_stop(&self, request: Request<v1::NodeRequest>) -> Answer<v1::NodeReply> {
+        answer(self.operator.check_stop(request.into_inner().node).await)
     }
 
     async fn start_replay(&self, request: Request<v1::ReplaySpec>) -> Answer<v1::ReplayJob> {

@@ -86,7 +86,7 @@ async fn export(
     in_flight: &mut InFlight<'_>,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let coming = state.admission.must_admit().ok_or(Refusal::Busy)?;
+    let coming = state.must_admit()?;
     in_flight.must_pay(state.window.into())?;
     let encoding = Encoding::of(request.headers());
     // The headers are not kept while the message arrives.

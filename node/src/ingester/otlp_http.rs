@@ -160,7 +160,7 @@ async fn read_message<'w>(
     form: Form,
     body: &mut Incoming,
 ) -> Result<Message<'w>, Refusal> {
-    let coming = state.admission.must_admit().ok_or(Refusal::Busy)?;
+    let coming = state.must_admit()?;
     in_flight.must_pay(unread)?;
     let max = state.limits.max_message;
     let expected = body.size_hint().exact();

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use gophership_vault::{ShardWriter, Watermark};
 use hyper_util::server::conn::auto;
 use tokio::sync::Notify;
 
-use super::admission::Admission;
+use super::admission::{Admission, Expected};
 use super::counters::Counters;
 use super::http_server::{LocalExecutor, builder};
 use super::refusal::Refusal;
@@ -105,9 +105,10 @@ impl Load {
     }
 }
 
-/// A worker's senses, and the rings to which it hands over acknowledged entries.
+/// A worker's senses, the rings to which it hands over acknowledged entries, and whether its node leaves its cluster.
 pub(super) struct Sensing {
     pub(super) senses: Senses,
+    pub(super) leaving: Arc<AtomicBool>,
     pub(super) rings: Rings,
 }
 
@@ -123,6 +124,8 @@ pub(super) struct WorkerState {
     pub(super) scratch: RefCell<Scratch>,
     pub(super) counters: Counters,
     pub(super) senses: Senses,
+    /// True while the node leaves its cluster, and takes no message.
+    leaving: Arc<AtomicBool>,
     pub(super) rings: Rings,
     pub(super) limits: IngestLimits,
     /// Bytes that HTTP/2 may hold unread of a connection.
@@ -143,7 +146,7 @@ impl WorkerState {
     pub(super) fn new(
         writer: ShardWriter,
         slice: Rc<Slice>,
-        Sensing { senses, rings }: Sensing,
+        Sensing { senses, leaving, rings }: Sensing,
         limits: IngestLimits,
         routes: tonic::service::Routes,
         load: Arc<Load>,
@@ -159,6 +162,7 @@ impl WorkerState {
             builder: builder(window, &admission),
             admission,
             senses,
+            leaving,
             rings,
             frames: Pool::new(POOLED_LISTS, POOLED_FRAMES_MAX),
             bytes: Pool::new(POOLED_BUFFERS, POOLED_BYTES_MAX),
@@ -173,6 +177,14 @@ impl WorkerState {
             drain: Notify::new(),
             draining: Cell::new(false),
         }
+    }
+
+    /// Admits a message whose length is not known yet.
+    pub(super) fn must_admit(&self) -> Result<Expected<'_>, Refusal> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return Err(Refusal::Leaving);
+        }
+        self.admission.must_admit().ok_or(Refusal::Busy)
     }
 
     /// The worker's readings for the sensor.

@@ -14,6 +14,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -68,6 +69,8 @@ pub struct WorkerSetup {
     pub rings: Rings,
     /// Services of the gRPC port beside OTLP.
     pub routes: Routes,
+    /// True while the node leaves its cluster, and takes no message.
+    pub leaving: Arc<AtomicBool>,
     /// Turns true when the worker is to drain.
     pub drain: watch::Receiver<bool>,
 }
@@ -190,6 +193,7 @@ fn run(
         budget,
         limits,
         senses,
+        leaving,
         rings,
         routes,
         drain,
@@ -199,7 +203,7 @@ fn run(
     let state = Rc::new(WorkerState::new(
         writer,
         Slice::new(budget),
-        Sensing { senses, rings },
+        Sensing { senses, leaving, rings },
         limits,
         routes,
         load,

@@ -18,6 +18,7 @@ use gophership_vault_replication::limits::ACK_COPIES;
 use gophership_vault_replication::recovery::leader::Waiting;
 use gophership_vault_replication::recovery::recoveries::RecoveryView;
 
+use super::nodes::{lacking_copies, participation};
 use super::peers::Answers;
 use super::shown::segment_ref;
 use super::{exporters, status, zone};
@@ -242,7 +243,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     let is_alive = |node| context.is_alive(node);
     let seen = |state: &State| {
         (
-            nodes(state, consensus.as_ref()),
+            nodes(context, state, consensus.as_ref()),
             state.counts(),
             LiveCopies::count(state, replicas, &is_alive),
             unsealed_on_replaced(state),
@@ -359,7 +360,7 @@ pub(super) fn lacks(record: &SegmentRecord, replicas: u32, alive: &BTreeSet<Node
     (seal.stats.entries > 0 && copies < replicas as usize).then_some(copies)
 }
 
-fn nodes(state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterNode> {
+fn nodes(context: &NodeContext, state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterNode> {
     let mut unsealed: BTreeMap<NodeId, u64> = BTreeMap::new();
     for segment in state.segments() {
         if let SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. } = segment {
@@ -377,7 +378,7 @@ fn nodes(state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterN
             name,
             address,
             failure_domain,
-            state: record.state.to_string().to_ascii_lowercase(),
+            state: participation(context, state, record.id).to_owned(),
             moved_to: moved_to.map_or(0, NodeId::get),
             epoch: record.epoch().map_or(0, |epoch| epoch.get()),
             up_unix_nano: record.boot.map_or(0, |boot| boot.up_ns),
@@ -389,6 +390,7 @@ fn nodes(state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterN
             unsealed_segments: unsealed.get(&record.id).copied().unwrap_or(0),
             report: None,
             no_report: String::new(),
+            lacking_segments: lacking_copies(context, state, record.id),
         }
     };
     state.nodes().map(shown).collect()

@@ -68,6 +68,9 @@ pub(crate) enum OperateError {
     /// A member is asked to forget its invitation.
     #[error("this node is a member of its cluster: there is no invitation to forget")]
     Member,
+    /// No node of the cluster is called so.
+    #[error("no node has the name or number {0:?}: gs-ctl node list shows them")]
+    NoSuchNode(String),
     /// No shard with this number takes entries.
     #[error("there is no shard {shard} that takes entries")]
     NoSuchShard {
@@ -143,7 +146,7 @@ impl OperateError {
             Self::Replay(error) => of_replay(error),
             Self::NoReason => Kind::Invalid,
             Self::ForgetLoses { .. } | Self::MayStillEnd { .. } | Self::Single | Self::Member => Kind::Precondition,
-            Self::NoSuchShard { .. } | Self::NoHolder { .. } => Kind::NotFound,
+            Self::NoSuchNode(_) | Self::NoSuchShard { .. } | Self::NoHolder { .. } => Kind::NotFound,
             Self::NotSealedYet { .. } | Self::RecoveryUnknown { .. } | Self::Stopping { .. } | Self::Peer(_) => {
                 Kind::Unavailable
             }

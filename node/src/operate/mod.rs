@@ -5,6 +5,7 @@
 //!
 //! - `operator`: [`Operator`], which takes a permit for each call and runs its verb. `viewer`: [`Viewer`], which does
 //!   so for those that only show.
+//! - `nodes`: drain, removal and stop of a cluster's nodes.
 //! - `status`, `cluster`, `zone`, `segments`, `verify`, `exporters`, `letters`: the verbs, by their subject.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
@@ -18,6 +19,7 @@ mod exporters;
 mod for_peers;
 mod letters;
 mod limits;
+mod nodes;
 mod operator;
 mod peers;
 mod replays;
@@ -33,6 +35,7 @@ pub(crate) use error::{Kind, OperateError};
 pub(crate) use for_peers::ForPeers;
 #[cfg(test)]
 pub(crate) use limits::VERIFIES_MAX;
+pub(crate) use nodes::Wish;
 pub(crate) use operator::Operator;
 pub(crate) use segments::Wanted;
 pub(crate) use status::replica;

@@ -12,9 +12,10 @@ use gophership_vault::ids::{SegmentId, ShardId};
 use tokio::sync::watch;
 
 use super::error::OperateError;
+use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{exporters, letters, segments, zone};
+use super::{exporters, letters, nodes, segments, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
@@ -123,6 +124,20 @@ impl Operator {
         }
         self.call(move |context| segments::forget(context, id, accept_loss, &by))
             .await?
+    }
+
+    pub(crate) async fn change_node(
+        &self,
+        asked: v1::NodeRequest,
+        wish: Wish,
+        by: String,
+    ) -> Result<v1::NodeReply, OperateError> {
+        self.call(move |context| nodes::change(context, &asked.node, wish, asked.dry_run, &by))
+            .await?
+    }
+
+    pub(crate) async fn check_stop(&self, node: String) -> Result<v1::NodeReply, OperateError> {
+        self.call(move |context| nodes::check_stop(context, &node)).await?
     }
 
     pub(crate) async fn seal_segments(

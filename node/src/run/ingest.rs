@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -45,6 +46,8 @@ pub(super) struct IngestParts<'a> {
     pub(super) exporters: &'a Arc<Exporters>,
     /// Services of the gRPC port beside OTLP.
     pub(super) routes: &'a Routes,
+    /// True while the node leaves its cluster.
+    pub(super) leaving: Arc<AtomicBool>,
 }
 
 impl Ingest {
@@ -56,6 +59,7 @@ impl Ingest {
             zone,
             exporters,
             routes,
+            leaving,
         } = parts;
         let (drain, draining) = watch::channel(false);
         let slots: Vec<Arc<WorkerSlot>> = shards.iter().map(|_| Arc::default()).collect();
@@ -69,7 +73,7 @@ impl Ingest {
             writer,
             notify,
         });
-        let workers = start_workers(config, ends.collect(), budget, routes, &draining)?;
+        let workers = start_workers(config, ends.collect(), budget, routes, (&leaving, &draining))?;
         let reader = EnvironmentReader::new("/".as_ref());
         let sensor = Sensor::new(slots, Arc::clone(zone), thresholds(config), reader);
         let environment = sensor.environment();
@@ -119,7 +123,7 @@ fn start_workers(
     ends: Vec<ShardEnd>,
     budget: &Arc<Budget>,
     routes: &Routes,
-    drain: &watch::Receiver<bool>,
+    (leaving, drain): (&Arc<AtomicBool>, &watch::Receiver<bool>),
 ) -> anyhow::Result<Vec<Worker>> {
     let limits = IngestLimits {
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
@@ -142,6 +146,7 @@ fn start_workers(
             budget: Arc::clone(budget),
             limits: limits.clone(),
             routes: routes.clone(),
+            leaving: Arc::clone(leaving),
             drain: drain.clone(),
         };
         Worker::start(setup).map_err(anyhow::Error::from)

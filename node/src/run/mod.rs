@@ -162,6 +162,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         zone: &zone,
         exporters: &exporters,
         routes: &routes,
+        leaving: node.leaving(),
     })?;
     let running = Running {
         vault: vault.clone(),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gophership_catalogue::Catalogue;
+use gophership_catalogue::node::NodeState as Participation;
 use gophership_vault::Vault;
 use tonic_health::server::HealthReporter;
 
@@ -22,6 +24,16 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) enum End {
     Signal,
     Failed,
+}
+
+/// True where an operator drains the node, by its record.
+fn is_draining(catalogue: &dyn Catalogue) -> bool {
+    let own = catalogue.identity().node_id;
+    catalogue.read(|state| {
+        state
+            .node(own)
+            .is_some_and(|node| node.state == Participation::Draining)
+    })
 }
 
 /// Supervises the node until it is to end.
@@ -47,6 +59,7 @@ pub(super) async fn watch_over(
             _ = lookups.tick() => {
                 let shards = vault.marks();
                 node.set_stalled(stalls.check(Instant::now(), shards.into_iter()));
+                node.set_leaving(node.running().is_some_and(|running| is_draining(&*running.catalogue)));
                 let ready = node.ready().is_ok();
                 if healthy != Some(ready) {
                     tell_health(health, ready).await;

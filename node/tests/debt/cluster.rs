@@ -74,7 +74,7 @@ impl Cluster {
                  listeners:\n  otlp_grpc: {{ address: \"{grpc}\" }}\n  otlp_http: {{ address: \"{http}\" }}\n  \
                  admin: {{ address: \"{admin}\" }}\n  peer: {{ address: \"{peer}\", insecure: true }}\n\
                  ingest: {{ shards: 1 }}\n\
-                 cluster: {{ name: test, replicas: 3, dead_after: 2s, peers: [{}] }}\n\
+                 cluster: {{ name: test, replicas: 3, dead_after: 2s, repair_after: 1s, peers: [{}] }}\n\
                  vault: {{ segment_size: 8MiB, disk_limit: 2GiB, any_filesystem: true }}\n\
                  export:\n  - {{ name: a, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: oldest, \
                  batch_bytes: 1KiB }}\n",
@@ -261,6 +261,47 @@ impl Cluster {
         given_up.map(tonic::Response::into_inner)
     }
 
+    /// The status of the answer of a node that is sent a record.
+    pub(crate) fn answers(&self, i: usize, text: &str) -> Option<u16> {
+        post(self.nodes[i].http, &payload(text))
+    }
+
+    /// The state of the node of this name, as node `i` shows it, and its number in the cluster; the highest number where
+    /// several have had the name.
+    pub(crate) fn state_of(&self, i: usize, name: &str) -> (String, u32) {
+        let status = self.ask(i, async |channel| {
+            let mut client = v1::cluster_client::ClusterClient::new(channel);
+            client.cluster_status(v1::ClusterStatusRequest {}).await
+        });
+        let nodes = status.map(|status| status.into_inner().nodes).unwrap_or_default();
+        let named = nodes.into_iter().filter(|node| node.name == name);
+        let latest = named.max_by_key(|node| node.id);
+        latest.map_or_else(Default::default, |node| (node.state, node.id))
+    }
+
+    /// Has node `i` drain the node of this name.
+    pub(crate) fn drain(&self, i: usize, name: &str, dry_run: bool) -> Result<v1::NodeReply, Status> {
+        let request = node_request(name, dry_run);
+        let drained = self.ask(i, async |channel| ControlClient::new(channel).drain_node(request).await);
+        drained.map(tonic::Response::into_inner)
+    }
+
+    /// Has node `i` remove the node of this name, without accepting a loss.
+    pub(crate) fn remove_node(&self, i: usize, name: &str) -> Result<v1::NodeReply, Status> {
+        let request = node_request(name, false);
+        let removed = self.ask(i, async |channel| {
+            ControlClient::new(channel).remove_node(request).await
+        });
+        removed.map(tonic::Response::into_inner)
+    }
+
+    /// The reasons that node `i` gives for not stopping the node of this name.
+    pub(crate) fn obstacles(&self, i: usize, name: &str) -> Vec<String> {
+        let request = node_request(name, false);
+        let checked = self.ask(i, async |channel| ControlClient::new(channel).check_stop(request).await);
+        checked.unwrap().into_inner().obstacles
+    }
+
     /// Asks a node through its control socket.
     fn ask<T>(&self, i: usize, ask: impl AsyncFnOnce(Channel) -> Result<T, Status>) -> Result<T, Status> {
         let path = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
@@ -310,6 +351,14 @@ impl Drop for Cluster {
                 let _ = process.wait();
             }
         }
+    }
+}
+
+fn node_request(name: &str, dry_run: bool) -> v1::NodeRequest {
+    v1::NodeRequest {
+        node: name.to_owned(),
+        dry_run,
+        accept_loss: false,
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // the helpers are of the tests
 
 mod cluster;
+mod leave;
 mod sink;
 
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) replicas: ReplicaSet,
     /// The zone that is forced, if any.
     pub(crate) zone: Option<Zone>,
+    /// Whether the node leaves its cluster.
+    pub(crate) leaving: Arc<AtomicBool>,
 }
 
 impl Default for Settings {
@@ -58,6 +61,7 @@ impl Default for Settings {
             rings: Rings::default(),
             replicas: ReplicaSet::ALONE,
             zone: None,
+            leaving: Arc::default(),
         }
     }
 }
@@ -144,6 +148,7 @@ impl Server {
                     },
                     rings: settings.rings.clone(),
                     routes: settings.routes.clone(),
+                    leaving: Arc::clone(&settings.leaving),
                     drain: draining.clone(),
                 };
                 Worker::start(setup).unwrap()

@@ -148,9 +148,9 @@ pub struct ClusterNodeView {
     pub address: Option<String>,
     /// The part of the site that fails as a whole.
     pub failure_domain: Option<String>,
-    /// `active` or `draining`.
+    /// `active`, `draining`, `drained`, `replaced` or `removed`.
     pub state: String,
-    /// The number that its name has now, after its storage was wiped.
+    /// The number that its name has now, after its storage was wiped; its own after it was removed.
     pub moved_to: Option<u32>,
     /// Its epoch: a new one with each boot, and whenever it goes on after it was taken for dead.
     pub epoch: Option<u64>,
@@ -168,6 +168,8 @@ pub struct ClusterNodeView {
     pub report: Option<NodeReportView>,
     /// The reason for which there is no report.
     pub no_report: Option<String>,
+    /// While it is drained: sealed segments of which it has a copy that is not yet made up for elsewhere.
+    pub lacking_segments: u64,
 }
 
 /// What a node says of itself.
@@ -245,6 +247,7 @@ impl From<v1::ClusterNode> for ClusterNodeView {
             unsealed_segments: node.unsealed_segments,
             report: node.report.map(NodeReportView::from),
             no_report: some_text(node.no_report),
+            lacking_segments: node.lacking_segments,
         }
     }
 }

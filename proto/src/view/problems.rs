@@ -42,6 +42,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     }
     found.extend(down.iter().map(|node| is_down(node, cluster, &present)));
     found.extend(cluster.not_joined.iter().map(never_joined));
+    found.extend(present.iter().filter_map(|node| leaves(node)));
     found.extend(copies(cluster, &down));
     // Where no node leads, nothing is recovered, which was said.
     if cluster.leader.is_some() || !has_consensus {
@@ -222,6 +223,33 @@ fn is_down(node: &ClusterNodeView, cluster: &ClusterView, present: &[&ClusterNod
         what,
         format!("{remedy}. If it runs, it is stuck or cut off: gs-ctl cluster status on it says by what"),
     )
+}
+
+/// A node that an operator drains.
+fn leaves(node: &ClusterNodeView) -> Option<ProblemView> {
+    let called = node.called();
+    match node.state.as_str() {
+        "draining" => {
+            let what = format!(
+                "{called} is being drained: {} sealed segments still need a copy on another node",
+                node.lacking_segments
+            );
+            let remedy = format!(
+                "wait: copies are made by themselves, of a segment when cluster.repair_after is over since its seal; \
+                 gs-ctl node undrain {called} takes it back"
+            );
+            Some(problem(what, remedy))
+        }
+        "drained" => {
+            let what = format!("{called} is drained: every sealed segment has its copies on other nodes");
+            let remedy = format!(
+                "stop it, and once its last segments are sealed gs-ctl node remove {called}; gs-ctl node undrain {called} \
+                 takes it back"
+            );
+            Some(problem(what, remedy))
+        }
+        _ => None,
+    }
 }
 
 fn never_joined(node: &ConfiguredNodeView) -> ProblemView {

@@ -4,7 +4,7 @@
 //! nothing to clean up: the next one decides anew.
 //!
 //! **Invariants**:
-//! - I1: the number of voters never shrinks by itself, and one, three or five vote.
+//! - I1: the number of voters shrinks only where an operator removed one, and one, three or five vote.
 //! - I2: only a node that has caught up becomes a voter.
 //! - I3: the leader stays a voter.
 //!
@@ -47,8 +47,14 @@ fn described(state: &State) -> BTreeMap<u64, Member> {
         .collect()
 }
 
+/// The nodes that an operator removed.
+fn removed(state: &State) -> BTreeSet<u64> {
+    let all = state.all_facts().filter(|(id, facts)| facts.moved_to == Some(*id));
+    all.map(|(id, _)| u64::from(id.get())).collect()
+}
+
 /// The next change, as the leader decides it.
-fn next_step(seen: &ConsensusStatus, wanted: &BTreeMap<u64, Member>) -> Option<Step> {
+fn next_step(seen: &ConsensusStatus, wanted: &BTreeMap<u64, Member>, removed: &BTreeSet<u64>) -> Option<Step> {
     let unlike = |(id, member): &(&u64, &Member)| seen.members.get(id).is_none_or(|known| known.member != **member);
     if let Some((id, member)) = wanted.iter().find(unlike) {
         return Some(Step::Follow(*id, member.clone()));
@@ -59,7 +65,7 @@ fn next_step(seen: &ConsensusStatus, wanted: &BTreeMap<u64, Member>) -> Option<S
         .filter(|(_, m)| m.votes)
         .map(|(id, _)| *id)
         .collect();
-    if let Some(voters) = next_voters(seen, wanted, &votes) {
+    if let Some(voters) = next_voters(seen, wanted, removed, &votes) {
         return Some(Step::Vote(voters));
     }
     let leaves = |id: &&u64| !votes.contains(id) && !wanted.contains_key(id);
@@ -67,7 +73,12 @@ fn next_step(seen: &ConsensusStatus, wanted: &BTreeMap<u64, Member>) -> Option<S
 }
 
 /// The voters, where they are to be others: those that vote stay, and those that have caught up join them.
-fn next_voters(seen: &ConsensusStatus, wanted: &BTreeMap<u64, Member>, votes: &BTreeSet<u64>) -> Option<BTreeSet<u64>> {
+fn next_voters(
+    seen: &ConsensusStatus,
+    wanted: &BTreeMap<u64, Member>,
+    removed: &BTreeSet<u64>,
+    votes: &BTreeSet<u64>,
+) -> Option<BTreeSet<u64>> {
     let caught_up = |id: &u64| {
         let matched = seen.members.get(id).and_then(|member| member.matched);
         matched.is_some_and(|matched| seen.last.unwrap_or(0).saturating_sub(matched) <= PROMOTE_LAG_MAX)
@@ -84,7 +95,8 @@ fn next_voters(seen: &ConsensusStatus, wanted: &BTreeMap<u64, Member>, votes: &B
         .collect();
     let size = VOTERS.into_iter().find(|size| *size <= ranked.len())?;
     let next: BTreeSet<u64> = ranked.into_iter().take(size).collect();
-    (next != *votes && next.len() >= votes.len()).then_some(next)
+    let may_shrink = size > 1 && !votes.is_disjoint(removed);
+    (next != *votes && (may_shrink || next.len() >= votes.len())).then_some(next)
 }
 
 impl RaftCatalogue {
@@ -98,9 +110,11 @@ impl RaftCatalogue {
         if seen.role != Role::Leader {
             return Ok(false);
         }
-        let mut wanted = BTreeMap::new();
-        self.node.core.read(&mut |state| wanted = described(state));
-        let Some(step) = next_step(&seen, &wanted) else {
+        let (mut wanted, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        self.node
+            .core
+            .read(&mut |state| (wanted, gone) = (described(state), removed(state)));
+        let Some(step) = next_step(&seen, &wanted, &gone) else {
             return Ok(false);
         };
         tracing::info!(?step, "consensus.members.change");
@@ -231,7 +245,7 @@ mod tests {
         ];
         for (members, described, step) in table {
             assert_eq!(
-                next_step(&seen(&members), &wanted(described)),
+                next_step(&seen(&members), &wanted(described), &BTreeSet::new()),
                 step,
                 "{members:?} {described:?}"
             );
@@ -239,10 +253,32 @@ mod tests {
     }
 
     #[test]
+    fn i1_a_voter_that_was_removed_is_replaced_or_there_are_fewer() {
+        let (own, all) = ((1, VOTES, Some(100)), Some(100));
+        let voting = |ids: &[u64]| -> Vec<_> { ids.iter().map(|id| (*id, VOTES, all)).chain([own]).collect() };
+        let step = |members: &[_], described, gone: &[u64]| {
+            let gone = gone.iter().copied().collect();
+            next_step(&seen(members), &wanted(described), &gone)
+        };
+        // Five vote, and one was removed: three do, with four as with three left.
+        for left in [&[1, 2, 3, 4][..], &[1, 2, 3]] {
+            let gone: Vec<u64> = (1..=5).filter(|id| !left.contains(id)).collect();
+            assert_eq!(step(&voting(&[2, 3, 4, 5]), left, &gone), vote(&[1, 2, 3]));
+            assert_eq!(step(&voting(&[2, 3, 4, 5]), left, &[]), None, "they may come back");
+        }
+        // Three vote, and a fourth follows.
+        let mut four = voting(&[2, 3]);
+        four.push((4, FOLLOWS, all));
+        assert_eq!(step(&four, &[1, 2, 4], &[3]), vote(&[1, 2, 4]));
+        // One alone is no cluster.
+        assert_eq!(step(&voting(&[2, 3]), &[1, 2], &[3]), None);
+    }
+
+    #[test]
     fn a_node_at_another_address_is_followed_there() {
         let mut there = wanted(&[1]);
         there.get_mut(&1).unwrap().address = "elsewhere:1".to_owned();
-        let step = next_step(&seen(&[(1, VOTES, Some(100))]), &there);
+        let step = next_step(&seen(&[(1, VOTES, Some(100))]), &there, &BTreeSet::new());
         assert_eq!(step, Some(Step::Follow(1, there[&1].clone())));
     }
 }

@@ -6,9 +6,11 @@
 //! - `placement`: which nodes hold the copies of a new segment.
 //! - `gc_horizon`: what becomes of the segments of nodes that are gone for good.
 //! - `repair_plan`: which sealed segments get a further copy, and where.
+//! - `departure`: what is to be done before a node can leave, and whether one can be stopped now.
 //! - `liveness`: which peers are alive, by when each was heard.
 
 pub mod accept_loss;
+pub mod departure;
 pub mod gc_horizon;
 pub mod liveness;
 pub mod owner_return;

@@ -1,7 +1,7 @@
 //! Decides which sealed segments get a further copy, on which node, and which copies a node is to fetch now.
 //!
 //! A copy is planned by the leader, on record, and fetched by the node that it is planned for. Copies of nodes that are
-//! gone for good do not count; those of nodes that are merely dead do.
+//! gone for good, are leaving, or are missed for long do not count; those of nodes that are merely dead do.
 //!
 //! **Invariants**:
 //! - I1: no more copies are planned than are wanted: each node that may have a part of a segment is going to have all.
@@ -10,6 +10,7 @@
 //!
 //! **Not here**: the fetch (`recovery::repair`); copies of segments that are not sealed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gophership_catalogue::node::NodeState;
@@ -20,18 +21,40 @@ use gophership_vault::ledger::SealRecord;
 
 use crate::limits::REPAIRS_PLANNED_MAX;
 
-/// The copies that the leader is to plan, oldest segments first, of which there is a bound. `replicas` is the number of
-/// copies that a segment is to have where there are so many nodes.
-pub fn copies_to_plan(state: &State, replicas: usize, is_alive: &dyn Fn(NodeId) -> bool) -> Vec<Command> {
-    let wanted = wanted(state, replicas);
+/// The nodes whose copies count, and the number of copies that a segment can have on them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Staying {
+    nodes: BTreeSet<NodeId>,
+    wanted: usize,
+}
+
+impl Staying {
+    /// The nodes that are here to stay: not gone for good, not leaving, not silent for so long that they are missed. A
+    /// segment is to have `replicas` copies where there are so many nodes.
+    pub fn of(state: &State, replicas: usize, is_missed: &dyn Fn(NodeId) -> bool) -> Self {
+        let active = state.nodes().filter(|node| node.state == NodeState::Active);
+        let stays = |node: &NodeId| !state.is_replaced(*node) && !is_missed(*node);
+        let nodes: BTreeSet<NodeId> = active.map(|node| node.id).filter(stays).collect();
+        let wanted = replicas.min(nodes.len());
+        Self { nodes, wanted }
+    }
+
+    /// True where a sealed segment lacks copies.
+    pub fn lack(&self, seal: &SealRecord) -> bool {
+        let staying = seal.holders.iter().filter(|node| self.nodes.contains(node));
+        seal.stats.entries > 0 && staying.count() < self.wanted
+    }
+}
+
+/// The copies that the leader is to plan, oldest segments first, of which there is a bound.
+pub fn copies_to_plan(state: &State, staying: &Staying, is_alive: &dyn Fn(NodeId) -> bool) -> Vec<Command> {
     let plan = |segment: &SegmentRecord| match segment {
-        SegmentRecord::Sealed(seal) if lacks_copies(state, seal, wanted) => {
+        SegmentRecord::Sealed(seal) if staying.lack(seal) => {
             let may_have = state.holding(seal.id);
-            let will_have = may_have.iter().filter(|node| !state.is_replaced(**node)).count();
-            if will_have >= wanted {
+            if may_have.intersection(&staying.nodes).count() >= staying.wanted {
                 return None;
             }
-            let node = target(state, seal.id, is_alive)?;
+            let node = target(state, staying, &may_have, seal.id, is_alive)?;
             Some(Command::CopyPlanned { id: seal.id, node })
         }
         SegmentRecord::Sealed(_)
@@ -45,43 +68,35 @@ pub fn copies_to_plan(state: &State, replicas: usize, is_alive: &dyn Fn(NodeId) 
 
 /// The segments of which `own` is to fetch a copy now, oldest first. A live owner has until `after` its seal to send
 /// what it sealed; `now_ns` is the time on the vault's clock, nanoseconds since the Unix epoch.
-pub fn copies_to_fetch(
-    state: &State,
+pub fn copies_to_fetch<'a>(
+    state: &'a State,
     own: NodeId,
-    replicas: usize,
+    staying: &Staying,
     now_ns: u64,
     after: Duration,
-) -> impl Iterator<Item = SealRecord> {
-    let wanted = wanted(state, replicas);
+) -> impl Iterator<Item = SealRecord> + use<'a> {
+    let staying = staying.clone();
     let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
     let is_due = move |seal: &&SealRecord| {
         let is_sent = !state.is_replaced(seal.id.node) && seal.sealed_ns.saturating_add(after_ns) > now_ns;
-        lacks_copies(state, seal, wanted) && !is_sent
+        staying.lack(seal) && !is_sent
     };
     state.partly_held(own).filter(is_due).copied()
 }
 
-/// The number of copies that a segment can have.
-fn wanted(state: &State, replicas: usize) -> usize {
-    let nodes = state
-        .nodes()
-        .filter(|node| node.state == NodeState::Active && !state.is_replaced(node.id));
-    replicas.min(nodes.count())
-}
-
-fn lacks_copies(state: &State, seal: &SealRecord, wanted: usize) -> bool {
-    seal.stats.entries > 0 && state.copies_left(seal) < wanted
-}
-
 /// The node that gets a copy: of another failure domain than those that may have one, where there is such a node. What
 /// is left to choose goes round with the segment's number.
-fn target(state: &State, id: SegmentId, is_alive: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
-    let may_have = state.holding(id);
+fn target(
+    state: &State,
+    staying: &Staying,
+    may_have: &BTreeSet<NodeId>,
+    id: SegmentId,
+    is_alive: &dyn Fn(NodeId) -> bool,
+) -> Option<NodeId> {
     let domain = |node: NodeId| state.facts(node).map(|facts| facts.failure_domain.as_str());
     let shares = |node: NodeId| may_have.iter().any(|other| domain(*other) == domain(node));
-    let takes = |node: &NodeId| !state.is_replaced(*node) && !may_have.contains(node) && is_alive(*node);
-    let active = state.nodes().filter(|node| node.state == NodeState::Active);
-    let mut nodes: Vec<NodeId> = active.map(|node| node.id).filter(takes).collect();
+    let takes = |node: &NodeId| !may_have.contains(node) && is_alive(*node);
+    let mut nodes: Vec<NodeId> = staying.nodes.iter().copied().filter(takes).collect();
     if !nodes.is_empty() {
         let turn = id.index.get() as usize % nodes.len();
         nodes.rotate_left(turn);
@@ -98,9 +113,17 @@ mod tests {
     const NOW: u64 = 1_000;
     const AFTER: Duration = Duration::from_nanos(100);
 
+    fn staying(cluster: &Cluster, missed: &[u32]) -> Staying {
+        Staying::of(&cluster.0, 3, &|node| missed.contains(&node.get()))
+    }
+
     fn planned(cluster: &Cluster, alive: &[u32]) -> Vec<(u32, u32)> {
+        planned_without(cluster, alive, &[])
+    }
+
+    fn planned_without(cluster: &Cluster, alive: &[u32], missed: &[u32]) -> Vec<(u32, u32)> {
         let is_alive = |of: NodeId| alive.contains(&of.get());
-        let plan = copies_to_plan(&cluster.0, 3, &is_alive)
+        let plan = copies_to_plan(&cluster.0, &staying(cluster, missed), &is_alive)
             .into_iter()
             .map(|command| match command {
                 Command::CopyPlanned { id, node } => (id.index.get(), node.get()),
@@ -110,7 +133,7 @@ mod tests {
     }
 
     fn fetched(cluster: &Cluster, own: u32, now_ns: u64) -> Vec<u32> {
-        let due = copies_to_fetch(&cluster.0, node(own), 3, now_ns, AFTER);
+        let due = copies_to_fetch(&cluster.0, node(own), &staying(cluster, &[]), now_ns, AFTER);
         due.map(|seal| seal.id.index.get()).collect()
     }
 
@@ -144,6 +167,45 @@ mod tests {
         assert_eq!(cluster.0.copies_left(&cluster.sealed(1, 1)), 2);
         cluster.add(1, 2, 4);
         assert_eq!(cluster.0.copies_left(&cluster.sealed(1, 2)), 3);
+    }
+
+    #[test]
+    fn a_node_that_is_missed_is_made_up_for_until_it_is_back() {
+        let mut cluster = Cluster::of(4);
+        cluster.seal_alone(1, 1, &[1, 2, 3]);
+        assert_eq!(
+            planned_without(&cluster, &[1, 2], &[3, 4]),
+            [],
+            "no third node is there"
+        );
+        assert_eq!(planned_without(&cluster, &[1, 2, 4], &[3]), [(1, 4)]);
+        cluster.plan(1, 1, 4);
+        assert_eq!(planned_without(&cluster, &[1, 2, 4], &[3]), [], "it is on its way");
+        let due = |missed| copies_to_fetch(&cluster.0, node(4), &staying(&cluster, missed), NOW, AFTER).count();
+        assert_eq!(
+            (due(&[3]), due(&[])),
+            (1, 0),
+            "it is not fetched once the other is back"
+        );
+    }
+
+    #[test]
+    fn copies_on_a_node_that_leaves_are_made_anew_elsewhere_while_they_are_there() {
+        let mut cluster = Cluster::of(5);
+        let all = [1, 2, 3, 4, 5];
+        cluster.seal_alone(1, 1, &[1, 2, 3]);
+        cluster.drain(3);
+        assert!(staying(&cluster, &[]).lack(&cluster.sealed(1, 1)));
+        assert_eq!(planned(&cluster, &all), [(1, 5)]);
+        cluster.plan(1, 1, 5);
+        cluster.add(1, 1, 5);
+        assert!(!staying(&cluster, &[]).lack(&cluster.sealed(1, 1)));
+        assert_eq!(planned(&cluster, &all), []);
+        // Of three nodes two are left, and each has all.
+        let mut cluster = Cluster::of(3);
+        cluster.seal_alone(1, 1, &[1, 2, 3]);
+        cluster.drain(3);
+        assert!(!staying(&cluster, &[]).lack(&cluster.sealed(1, 1)));
     }
 
     #[test]

@@ -100,6 +100,14 @@ impl Heartbeats {
             && self.shared.state().liveness.is_silent(node, listened)
     }
 
+    /// True where nothing was heard of a node for longer than `after`, while this node listened.
+    pub fn is_missed(&self, node: NodeId, after: Duration) -> bool {
+        let listened = self.shared.begun.elapsed();
+        let state = self.shared.state();
+        let heard = state.said.get(&node).map_or(listened, |(at, _)| at.elapsed());
+        node != self.shared.own() && heard.min(listened) > after && state.liveness.is_silent(node, listened)
+    }
+
     /// The time for which this node may act on an answer of its cluster before a peer may find it dead, which hears it
     /// last a hello's interval before.
     pub fn lease(&self) -> Duration {

@@ -19,13 +19,16 @@ use std::time::{Duration, Instant};
 
 use gophership_catalogue::{Actor, Catalogue, Command};
 use gophership_vault::VaultError;
-use gophership_vault::ids::SegmentId;
+use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 
 use super::participant::Participant;
 use super::refetch::is_stopped;
-use crate::decide::repair_plan::copies_to_fetch;
-use crate::limits::{REPAIR_AFTER, REPAIR_BYTES_PER_SECOND, REPAIR_INTERVAL};
+use crate::decide::repair_plan::{Staying, copies_to_fetch};
+use crate::limits::{REPAIR_BYTES_PER_SECOND, REPAIR_INTERVAL};
+
+/// Says whether a node is silent for so long that others make up for its copies.
+pub type IsMissed = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
 
 /// A thread that fetches copies.
 pub struct Repair {
@@ -34,17 +37,26 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// Begins to look. `replicas` is the number of copies that a segment is to have.
+    /// Begins to look. `replicas` is the number of copies that a segment is to have; a live owner has until
+    /// `repair_after` the seal to send what it sealed.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(participant: Arc<Participant>, catalogue: Arc<dyn Catalogue>, replicas: usize) -> io::Result<Self> {
+    pub fn start(
+        participant: Arc<Participant>,
+        catalogue: Arc<dyn Catalogue>,
+        replicas: usize,
+        repair_after: Duration,
+        is_missed: IsMissed,
+    ) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = thread::Builder::new().name("repair".to_owned()).spawn(move || {
             let mut work = Work {
                 participant,
                 catalogue,
                 replicas,
+                repair_after,
+                is_missed,
                 errors: BTreeMap::new(),
             };
             while !is_stopped(&stopped, REPAIR_INTERVAL) {
@@ -67,6 +79,8 @@ struct Work {
     participant: Arc<Participant>,
     catalogue: Arc<dyn Catalogue>,
     replicas: usize,
+    repair_after: Duration,
+    is_missed: IsMissed,
     /// The last error about each segment, which is logged once.
     errors: BTreeMap<SegmentId, String>,
 }
@@ -76,7 +90,8 @@ impl Work {
         let node = self.catalogue.identity().node_id;
         let now_ns = self.participant.vault().clock_ns();
         let (held, due): (Vec<SealRecord>, Vec<SealRecord>) = self.catalogue.read(|state| {
-            let due = copies_to_fetch(state, node, self.replicas, now_ns, REPAIR_AFTER);
+            let staying = Staying::of(state, self.replicas, &*self.is_missed);
+            let due = copies_to_fetch(state, node, &staying, now_ns, self.repair_after);
             (state.partly_held(node).copied().collect(), due.collect())
         });
         self.errors.retain(|id, _| held.iter().any(|seal| seal.id == *id));

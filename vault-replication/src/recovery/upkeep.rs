@@ -19,8 +19,9 @@ use gophership_vault::ids::NodeId;
 
 use super::recoveries::{Clock, Leads};
 use super::refetch::is_stopped;
+use super::repair::IsMissed;
 use crate::decide::gc_horizon::due_for_the_lost;
-use crate::decide::repair_plan::copies_to_plan;
+use crate::decide::repair_plan::{Staying, copies_to_plan};
 use crate::limits::UPKEEP_INTERVAL;
 
 /// What the care needs.
@@ -37,6 +38,8 @@ pub struct UpkeepSetup {
     pub clock_ns: Clock,
     /// The number of copies that a segment is to have.
     pub replicas: usize,
+    /// Says whether a node is silent for so long that others make up for its copies.
+    pub is_missed: IsMissed,
     /// The time for which a released segment is kept.
     pub retention: Duration,
 }
@@ -80,7 +83,8 @@ fn look(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
     let now_ns = (setup.clock_ns)();
     let due = setup.catalogue.read_latest(|state| {
         let mut due = due_for_the_lost(state, setup.node, now_ns, setup.retention);
-        due.extend(copies_to_plan(state, setup.replicas, &*setup.is_alive));
+        let staying = Staying::of(state, setup.replicas, &*setup.is_missed);
+        due.extend(copies_to_plan(state, &staying, &*setup.is_alive));
         due
     })?;
     for command in due {

@@ -44,6 +44,8 @@ pub(crate) const ELECTION_FLOOR: Duration = Duration::from_secs(2);
 pub(crate) const RETENTION: Duration = Duration::from_secs(3600);
 /// The number of copies that a segment is to have.
 const REPLICAS: usize = 3;
+/// Owners send their copies themselves here.
+const REPAIR_AFTER: Duration = Duration::from_secs(600);
 
 /// What all nodes of a test share.
 pub(crate) struct Shared {
@@ -231,7 +233,14 @@ impl Node {
         let participant = Participant::new(vault.clone(), copies, client.clone(), members(), runtime.clone());
         let participant = Arc::new(participant);
         let refetch = Refetch::start(Arc::clone(&participant)).unwrap();
-        let repair = Repair::start(Arc::clone(&participant), Arc::clone(&catalogue), REPLICAS).unwrap();
+        let repair = Repair::start(
+            Arc::clone(&participant),
+            Arc::clone(&catalogue),
+            REPLICAS,
+            REPAIR_AFTER,
+            Arc::new(|_| false),
+        )
+        .unwrap();
         let set = self
             .recovery
             .0
@@ -248,6 +257,7 @@ impl Node {
             is_alive: Arc::new(move |node| heard.is_alive(node)),
             clock_ns: Box::new(move || clock.clock_ns()),
             replicas: REPLICAS,
+            is_missed: Arc::new(|_| false),
             retention: shared.retention,
         });
         let (consensus, clock) = (Arc::clone(&self.catalogue), vault.clone());

@@ -48,6 +48,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::CommitTakenCursors => commit_taken_cursors(v),
         Kind::AcceptLoss => accept_loss(v),
         Kind::GiveUp => give_up(v),
+        Kind::RemoveNode => remove_node(v),
     }
 }
 
@@ -73,6 +74,13 @@ fn set_node_state(v: &mut Reader<'_>) -> Read {
         node: v.node()?,
         state: parts::read_state(v)?,
         seen: v.option(Reader::u64)?,
+    })
+}
+
+fn remove_node(v: &mut Reader<'_>) -> Read {
+    Ok(Command::RemoveNode {
+        node: v.node()?,
+        accept_loss: v.bool("acceptance of a loss")?,
     })
 }
 

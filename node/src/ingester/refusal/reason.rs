@@ -77,11 +77,13 @@ pub enum Refusal {
     TooFewCopies,
     /// The node waits for its cluster before it takes logs.
     Starting,
+    /// An operator drains the node, which takes no more logs.
+    Leaving,
 }
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 29;
+    pub const COUNT: usize = 30;
 
     /// Every reason, in the order of [`Self::index`]. Reasons with a detail have an empty one here.
     pub const ALL: [Self; Self::COUNT] = [
@@ -114,6 +116,7 @@ impl Refusal {
         Self::Fenced,
         Self::TooFewCopies,
         Self::Starting,
+        Self::Leaving,
     ];
 
     /// The reason's index in [`Self::ALL`].
@@ -149,6 +152,7 @@ impl Refusal {
             Self::Fenced => 26,
             Self::TooFewCopies => 27,
             Self::Starting => 28,
+            Self::Leaving => 29,
         }
     }
 

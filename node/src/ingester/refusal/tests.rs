@@ -42,7 +42,7 @@ struct Delay {
     nanos: i32,
 }
 
-const TEMPORARY: [Refusal; 9] = [
+const TEMPORARY: [Refusal; 10] = [
     Refusal::Budget,
     Refusal::Busy,
     Refusal::DiskFull,
@@ -52,6 +52,7 @@ const TEMPORARY: [Refusal; 9] = [
     Refusal::Fenced,
     Refusal::TooFewCopies,
     Refusal::Starting,
+    Refusal::Leaving,
 ];
 
 fn header<'h>(response: &'h Response<ReplyBody>, name: &str) -> Option<&'h str> {

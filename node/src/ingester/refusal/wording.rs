@@ -65,6 +65,7 @@ impl Refusal {
             Self::Fenced => "fenced",
             Self::TooFewCopies => "too_few_copies",
             Self::Starting => "starting",
+            Self::Leaving => "leaving",
         }
     }
 
@@ -86,7 +87,8 @@ impl Refusal {
             | Self::Failed
             | Self::Fenced
             | Self::TooFewCopies
-            | Self::Starting => (Code::Unavailable, Http::SERVICE_UNAVAILABLE),
+            | Self::Starting
+            | Self::Leaving => (Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::TooLarge | Self::InflatesTooLarge => (Code::ResourceExhausted, Http::PAYLOAD_TOO_LARGE),
             Self::ReadTimeout => (Code::DeadlineExceeded, Http::REQUEST_TIMEOUT),
             Self::Malformed(_) | Self::MalformedJson(_) | Self::NotInflatable | Self::Truncated | Self::BadHead => {
@@ -142,6 +144,7 @@ impl Refusal {
                 "too few nodes synced a copy within cluster.ack_timeout; whether more will is unknown: try again"
             }
             Self::Starting => "this node waits for its cluster, and takes no logs yet: try again, at another node",
+            Self::Leaving => "this node leaves its cluster, and takes no logs: try again, at another node",
         }
     }
 }

@@ -1,0 +1,140 @@
+//! Verbs about the nodes of a cluster: drain, take back, remove, and whether one can be stopped.
+
+use std::collections::BTreeSet;
+
+use gophership_catalogue::node::NodeState;
+use gophership_catalogue::{Actor, CatalogueError, Command, State, decide};
+use gophership_proto::control::v1;
+use gophership_vault::ids::NodeId;
+use gophership_vault_replication::decide::departure::{lack, obstacles};
+use gophership_vault_replication::decide::repair_plan::Staying;
+
+use super::error::OperateError;
+use crate::context::{ClusterContext, NodeContext};
+
+/// What an operator wants of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wish {
+    /// It is to leave.
+    Drain,
+    /// It is to stay after all.
+    Undrain,
+    /// It is gone for good.
+    Remove {
+        /// True where acknowledged entries may be lost by it.
+        accept_loss: bool,
+    },
+}
+
+impl Wish {
+    fn command(self, node: NodeId, seen: u64) -> Command {
+        let set = |state| Command::SetNodeState {
+            node,
+            state,
+            seen: Some(seen),
+        };
+        match self {
+            Self::Drain => set(NodeState::Draining),
+            Self::Undrain => set(NodeState::Active),
+            Self::Remove { accept_loss } => Command::RemoveNode { node, accept_loss },
+        }
+    }
+}
+
+/// Does what an operator wants, or says with `dry_run` what would come of it. What is decided by is the newest state.
+pub(super) fn change(
+    context: &NodeContext,
+    called: &str,
+    wish: Wish,
+    dry_run: bool,
+    by: &str,
+) -> Result<v1::NodeReply, OperateError> {
+    let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
+    let (node, command, decision) = context.catalogue.read_latest(|state| {
+        let node = find(state, called)?;
+        let seen = state.node(node).map_or(0, |record| record.version);
+        let command = wish.command(node, seen);
+        let decision = decide(state, &command).map(|_| ());
+        Ok::<_, OperateError>((node, command, decision))
+    })??;
+    decision.map_err(CatalogueError::Refused)?;
+    if !dry_run {
+        context.catalogue.submit(Actor::operator(by), command)?;
+        tracing::warn!(node_id = %node, ?wish, by, "cluster.node.changed");
+    }
+    let mut reply = context.catalogue.read(|state| shown(context, cluster, state, node));
+    reply.dry_run = dry_run;
+    Ok(reply)
+}
+
+/// Says whether a node can be stopped.
+pub(super) fn check_stop(context: &NodeContext, called: &str) -> Result<v1::NodeReply, OperateError> {
+    let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
+    let seen = cluster.quorum.consensus.status();
+    let voters = seen.members.iter().filter(|(_, member)| member.votes);
+    let voters: BTreeSet<NodeId> = voters
+        .filter_map(|(id, _)| NodeId::new(u32::try_from(*id).ok()?))
+        .collect();
+    context.catalogue.read_latest(|state| {
+        let node = find(state, called)?;
+        let why = obstacles(state, node, &voters, &|node| context.is_alive(node));
+        let mut reply = shown(context, cluster, state, node);
+        reply.obstacles = why.iter().map(ToString::to_string).collect();
+        Ok(reply)
+    })?
+}
+
+/// The node with this name, or with this number.
+fn find(state: &State, called: &str) -> Result<NodeId, OperateError> {
+    let by_number = || {
+        let node = NodeId::new(called.parse().ok()?)?;
+        state.node(node).map(|record| record.id)
+    };
+    state
+        .node_named(called)
+        .or_else(by_number)
+        .ok_or_else(|| OperateError::NoSuchNode(called.to_owned()))
+}
+
+fn shown(context: &NodeContext, cluster: &ClusterContext, state: &State, node: NodeId) -> v1::NodeReply {
+    let lack = lack(state, node, &staying_without(cluster, state, node));
+    v1::NodeReply {
+        node: node.get(),
+        name: state.facts(node).map(|facts| facts.name.clone()).unwrap_or_default(),
+        state: participation(context, state, node).to_owned(),
+        unsealed_segments: lack.unsealed,
+        lacking_segments: lack.copies,
+        obstacles: Vec::new(),
+        dry_run: false,
+    }
+}
+
+/// The nodes that stay when `node` leaves.
+fn staying_without(cluster: &ClusterContext, state: &State, node: NodeId) -> Staying {
+    let missed = |other: NodeId| other == node || cluster.quorum.heartbeats.is_missed(other, cluster.repair_after);
+    Staying::of(state, cluster.replicas.into(), &missed)
+}
+
+/// Sealed segments of which a node that is being drained has a copy that is not yet made up for elsewhere.
+pub(super) fn lacking_copies(context: &NodeContext, state: &State, node: NodeId) -> u64 {
+    match (&context.cluster, state.node(node)) {
+        (Some(cluster), Some(record)) if record.state == NodeState::Draining && !state.is_replaced(node) => {
+            lack(state, node, &staying_without(cluster, state, node)).copies
+        }
+        _ => 0,
+    }
+}
+
+/// The part of a node in its cluster, in a word.
+pub(super) fn participation(context: &NodeContext, state: &State, node: NodeId) -> &'static str {
+    match state.facts(node).and_then(|facts| facts.moved_to) {
+        Some(itself) if itself == node => return "removed",
+        Some(_) => return "replaced",
+        None => {}
+    }
+    match state.node(node).map(|record| record.state) {
+        Some(NodeState::Draining) if lacking_copies(context, state, node) == 0 => "drained",
+        Some(NodeState::Draining) => "draining",
+        Some(NodeState::Active) | None => "active",
+    }
+}

@@ -1,0 +1,70 @@
+//! A node leaves its cluster: drained, stopped, removed. Nothing that it had is lost, and its name is free.
+
+use std::collections::BTreeSet;
+
+use crate::cluster::{Cluster, payload, until};
+use crate::records;
+use crate::sink::Sink;
+
+const LEAVES: &str = "node-3";
+
+#[test]
+fn a_node_that_leaves_takes_nothing_with_it_and_may_join_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let mut cluster = Cluster::form(dir.path(), 4, &sink);
+    let mut all = Vec::new();
+    for i in 0..4 {
+        let of_node = records(&format!("of node {i}"), 20);
+        cluster.send(i, &of_node);
+        cluster.seal(i);
+        all.extend(of_node);
+    }
+    // What is open is sealed by the others once it is stopped.
+    let open = records("open", 5);
+    cluster.send(3, &open);
+    all.extend(open);
+
+    let refused = cluster.remove_node(0, LEAVES).unwrap_err();
+    assert!(refused.message().contains("are not sealed"), "{refused}");
+    assert!(cluster.drain(0, LEAVES, true).unwrap().dry_run);
+    let (state, number) = cluster.state_of(1, LEAVES);
+    assert_eq!(state, "active", "nothing was changed");
+    assert_eq!(cluster.answers(3, "x").unwrap_or_default(), 200);
+    all.push("x".to_owned());
+    cluster.drain(1, LEAVES, false).unwrap();
+    until(
+        "a node that takes no more logs",
+        || cluster.answers(3, "too late") == Some(503),
+        || cluster.logs(),
+    );
+    until(
+        "copies on the nodes that stay",
+        || cluster.state_of(0, LEAVES).0 == "drained",
+        || format!("{:?} {}", cluster.state_of(0, LEAVES), cluster.logs()),
+    );
+    assert_eq!(cluster.obstacles(0, LEAVES), [""; 0]);
+    cluster.kill(3);
+    until(
+        "its last segments sealed",
+        || cluster.remove_node(0, LEAVES).is_ok(),
+        || format!("{:?} {}", cluster.remove_node(0, LEAVES), cluster.logs()),
+    );
+    for i in 0..3 {
+        let seen = || format!("{:?}", cluster.state_of(i, LEAVES));
+        until("a removed node", || cluster.state_of(i, LEAVES).0 == "removed", seen);
+    }
+    cluster.wipe(3);
+    let (replayed, ended) = cluster.replay(0);
+    let replayed: BTreeSet<Vec<u8>> = replayed.into_iter().collect();
+    let missing = all.iter().filter(|text| !replayed.contains(&payload(text))).count();
+    // What it refused may have been stored before it knew that it leaves.
+    assert_eq!((missing, ended), (0, None), "of {}; {}", all.len(), cluster.logs());
+
+    cluster.start(3);
+    cluster.until_ready(3);
+    let (state, anew) = cluster.state_of(0, LEAVES);
+    assert_eq!((state.as_str(), anew > number), ("active", true), "{anew}");
+    cluster.send(3, &["again".to_owned()]);
+}
