@@ -6,12 +6,16 @@
 //! - `placement`: which nodes hold the copies of a new segment.
 //! - `gc_horizon`: what becomes of the segments of nodes that are gone for good.
 //! - `repair_plan`: which sealed segments get a further copy, and where.
+//! - `folder`: whether a folder of segments answers, so that bad copies in it may be fetched anew.
+//! - `scrub_round`: which segment is verified next.
 //! - `liveness`: which peers are alive, by when each was heard.
 
 pub mod accept_loss;
+pub mod folder;
 pub mod gc_horizon;
 pub mod liveness;
 pub mod owner_return;
 pub mod placement;
 pub mod recovery_end;
 pub mod repair_plan;
+pub mod scrub_round;

@@ -23,6 +23,7 @@ use crate::disposition::Disposition;
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::read::bad_copy::CopyFault;
 use crate::read::holdings::Holdings;
 use crate::read::open_sealed::open_sealed;
 use crate::read::quarantine::{Quarantine, Quarantined};
@@ -519,6 +520,7 @@ impl ShardCursor {
     }
 
     fn keep(&mut self, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) -> bool {
+        self.parts.holdings.is_bad(id, CopyFault::Damaged, &fault.what, false);
         self.keep_of("segment", &segment_path(&self.parts.data, id), id, fault, bytes)
     }
 

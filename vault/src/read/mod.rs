@@ -1,7 +1,7 @@
 //! Reading what is stored.
 //!
 //! - `slot`: what is known of a segment. `holdings`: the segments that this node holds; `debt`: what of them lies
-//!   behind a position.
+//!   behind a position; `bad_copy`: what is wrong with copies.
 //! - `cursor`: the one reader, of WAL files and segments alike.
 //! - `frames`: a segment as frames of a tail stream, for a replica that is behind.
 //! - `quarantine`: bytes that were found damaged. `kept_entries`: copies of single entries that outlive their segment.
@@ -9,6 +9,7 @@
 //!
 //! *Follower*: a cursor that waits for what may be read later, and passes only what is on record as damaged.
 
+pub(crate) mod bad_copy;
 pub(crate) mod cursor;
 pub(crate) mod debt;
 pub mod dump;
