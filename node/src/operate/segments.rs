@@ -13,6 +13,7 @@ use gophership_vault::ledger::SealRecord;
 use gophership_vault::{BlockRow, Hole, HoleReason, NodeSet, Quarantined, SegmentDetail, SegmentState, VaultError};
 use tokio::time::Instant;
 
+use super::bad_copies::{self, BadCopies, with_fault};
 use super::cluster::{alive, lacks};
 use super::error::OperateError;
 use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
@@ -30,12 +31,13 @@ pub(crate) struct Wanted {
 }
 
 /// A page of the list, behind `after`, of at most `limit` segments (0: up to the bound). In a cluster it is the list on
-/// record, without holders; at a single node that of its files.
+/// record, without holders; at a single node that of its files. Copies of `bad` do not count.
 pub(super) fn list(
     context: &NodeContext,
     Wanted { shard, lacking }: Wanted,
     after: Option<SegmentId>,
     limit: u32,
+    bad: &BadCopies,
 ) -> v1::ListSegmentsReply {
     let limit = match limit as usize {
         0 => SEGMENTS_PER_PAGE,
@@ -45,16 +47,16 @@ pub(super) fn list(
     let mut segments: Vec<v1::SegmentSummary> = if let Some(cluster) = &context.cluster {
         context.catalogue.read(|state| {
             let alive = alive(state, &|node| context.is_alive(node));
-            let lacks = |record: &SegmentRecord| lacks(record, cluster.replicas.into(), &alive).is_some();
+            let lacks = |record: &SegmentRecord| lacks(record, cluster.replicas.into(), &alive, bad).is_some();
             let wanted = state.segments().filter(|record| is_wanted(record.id()));
             let wanted = wanted.filter(|record| !lacking || lacks(record));
             // The files of one that is trimmed may still be there, and nobody reads them.
             let shown = wanted.filter_map(|record| on_record(state, record));
             shown.take(limit + 1).collect()
         })
-    } else if lacking {
-        Vec::new()
     } else {
+        let own = context.vault.identity().node_id;
+        let is_wanted = |id| is_wanted(id) && (!lacking || bad.contains(&(id, own)));
         let held = context.vault.segments();
         let wanted: Vec<SegmentId> = held
             .iter()
@@ -135,11 +137,17 @@ fn holder(node: NodeId, found: Option<&v1::SegmentSummary>) -> v1::SegmentHolder
         Some(v1::SegmentState::Unreadable | v1::SegmentState::Lost) => v1::HolderState::Unreadable,
         Some(_) => v1::HolderState::Has,
     };
-    v1::SegmentHolder {
-        node: node.get(),
-        state: state.into(),
-        bad_ranges: found.map_or(0, |found| found.bad_ranges),
-    }
+    let bad_ranges = found.map_or(0, |found| found.bad_ranges);
+    let mut holder = match found.and_then(|found| found.bad_copy.as_ref()) {
+        Some(bad) => with_fault(node, bad),
+        None => v1::SegmentHolder {
+            node: node.get(),
+            state: state.into(),
+            ..v1::SegmentHolder::default()
+        },
+    };
+    holder.bad_ranges = bad_ranges;
+    holder
 }
 
 /// Those of these segments that are held here.
@@ -164,7 +172,12 @@ fn held_of(context: &NodeContext, wanted: &[SegmentId], held: &[(SegmentId, Segm
     let held = held.iter().filter(|(id, _)| wanted.contains(id));
     held.map(|(id, state)| {
         let mut row = summary(context, *id, state);
-        row.bad_ranges += count(quarantined.iter().filter(|q| q.segment == *id).count());
+        row.bad_copy = context.vault.bad_copy(*id).as_ref().map(bad_copies::shown);
+        let is_bad = row.bad_copy.is_some();
+        // What was found in a file that is good by now was mended.
+        let is_left =
+            |q: &&Quarantined| q.segment == *id && (is_bad || q.file.extension().is_none_or(|is| is != "seg"));
+        row.bad_ranges += count(quarantined.iter().filter(is_left).count());
         if *state == SegmentState::Open && id.node == own {
             let last = written
                 .iter()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::cluster::{ClusterNodeView, ClusterView, ConfiguredNodeView, ExporterReportView};
+use super::cluster::{BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView, ExporterReportView};
 use super::exporter::LostDebtView;
 
 /// Seconds for which a sink may not accept, or an exporter wait, before that is a problem.
@@ -14,7 +14,7 @@ const EXPORT_PATIENCE: f64 = 60.0;
 /// Seconds of silence below which a node that counts as dead is about to count as alive.
 const HEARD_AGAIN: f64 = 1.0;
 
-/// Number of recoveries, and of stuck copies, that are named one by one.
+/// Number of recoveries, of stuck copies, and of segments with bad copies, that are named one by one.
 const NAMED_MAX: usize = 3;
 
 /// A problem.
@@ -36,13 +36,15 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     // A node whose name has moved on is gone for good, and nobody waits for it.
     let present: Vec<&ClusterNodeView> = cluster.nodes.iter().filter(|n| n.moved_to.is_none()).collect();
     let down: Vec<&ClusterNodeView> = present.iter().filter(|node| !node.alive).copied().collect();
-    let mut found = Vec::new();
+    let (lost, bad): (Vec<_>, Vec<_>) = cluster.bad_segments.iter().partition(|bad| has_none(bad));
+    let mut found = bad_segments(&lost, cluster);
     if has_consensus {
         found.extend(no_leader(cluster, &present).or_else(|| sole_voter(cluster, &present)));
     }
     found.extend(down.iter().map(|node| is_down(node, cluster, &present)));
     found.extend(cluster.not_joined.iter().map(never_joined));
-    found.extend(copies(cluster, &down));
+    found.extend(bad_segments(&bad, cluster));
+    found.extend(copies(cluster, &down, [lost.len(), bad.len()]));
     // Where no node leads, nothing is recovered, which was said.
     if cluster.leader.is_some() || !has_consensus {
         found.extend(recoveries(cluster));
@@ -231,13 +233,84 @@ fn never_joined(node: &ConfiguredNodeView) -> ProblemView {
     )
 }
 
-/// Sealed segments with too few copies on nodes that are alive.
-fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> {
+/// True where every holder of a segment says that its copy is bad.
+fn has_none(bad: &BadSegmentView) -> bool {
+    let mut holders = bad.holders.iter();
+    holders.all(|holder| !matches!(holder.state, "has" | "unknown"))
+}
+
+/// Sealed segments with copies that are missing or damaged.
+fn bad_segments(all: &[&BadSegmentView], cluster: &ClusterView) -> Vec<ProblemView> {
+    let mut found: Vec<ProblemView> = all
+        .iter()
+        .take(NAMED_MAX)
+        .map(|bad| bad_segment(bad, cluster))
+        .collect();
+    if let more @ 1.. = all.len().saturating_sub(NAMED_MAX) {
+        found.push(problem(
+            format!("{more} more segments have copies that cannot be read"),
+            "as above; -o json has all that were told",
+        ));
+    }
+    found
+}
+
+fn bad_segment(bad: &BadSegmentView, cluster: &ClusterView) -> ProblemView {
+    let called = |id: u32| {
+        let node = cluster.nodes.iter().find(|node| node.id == id);
+        node.map_or_else(|| format!("node {id}"), ClusterNodeView::called)
+    };
+    let of = |state: &str| {
+        let holders = bad.holders.iter().filter(|holder| holder.state == state);
+        holders.map(|holder| called(holder.node)).collect::<Vec<_>>()
+    };
+    let is_bad = |state: &str| !matches!(state, "has" | "unknown");
+    let told = bad.holders.iter().filter(|holder| is_bad(holder.state));
+    let told: Vec<String> = told
+        .map(|holder| {
+            let why = holder.why.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("{} on {}{why}", holder.state, called(holder.node))
+        })
+        .collect();
+    let (count, told, segment) = (told.len(), told.join(", "), &bad.segment);
+    let (has, unknown) = (of("has"), of("unknown"));
+    let mended = format!(
+        "put its file back from a backup, then gs-ctl segment verify {segment}; gs-ctl replay gives what can be read of it"
+    );
+    match (bad.holders.len(), has.as_slice(), unknown.as_slice()) {
+        (1, [], []) => problem(
+            format!("THE ONLY COPY of segment {segment} cannot be read: {told}"),
+            format!("there is no other node to fetch it from: {mended}"),
+        ),
+        (_, [], []) => problem(format!("NO GOOD COPY of segment {segment} is left: {told}"), mended),
+        (holders, [], unknown) => problem(
+            format!("{count} of {holders} copies of segment {segment} cannot be read: {told}"),
+            format!(
+                "bring back {} with its data: nobody else may have a good copy",
+                unknown.join(" or ")
+            ),
+        ),
+        (holders, has, _) => problem(
+            format!(
+                "{count} of {holders} copies of segment {segment} cannot be read: {told}; good on {}",
+                has.join(", ")
+            ),
+            "nothing: what is bad is fetched anew from there; where it lasts, the log of its node says why \
+             (segment.repair.waiting, segment.refetch.waiting)",
+        ),
+    }
+}
+
+/// Sealed segments with too few copies on nodes that are alive. Those of `told` without a good copy, and with one, were
+/// said already.
+fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) -> Vec<ProblemView> {
+    let [lost, bad] = told.map(|count| count as u64);
     let names: Vec<String> = down.iter().map(|node| node.called()).collect();
     let start = || format!("start {}", names.join(", "));
     let mut found = Vec::new();
-    if cluster.unreachable_segments > 0 {
-        let what = format!("{} no live copy", sealed(cluster.unreachable_segments));
+    let unreachable = cluster.unreachable_segments.saturating_sub(lost);
+    if unreachable > 0 {
+        let what = format!("{} no live copy", sealed(unreachable));
         let remedy = if down.is_empty() {
             "gs-ctl segment list --lacking names their holders: bring one back with its data".to_owned()
         } else {
@@ -256,9 +329,10 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
     }
     let few = cluster
         .under_replicated_segments
-        .saturating_sub(cluster.unreachable_segments);
+        .saturating_sub(cluster.unreachable_segments.max(lost))
+        .saturating_sub(bad);
     if few > 0 {
-        let of_these = match cluster.single_copy_segments {
+        let of_these = match cluster.single_copy_segments.min(few) {
             0 => String::new(),
             single => format!(", {single} of them just one: lose no further node"),
         };
@@ -352,6 +426,12 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
     if let Some(why) = &report.not_ready_reason {
         let what = format!("{name} takes no logs: {why}");
         found.push(problem(what, format!("gs-ctl status on {name} says more")));
+    }
+    for folder in &report.silent_folders {
+        found.push(problem(
+            format!("{name} does not reach its segments: {folder}"),
+            "no copy is fetched into it until it answers; then it is read, and what is bad is fetched",
+        ));
     }
     let is_down = |id: u32| cluster.nodes.iter().any(|n| n.id == id && n.report.is_none());
     let stuck = report.shards.iter().flat_map(|shard| {
