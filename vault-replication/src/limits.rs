@@ -84,6 +84,9 @@ pub const MEND_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::
 /// The interval at which the verification looks for what is due.
 pub const SCRUB_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The interval at which files are tried again that the disk did not give.
+pub const SCRUB_AGAIN: Duration = Duration::from_secs(600);
+
 /// Bytes a second that are read from the disk to verify sealed segments.
 pub const SCRUB_BYTES_PER_SECOND: u64 = 32 << 20;
 

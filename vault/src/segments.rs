@@ -238,16 +238,17 @@ impl Vault {
         }
     }
 
-    /// Looks at the file of a sealed segment that is held here, by a few pages of it. What is wrong is one of
-    /// [`Self::bad_copies`] from then on, to be verified.
-    pub fn look_at(&self, id: SegmentId) {
+    /// Looks at the file of a sealed segment that is held here, by a few pages of it; says whether they are what was
+    /// sealed. What is wrong is one of [`Self::bad_copies`] from then on, to be verified.
+    pub fn look_at(&self, id: SegmentId) -> bool {
         let holdings = &self.inner.parts.holdings;
-        let Ok(record) = self.sealed(id) else { return };
+        let Ok(record) = self.sealed(id) else { return false };
         match SegmentReader::look_at(&self.segment_file(id), id, record.digest) {
-            Ok(None) => {}
+            Ok(None) => return true,
             Ok(Some(why)) => holdings.is_bad(id, CopyFault::Damaged, &why, false),
             Err(error) => holdings.opened(id, Err(&error)),
         }
+        false
     }
 
     /// The copies of sealed segments that are known to be missing or damaged here, own and others', in order.

@@ -865,6 +865,7 @@ fn a_bad_file_stays_until_a_good_one_takes_its_place_whatever_fails() {
     fs::create_dir_all(copy.parent().unwrap()).unwrap();
     fs::copy(&path, &copy).unwrap();
     let store = CopyStore::in_folder(elsewhere.path(), NodeId::new(2).unwrap()).unwrap();
+    let report = store.report(seal.id).unwrap();
     let restore = || {
         let mut fetch = |_, first, last, take: TakeEntry<'_>| {
             store.read_entries(seal.id, first, last, &mut |entry| {
@@ -872,7 +873,7 @@ fn a_bad_file_stays_until_a_good_one_takes_its_place_whatever_fails() {
                 true
             })
         };
-        vault.restore_sealed(&seal, store.report(seal.id).unwrap(), &mut fetch)
+        vault.restore_sealed(&seal, report.clone(), &mut fetch)
     };
     let whole = fs::read(&path).unwrap();
     let mut damaged = whole.clone();

@@ -473,7 +473,8 @@ pub(crate) fn provisioned_shown(done: &Provisioned) -> v1::ProvisionClusterReply
 
 #[cfg(test)]
 mod tests {
-    use gophership_vault::ids::{EntryNumber, SegmentIndex, ShardId};
+    use gophership_vault::ids::{EntryNumber, Epoch, SegmentIndex, ShardId};
+    use gophership_vault::ledger::{SealRecord, SegmentStats};
     use gophership_vault_replication::decide::recovery_end::Missing;
 
     use super::*;
@@ -491,6 +492,38 @@ mod tests {
         );
         let absent: Vec<&str> = absent.iter().map(|peer| peer.address.as_str()).collect();
         assert_eq!(absent, ["node-3:9097"]);
+    }
+
+    #[test]
+    fn a_copy_that_is_known_to_be_bad_or_is_on_a_dead_node_does_not_count() {
+        let id = SegmentId {
+            node: node(1),
+            shard: ShardId::new(0),
+            index: SegmentIndex::FIRST,
+        };
+        let record = SegmentRecord::Sealed(SealRecord {
+            id,
+            epoch: Epoch::FIRST,
+            stats: SegmentStats {
+                entries: 1,
+                ..SegmentStats::default()
+            },
+            digest: [0; 32],
+            sealed_ns: 1,
+            holders: NodeSet::from_nodes([1, 2, 3].map(node)).unwrap(),
+        });
+        let other = SegmentId { node: node(2), ..id };
+        for (alive, bad, copies) in [
+            (&[1, 2, 3][..], &[][..], None),
+            (&[1, 2, 3], &[(id, 2)], Some(2)),
+            (&[1, 2, 3], &[(other, 2)], None),
+            (&[1, 2], &[(id, 2), (id, 3)], Some(1)),
+            (&[1, 2, 3], &[(id, 1), (id, 2), (id, 3)], Some(0)),
+        ] {
+            let alive = alive.iter().map(|n| node(*n)).collect();
+            let bad = bad.iter().map(|(id, n)| (*id, node(*n))).collect();
+            assert_eq!(lacks(&record, 3, &alive, &bad), copies, "{alive:?} {bad:?}");
+        }
     }
 
     #[test]

@@ -485,7 +485,7 @@ mod tests {
         let row = |state: v1::SegmentState| {
             let mut row = v1::SegmentSummary {
                 segment: Some(id),
-                replicas: vec![1, 2, 3, 4, 5],
+                replicas: vec![1, 2, 3, 4, 5, 6],
                 bad_ranges: 1,
                 ..v1::SegmentSummary::default()
             };
@@ -497,12 +497,19 @@ mod tests {
             ..v1::ListSegmentsReply::default()
         };
         let node = |n| NodeId::new(n).unwrap();
+        let mut damaged = row(v1::SegmentState::Sealed);
+        damaged.bad_copy = Some(v1::BadCopy {
+            state: v1::HolderState::Damaged.into(),
+            why: "a block".to_owned(),
+            ..v1::BadCopy::default()
+        });
         let answers = Answers::from([
             (node(1), Ok(reply(vec![row(v1::SegmentState::Sealed)]))),
             (node(2), Ok(reply(vec![row(v1::SegmentState::Recovering)]))),
             (node(3), Ok(reply(vec![row(v1::SegmentState::Unreadable)]))),
             (node(4), Ok(reply(Vec::new()))),
             (node(5), Err("it was not heard lately".to_owned())),
+            (node(6), Ok(reply(vec![damaged]))),
         ]);
         let mut page = reply(vec![v1::SegmentSummary {
             bad_ranges: 0,
@@ -523,9 +530,11 @@ mod tests {
                 (3, v1::HolderState::Unreadable),
                 (4, v1::HolderState::Missing),
                 (5, v1::HolderState::Unspecified),
+                (6, v1::HolderState::Damaged),
             ],
             "a copy that is not complete is none"
         );
-        assert_eq!((shown.state(), shown.bad_ranges), (v1::SegmentState::Sealed, 3));
+        assert_eq!((shown.state(), shown.bad_ranges), (v1::SegmentState::Sealed, 4));
+        assert_eq!(shown.holders[5].why, "a block");
     }
 }

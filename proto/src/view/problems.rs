@@ -467,8 +467,8 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
 mod tests {
     use super::*;
     use crate::control::v1::{
-        ClusterNode, ClusterStatusReply, ConfiguredNode, ExporterReport, ExporterState, LostDebt, NodeReport,
-        RaftStatus, RecoveryWait, ReplicaStatus, SegmentRef, ShardStatus, Zone,
+        BadSegment, ClusterNode, ClusterStatusReply, ConfiguredNode, ExporterReport, ExporterState, HolderState,
+        LostDebt, NodeReport, RaftStatus, RecoveryWait, ReplicaStatus, SegmentHolder, SegmentRef, ShardStatus, Zone,
     };
 
     fn node(id: u32, alive: bool) -> ClusterNode {
@@ -525,6 +525,66 @@ mod tests {
             ..node(4, false)
         });
         assert_eq!(told(reply), [""; 0]);
+    }
+
+    #[test]
+    fn copies_that_cannot_be_read_are_named_with_who_has_a_good_one_and_a_segment_without_one_comes_first() {
+        use HolderState::{Damaged, Has, Missing, Unreadable, Unspecified};
+        let bad = |index, holders: &[(u32, HolderState)]| BadSegment {
+            segment: Some(SegmentRef {
+                node: 1,
+                shard: 0,
+                index,
+            }),
+            holders: holders
+                .iter()
+                .map(|(node, state)| SegmentHolder {
+                    node: *node,
+                    state: (*state).into(),
+                    why: if matches!(state, Has | Unspecified) { "" } else { "x" }.to_owned(),
+                    ..SegmentHolder::default()
+                })
+                .collect(),
+        };
+        let mut reply = cluster(vec![node(1, true), node(2, true), node(3, false)], Some(1));
+        (reply.under_replicated_segments, reply.unreachable_segments) = (13, 1);
+        reply.bad_segments = vec![
+            bad(1, &[(1, Has), (2, Missing), (3, Damaged)]),
+            bad(2, &[(1, Damaged), (2, Unreadable), (3, Missing)]),
+            bad(3, &[(1, Damaged), (3, Unspecified)]),
+        ];
+        reply.nodes[0].report.as_mut().unwrap().silent_folders = vec!["segments/1/0 is not there".to_owned()];
+        let all = told(reply.clone());
+        let at = |n: usize, words: &str| assert!(all[n].starts_with(words), "{all:#?}");
+        at(
+            0,
+            "NO GOOD COPY of segment 1/0/2 is left: damaged on node-1 (x), unreadable on node-2 (x), missing on node-3 \
+             (x) => put its file back from a backup, then gs-ctl segment verify 1/0/2;",
+        );
+        at(1, "node-3 (node 3) is not heard");
+        at(
+            2,
+            "2 of 3 copies of segment 1/0/1 cannot be read: missing on node-2 (x), damaged on node-3 (x); good on \
+             node-1 => nothing: what is bad is fetched anew from there",
+        );
+        at(
+            3,
+            "1 of 2 copies of segment 1/0/3 cannot be read: damaged on node-1 (x) => bring back node-3 with its data",
+        );
+        at(4, "10 sealed segments have fewer than 3 live copies => start node-3");
+        at(
+            5,
+            "node-1 does not reach its segments: segments/1/0 is not there => no copy is fetched into it",
+        );
+        assert_eq!(all.len(), 6, "{all:#?}");
+
+        let mut alone = cluster(vec![node(1, true)], None);
+        (alone.raft, alone.replicas, alone.unreachable_segments) = (None, 1, 1);
+        alone.under_replicated_segments = 1;
+        alone.bad_segments = vec![bad(7, &[(1, Damaged)])];
+        let all = told(alone);
+        let only = "THE ONLY COPY of segment 1/0/7 cannot be read: damaged on node-1 (x) => there is no other node";
+        assert!(all[0].starts_with(only) && all.len() == 1, "{all:#?}");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 /// How far the verification of all segments is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Round {
-    /// Time of its begin by the vault's clock, nanoseconds since the Unix epoch.
-    pub begun_ns: u64,
+    /// Time of its begin by the vault's clock, seconds since the Unix epoch.
+    pub begun_s: u64,
     /// The last segment that it has verified.
     pub done_to: Option<SegmentId>,
     /// True once it has verified all.
@@ -34,15 +34,15 @@ pub enum Due {
     Nothing,
 }
 
-/// Decides what is due at `now_ns`. `next` gives the first sealed segment behind another one, or of all.
+/// Decides what is due at `now_s`. `next` gives the first sealed segment behind another one, or of all.
 pub fn due(
     round: Option<Round>,
-    now_ns: u64,
+    now_s: u64,
     interval: Duration,
     next: impl FnOnce(Option<SegmentId>) -> Option<SegmentId>,
 ) -> Due {
     let new = Round {
-        begun_ns: now_ns,
+        begun_s: now_s,
         done_to: None,
         is_over: false,
     };
@@ -52,9 +52,9 @@ pub fn due(
     if !round.is_over {
         return next(round.done_to).map_or(Due::End(Round { is_over: true, ..round }), Due::Verify);
     }
-    let since = now_ns.checked_sub(round.begun_ns);
+    let since = now_s.checked_sub(round.begun_s).map(Duration::from_secs);
     // A clock that was set back says nothing.
-    if since.is_none_or(|since| u128::from(since) >= interval.as_nanos()) {
+    if since.is_none_or(|since| since >= interval) {
         Due::Begin(new)
     } else {
         Due::Nothing
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_nanos(100);
+    const INTERVAL: Duration = Duration::from_secs(100);
 
     fn id(index: u32) -> SegmentId {
         SegmentId {
@@ -79,15 +79,15 @@ mod tests {
 
     fn round(done_to: Option<u32>, is_over: bool) -> Round {
         Round {
-            begun_ns: 1_000,
+            begun_s: 1_000,
             done_to: done_to.map(id),
             is_over,
         }
     }
 
     /// What is due where the segments 2, 4 and 6 are held.
-    fn at(round: Option<Round>, now_ns: u64) -> Due {
-        due(round, now_ns, INTERVAL, |after| {
+    fn at(round: Option<Round>, now_s: u64) -> Due {
+        due(round, now_s, INTERVAL, |after| {
             [2, 4, 6]
                 .map(id)
                 .into_iter()
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn i2_rounds_begin_an_interval_apart_and_one_that_took_longer_is_ended_first() {
-        let begun = |begun_ns| {
+        let begun = |begun_s| {
             Due::Begin(Round {
-                begun_ns,
+                begun_s,
                 done_to: None,
                 is_over: false,
             })

@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 
 use gophership_catalogue::Catalogue;
 use gophership_vault::ids::SegmentId;
-use gophership_vault::{Vault, write_whole};
+use gophership_vault::{CopyFault, Vault, write_whole};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::scrub_round::{Due, Round, due};
-use crate::limits::{SCRUB_BYTES_PER_SECOND, SCRUB_INTERVAL, SCRUB_KEEP};
+use crate::limits::{SCRUB_AGAIN, SCRUB_BYTES_PER_SECOND, SCRUB_INTERVAL, SCRUB_KEEP};
 use crate::recovery::{is_stopped, rest};
 
 /// The name of the file that says how far the round is, in the data folder.
@@ -139,24 +139,32 @@ impl Work {
     /// Verifies what readers found, and goes through rounds.
     fn verify_on(&self) {
         let (mut round, mut unkept) = (self.stored(), 0);
+        let mut tried = Instant::now();
         loop {
             let mut is_idle = true;
-            let found = self.setup.vault.bad_copies().into_iter();
-            for bad in found.filter(|bad| !bad.is_verified) {
+            // A disk that did not give a file may do so now.
+            let tries = tried.elapsed() >= SCRUB_AGAIN;
+            if tries {
+                tried = Instant::now();
+            }
+            for bad in self.setup.vault.bad_copies() {
                 if self.is_stopping() {
                     break;
                 }
-                self.verify(bad.id);
+                let may_be_good = || tries && bad.fault == CopyFault::Unreadable && self.setup.vault.look_at(bad.id);
+                if !bad.is_verified || may_be_good() {
+                    self.verify(bad.id);
+                }
             }
             if !self.setup.interval.is_zero() {
-                let now_ns = self.setup.vault.clock_ns();
-                let due = due(round, now_ns, self.setup.interval, |after| {
+                let now_s = self.setup.vault.clock_ns() / 1_000_000_000;
+                let due = due(round, now_s, self.setup.interval, |after| {
                     self.setup.vault.next_sealed(after)
                 });
                 match due {
                     Due::Begin(new) | Due::End(new) => {
                         is_idle = new.is_over;
-                        tracing::info!(begun_ns = new.begun_ns, is_over = new.is_over, "segment.scrub.round");
+                        tracing::info!(begun_s = new.begun_s, is_over = new.is_over, "segment.scrub.round");
                         round = Some(new);
                         unkept = SCRUB_KEEP;
                     }
