@@ -195,7 +195,7 @@ impl Cluster {
             }
             Err(Status::internal("it ended without a verdict"))
         });
-        let mut copies = verified.unwrap();
+        let mut copies = verified.unwrap_or_default();
         copies.sort_by_key(|copy| copy.node);
         copies
     }
@@ -206,7 +206,9 @@ impl Cluster {
             let mut client = v1::cluster_client::ClusterClient::new(channel);
             client.cluster_status(v1::ClusterStatusRequest {}).await
         });
-        let status = status.unwrap().into_inner();
+        let Ok(status) = status.map(tonic::Response::into_inner) else {
+            return (Vec::new(), vec!["it does not answer".to_owned()]);
+        };
         let bad = status.bad_segments.clone();
         let problems = ClusterView::from(status).problems.into_iter();
         (bad, problems.map(|problem| problem.what).collect())
