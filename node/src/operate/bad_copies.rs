@@ -57,7 +57,8 @@ pub(super) fn told(reply: &v1::ClusterStatusReply) -> BadCopies {
     reply.nodes.iter().filter_map(of_node).flatten().collect()
 }
 
-/// The segments that are on record as sealed and of which a node told of a bad copy, each with its holders on record.
+/// The segments that are on record as sealed and of which a node told of a bad copy, each with its holders on record
+/// that are not gone for good.
 pub(super) fn segments(state: &State, reply: &v1::ClusterStatusReply) -> Vec<v1::BadSegment> {
     let mut reports: BTreeMap<u32, BTreeMap<SegmentId, &v1::BadCopy>> = BTreeMap::new();
     for node in &reply.nodes {
@@ -72,7 +73,8 @@ pub(super) fn segments(state: &State, reply: &v1::ClusterStatusReply) -> Vec<v1:
         let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
             return None;
         };
-        let holders = seal.holders.iter().map(|node| {
+        let present = seal.holders.iter().filter(|node| !state.is_replaced(*node));
+        let holders = present.map(|node| {
             let report = reports.get(&node.get());
             match report.map(|bad| bad.get(&id)) {
                 Some(Some(bad)) => with_fault(node, bad),

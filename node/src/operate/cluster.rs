@@ -344,7 +344,8 @@ fn unsealed_on_replaced(state: &State) -> u64 {
     state.segments().filter(is_on_replaced).count() as u64
 }
 
-/// Sealed segments by their copies on nodes that are alive, those that are known not to be good left out. Segments without entries need none.
+/// Sealed segments by their copies on nodes that are alive, those that are known not to be good left out. Segments
+/// without entries need none.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct LiveCopies {
     /// Segments with fewer than there should be.

@@ -110,7 +110,7 @@ impl Participant {
     ///
     /// # Errors
     /// That of the last holder.
-    pub(super) fn from_a_holder(
+    pub(super) fn make_from_a_holder(
         &self,
         seal: &SealRecord,
         stopping: &dyn Fn() -> bool,

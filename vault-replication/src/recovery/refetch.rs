@@ -103,7 +103,7 @@ impl Work {
 fn restore(participant: &Participant, seal: &SealRecord, stopping: &dyn Fn() -> bool) -> Result<(), String> {
     let vault = participant.vault();
     answers(&vault.folder_of(seal.id.log()))?;
-    let restored = participant.from_a_holder(seal, stopping, &mut |report, fetch| {
+    let restored = participant.make_from_a_holder(seal, stopping, &mut |report, fetch| {
         vault.restore_sealed(seal, report, fetch)
     });
     restored.map_err(|error| error.to_string())?;

@@ -167,9 +167,10 @@ impl Work {
     /// Fetches a segment from the first holder that has all of it.
     fn fetch(&self, seal: &SealRecord, stopping: &dyn Fn() -> bool) -> Result<(), VaultError> {
         let (copies, cluster) = (self.participant.copies(), self.catalogue.identity().cluster_id);
-        self.participant.from_a_holder(seal, stopping, &mut |report, fetch| {
-            copies.copy_sealed(seal, report, cluster, fetch).map(|_| ())
-        })
+        self.participant
+            .make_from_a_holder(seal, stopping, &mut |report, fetch| {
+                copies.copy_sealed(seal, report, cluster, fetch).map(|_| ())
+            })
     }
 
     fn tell(&mut self, id: SegmentId, error: String) {
