@@ -4,7 +4,8 @@
 //! - [`tail`]: the copying of a segment to its replicas while it is written.
 //! - [`copies`]: the copies that a node keeps of segments of other nodes.
 //! - [`recovery`]: the sealing of a segment whose owner is gone.
-//! - [`decide`]: the decisions of both, as pure functions.
+//! - [`scrub`]: copies that are missing or damaged are found.
+//! - [`decide`]: the decisions of all, as pure functions.
 //! - [`join`]: how nodes become a cluster, and how one joins it.
 //! - [`peer`]: how nodes talk to each other over a network.
 //!
@@ -18,6 +19,7 @@ pub mod join;
 pub mod limits;
 pub mod peer;
 pub mod recovery;
+pub mod scrub;
 pub mod tail;
 #[cfg(test)]
 mod testkit;

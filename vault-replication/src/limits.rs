@@ -75,4 +75,20 @@ pub const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
 /// the rest.
 pub const REPAIR_BYTES_PER_SECOND: u64 = 32 << 20;
 
+/// The pause before a bad copy is fetched again after that failed: the first, and the longest.
+pub const MEND_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// The interval at which the verification looks for what is due.
+pub const SCRUB_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The interval at which files are tried again that the disk did not give.
+pub const SCRUB_AGAIN: Duration = Duration::from_secs(600);
+
+/// Bytes a second that are read from the disk to verify sealed segments.
+pub const SCRUB_BYTES_PER_SECOND: u64 = 32 << 20;
+
+/// Verified segments after which the position of the round is kept on disk: at most so many are verified again after a
+/// crash.
+pub const SCRUB_KEEP: usize = 64;
+
 const _: () = assert!(ACK_COPIES <= COPIES_MAX);

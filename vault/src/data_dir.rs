@@ -166,6 +166,11 @@ impl DataDir {
         Ok(())
     }
 
+    /// True where the folder of segments carries the storage_uuid of this directory, as it did at the start.
+    pub(crate) fn is_marked(&self) -> bool {
+        check_stamp(&self.path.join(DATA[1]), self.identity.storage_uuid).is_ok()
+    }
+
     /// Checks that the directory could be opened, and changes nothing. `existing` is the directory, or the nearest
     /// existing one above it, and `cluster` the name of the node's cluster. Returns the identity of the directory,
     /// where it has one.

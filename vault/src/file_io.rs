@@ -67,6 +67,13 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), VaultError> {
     sync_dir(parent(to))
 }
 
+/// Gives a file a second name, and makes that durable.
+pub(crate) fn link(from: &Path, to: &Path) -> Result<(), VaultError> {
+    fail_point!("file.link", |_| Err(injected("link", from)));
+    fs::hard_link(from, to).map_err(VaultError::io("link", from))?;
+    sync_dir(parent(to))
+}
+
 /// Removes a file; one that does not exist is no error.
 pub(crate) fn remove(path: &Path) -> Result<(), VaultError> {
     fail_point!("file.remove", |_| Err(injected("remove", path)));
@@ -152,6 +159,10 @@ pub(crate) struct DiskReader {
     path: PathBuf,
     len: u64,
     buf: Vec<u8>,
+    /// Bytes that are read at once, at least.
+    ahead: usize,
+    /// True where it reads the disk, and not the page cache.
+    is_direct: bool,
     /// Offset in `buf` at which the aligned memory begins.
     base: usize,
     /// The file offset of the window's first byte, and the number of bytes in it.
@@ -179,15 +190,33 @@ impl DiskReader {
             .clone()
             .custom_flags(OFlags::DIRECT.bits().cast_signed())
             .open(path);
-        let file = match direct {
-            Ok(file) => file,
-            // tmpfs and some overlays have no O_DIRECT; there only the page cache can be read.
+        let (file, is_direct) = match direct {
+            Ok(file) => (file, true),
+            // tmpfs and some overlays have no O_DIRECT; there the page cache is emptied first, as far as it can be.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
-                options.open(path).map_err(VaultError::io("open", path))?
+                let file = options.open(path).map_err(VaultError::io("open", path))?;
+                let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+                (file, false)
             }
             Err(e) => return Err(VaultError::io("open", path)(e)),
         };
-        Self::over(file, path)
+        Ok(Self {
+            is_direct,
+            ..Self::over(file, path)?
+        })
+    }
+
+    /// Opens `path` through the page cache, to read a few pages of it.
+    pub(crate) fn sparse(path: &Path) -> Result<Self, VaultError> {
+        Ok(Self {
+            ahead: PAGE as usize,
+            ..Self::cached(path)?
+        })
+    }
+
+    /// True where it reads the disk, and not the page cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.is_direct
     }
 
     /// Opens `path` through the page cache.
@@ -204,6 +233,8 @@ impl DiskReader {
             path: path.to_path_buf(),
             len,
             buf: Vec::new(),
+            ahead: READ_AHEAD,
+            is_direct: false,
             base: 0,
             window: (0, 0),
             bad_pages: false,
@@ -269,7 +300,7 @@ impl DiskReader {
         let start = offset - offset % PAGE;
         let lead = (offset - start) as usize;
         let exact = (lead + count).next_multiple_of(page);
-        let wanted = exact.max(READ_AHEAD);
+        let wanted = exact.max(self.ahead);
         if self.buf.len() < wanted + page {
             self.buf = vec![0; wanted + page];
             self.base = self.buf.as_ptr().align_offset(page);

@@ -50,6 +50,8 @@ pub const CLOCK_CREDIT_EARNED: u64 = 8;
 pub const START_BESIDE_SEGMENTS: u64 = 1024 * 1024;
 /// Trimmed segments of which the ledger is told at once that nothing of them is on disk any more.
 pub const UNLINKED_MAX: usize = 10_000;
+/// Bytes of whole files that are kept in quarantine when copies take their place.
+pub const QUARANTINED_FILES_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The time that the report of a segment waits for its writer to leave it.
 pub const FENCE_WAIT: Duration = Duration::from_secs(20);
 /// The share of the disk limit, in percent, that copies of dead letters may take.

@@ -1,11 +1,14 @@
 //! Queries and operations on a vault's segments.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::disposition::Disposition;
 use crate::error::VaultError;
+use crate::file_io;
 use crate::ids::{LogId, SegmentId, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
+use crate::read::bad_copy::{BadCopy, CopyFault};
 use crate::read::open_sealed::open_sealed;
 use crate::read::quarantine::Quarantined;
 use crate::read::slot::Slot;
@@ -47,6 +50,21 @@ pub struct SegmentDetail {
     pub faults: Vec<SegmentFault>,
     /// Records of damage found in it at any time.
     pub quarantined: Vec<Quarantined>,
+}
+
+/// What can be seen of the folder in which the segments of a log are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FolderSeen {
+    /// The folder.
+    pub path: PathBuf,
+    /// True where the storage_uuid of `segments/` can be read, and is this node's.
+    pub is_marked: bool,
+    /// True where the folder is there.
+    pub is_there: bool,
+    /// Number of sealed segments of the log that are held here.
+    pub copies: usize,
+    /// Number of those whose file is there, and is not given by the disk.
+    pub unreadable: usize,
 }
 
 impl Vault {
@@ -158,7 +176,8 @@ impl Vault {
     }
 
     /// Reads a sealed segment from the disk and checks all of it. Damaged bytes are copied to quarantine. From then on
-    /// the segment is shown as unreadable where its file cannot be opened, and as readable where it can.
+    /// the segment is shown as unreadable where its file cannot be opened, and as readable where it can; and its copy is
+    /// one of [`Self::bad_copies`] or not, whatever was known before.
     ///
     /// # Errors
     ///
@@ -166,7 +185,12 @@ impl Vault {
     pub fn verify(&self, id: SegmentId, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VaultError> {
         let record = self.sealed(id)?;
         let path = self.segment_file(id);
-        let opened = verify_segment(&path, id, Some(record.digest), progress);
+        let file = file_of(&path);
+        let mut opened = verify_segment(&path, id, Some(record.digest), progress);
+        if opened.as_ref().is_ok_and(|report| !report.ok) && file != file_of(&path) {
+            // Another file took its place meanwhile.
+            opened = verify_segment(&path, id, Some(record.digest), progress);
+        }
         // A copy of another content than the seal names can be opened, and is nevertheless not the segment.
         let sealed = opened
             .is_ok()
@@ -176,6 +200,7 @@ impl Vault {
             (Ok(_), Some(Ok(_)) | None) => Ok(()),
         };
         self.inner.parts.holdings.opened(id, shown);
+        self.note(id, shown, opened.as_ref().ok());
         let report = opened.map_err(|error| {
             if error.disposition() == Disposition::Overloaded {
                 return error;
@@ -189,6 +214,69 @@ impl Vault {
             self.inner.parts.quarantine.keep("segment", &bytes, reason)?;
         }
         Ok(report)
+    }
+
+    /// Notes the outcome of a verification. A lack of descriptors says nothing about a copy.
+    fn note(&self, id: SegmentId, shown: Result<(), &VaultError>, report: Option<&VerifyReport>) {
+        let holdings = &self.inner.parts.holdings;
+        match (shown, report) {
+            (Err(error), _) if error.disposition() == Disposition::Overloaded => {}
+            (Err(error), _) => holdings.is_bad(id, CopyFault::of(error), &error.to_string(), true),
+            (Ok(()), Some(report)) if !report.ok => {
+                let first = report.faults.first();
+                let why = first.map_or_else(String::new, |first| {
+                    format!("{} at offset {}", first.what, first.offset)
+                });
+                let fault = if report.misses_pages {
+                    CopyFault::Unreadable
+                } else {
+                    CopyFault::Damaged
+                };
+                holdings.is_bad(id, fault, &why, true);
+            }
+            (Ok(()), _) => holdings.is_good(id),
+        }
+    }
+
+    /// Looks at the file of a sealed segment that is held here, by a few pages of it; says whether they are what was
+    /// sealed. What is wrong is one of [`Self::bad_copies`] from then on, to be verified.
+    pub fn look_at(&self, id: SegmentId) -> bool {
+        let holdings = &self.inner.parts.holdings;
+        let Ok(record) = self.sealed(id) else { return false };
+        match SegmentReader::look_at(&self.segment_file(id), id, record.digest) {
+            Ok(None) => return true,
+            Ok(Some(why)) => holdings.is_bad(id, CopyFault::Damaged, &why, false),
+            Err(error) => holdings.opened(id, Err(&error)),
+        }
+        false
+    }
+
+    /// The copies of sealed segments that are known to be missing or damaged here, own and others', in order.
+    pub fn bad_copies(&self) -> Vec<BadCopy> {
+        self.inner.parts.holdings.bad()
+    }
+
+    /// What is known to be wrong with the copy of a sealed segment here.
+    pub fn bad_copy(&self, id: SegmentId) -> Option<BadCopy> {
+        self.inner.parts.holdings.bad_copy(id)
+    }
+
+    /// The first sealed segment that is held here behind another one, or of all, in their order.
+    pub fn next_sealed(&self, after: Option<SegmentId>) -> Option<SegmentId> {
+        self.inner.parts.holdings.next_sealed(after)
+    }
+
+    /// What can be seen of the folder of a log's segments.
+    pub fn folder_of(&self, log: LogId) -> FolderSeen {
+        let bad = self.bad_copies().into_iter().filter(|bad| bad.id.log() == log);
+        let path = file_io::parent(&self.segment_file(log.segment(SegmentIndex::FIRST))).to_path_buf();
+        FolderSeen {
+            is_marked: self.inner.data.is_marked(),
+            is_there: path.is_dir(),
+            path,
+            copies: self.inner.parts.holdings.count_sealed(log),
+            unreadable: bad.filter(|bad| bad.fault == CopyFault::Unreadable).count(),
+        }
     }
 
     /// Everything in quarantine.
@@ -224,6 +312,11 @@ impl Vault {
             None => Err(VaultError::NoSuchSegment(id)),
         }
     }
+}
+
+/// Tells a file from another one in its place.
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn state_of(slot: Slot) -> SegmentState {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::ids::{Lsn, SegmentIndex, ShardId};
 use crate::keep::disk_tier::{DiskTier, DiskUse};
+use crate::read::bad_copy::{BadCopy, CopyFault};
 use crate::vault::Vault;
 use crate::wal::shard::ShardShared;
 use crate::wal::sync_stats::SyncStats;
@@ -41,6 +42,8 @@ pub struct VaultStatus {
     pub recovering_segments: u64,
     /// Segments that cannot be read.
     pub unreadable_segments: u64,
+    /// Copies of sealed segments, own and others', that are known not to be good: the name and the number of each fault.
+    pub bad_copies: [(&'static str, u64); 3],
     /// Sealed segments on disk.
     pub sealed_segments: u64,
     /// Bytes of the files of sealed segments.
@@ -95,6 +98,7 @@ impl Vault {
             open_segments: totals.live,
             recovering_segments: totals.recovering,
             unreadable_segments: totals.unreadable,
+            bad_copies: bad_copies(&inner.parts.holdings.bad()),
             sealed_segments: totals.sealed,
             sealed_bytes: totals.sealed_bytes,
             trimmed_since_start: counts.trimmed.load(Ordering::Relaxed),
@@ -125,6 +129,15 @@ impl Vault {
             .map(|s| (s.id, s.written_of_epoch(), s.watermark.acked()))
             .collect()
     }
+}
+
+fn bad_copies(bad: &[BadCopy]) -> [(&'static str, u64); 3] {
+    let count = |fault| bad.iter().filter(|bad| bad.fault == fault).count() as u64;
+    [
+        ("missing", count(CopyFault::Missing)),
+        ("unreadable", count(CopyFault::Unreadable)),
+        ("damaged", count(CopyFault::Damaged)),
+    ]
 }
 
 fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus {

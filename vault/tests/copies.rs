@@ -13,7 +13,8 @@ use gophership_vault::ids::{LogId, NodeId, SegmentId};
 use gophership_vault::ledger::{Ledger, SealRecord, TrimReason};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
-    DataDir, DiskTier, FrameFault, SegmentHeader, SegmentState, ShardSeam, ShardWriter, Vault, VaultError, VaultOptions,
+    CopyFault, DataDir, DiskTier, FrameFault, SegmentHeader, SegmentState, ShardSeam, ShardWriter, Vault, VaultError,
+    VaultOptions,
 };
 use support::*;
 
@@ -374,5 +375,64 @@ fn the_clock_of_a_vault_does_not_follow_the_seals_of_other_nodes() {
     late.sealed_ns += AHEAD;
     let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_node(node(2), &[late]));
     assert!(vault.clock_ns() < late.sealed_ns);
+    vault.close(writers);
+}
+
+#[test]
+fn what_is_wrong_with_a_copy_is_known_until_its_file_is_verified_and_good() {
+    let dir = folder_of_second();
+    let (ledger, records, _) = with_copies(dir.path());
+    let [a, b] = [records[0].id, records[1].id];
+    let [path_a, path_b] = [a, b].map(|id| dir.path().join(file_of(id)));
+    let file_b = fs::read(&path_b).unwrap();
+    fs::remove_file(&path_b).unwrap();
+    let (vault, writers) = open_second(dir.path(), &ledger);
+    let known = |id| vault.bad_copy(id).map(|bad| (bad.fault, bad.is_verified));
+    wait("the file that is gone to be shown", || known(b).is_some());
+    assert_eq!((known(a), known(b)), (None, Some((CopyFault::Missing, false))));
+    assert!(vault.verify(b, &mut |_, _| {}).is_err());
+    assert_eq!(known(b), Some((CopyFault::Missing, true)));
+
+    // A reader's finding is a suspicion; a verification decides, and readers do not take its word back.
+    let flip = || {
+        let mut bytes = fs::read(&path_a).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        fs::write(&path_a, bytes).unwrap();
+    };
+    flip();
+    read_log(&vault, a.log());
+    assert_eq!(known(a), Some((CopyFault::Damaged, false)));
+    assert!(!vault.verify(a, &mut |_, _| {}).unwrap().ok);
+    read_log(&vault, a.log());
+    assert_eq!(known(a), Some((CopyFault::Damaged, true)));
+    let counts = vault.status().bad_copies;
+    assert_eq!(counts, [("missing", 1), ("unreadable", 0), ("damaged", 1)]);
+    assert_eq!(vault.bad_copies().iter().map(|bad| bad.id).collect::<Vec<_>>(), [a, b]);
+
+    // Mended by hand: the verification says so.
+    flip();
+    assert!(vault.verify(a, &mut |_, _| {}).unwrap().ok);
+    fs::write(&path_b, &file_b).unwrap();
+    vault.copy_sealed(&records[1]).unwrap();
+    assert_eq!(known(b), Some((CopyFault::Missing, false)), "it is to be verified");
+    assert!(vault.verify(b, &mut |_, _| {}).unwrap().ok);
+    assert!(vault.bad_copies().is_empty());
+
+    // A look at a few pages sees what is cut off, and whose it is.
+    assert!(vault.look_at(a));
+    assert_eq!(known(a), None);
+    let whole = fs::read(&path_a).unwrap();
+    fs::write(&path_a, &whole[..whole.len() - 1]).unwrap();
+    assert!(!vault.look_at(a));
+    assert_eq!(known(a), Some((CopyFault::Damaged, false)));
+    assert_eq!(vault.next_sealed(None), Some(a));
+    assert_eq!(vault.next_sealed(Some(a)), Some(b));
+    assert_eq!(vault.next_sealed(Some(b)), None);
+    let seen = vault.folder_of(a.log());
+    assert!(seen.is_marked && seen.is_there, "{seen:?}");
+    assert_eq!((seen.copies, seen.unreadable), (2, 0));
+    fs::write(dir.path().join("segments/storage_uuid"), "another").unwrap();
+    assert!(!vault.folder_of(a.log()).is_marked);
     vault.close(writers);
 }

@@ -7,13 +7,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::{fs, thread};
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
-    AppendError, BlockSink, DataDir, SegmentHeader, SegmentState, ShardCursor, ShardSeam, TailFrame, Vault, VaultError,
+    AppendError, BlockSink, CopyStore, DataDir, SegmentHeader, SegmentState, ShardCursor, ShardSeam, TailFrame,
+    TakeEntry, Vault, VaultError,
 };
 use support::*;
 
@@ -844,4 +845,65 @@ fn a_recovery_that_is_tried_again_still_has_what_an_earlier_cut_gave() {
         entries.into_iter().map(|e| e.payload).collect::<Vec<_>>()
     });
     assert_eq!(at_once, again);
+}
+
+#[test]
+fn a_bad_file_stays_until_a_good_one_takes_its_place_whatever_fails() {
+    let _scenario = alone();
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (vault, mut writers) = open(dir.path(), &Arc::default(), &options(1));
+    let mut n = 0;
+    wait("a seal", || {
+        n += 1;
+        let lsn = append(&mut writers[0], n, &payload(n, 1000));
+        wait_acked(&writers[0], lsn);
+        !sealed(&vault).is_empty()
+    });
+    let seal = sealed(&vault)[0];
+    let path = vault.segment_file(seal.id);
+    let copy = elsewhere.path().join(path.strip_prefix(dir.path()).unwrap());
+    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    fs::copy(&path, &copy).unwrap();
+    let store = CopyStore::in_folder(elsewhere.path(), NodeId::new(2).unwrap()).unwrap();
+    let report = store.report(seal.id).unwrap();
+    let restore = || {
+        let mut fetch = |_, first, last, take: TakeEntry<'_>| {
+            store.read_entries(seal.id, first, last, &mut |entry| {
+                take(entry).unwrap();
+                true
+            })
+        };
+        vault.restore_sealed(&seal, report.clone(), &mut fetch)
+    };
+    let whole = fs::read(&path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    assert!(!vault.verify(seal.id, &mut |_, _| {}).unwrap().ok);
+    assert_eq!(vault.missing_segments().len(), 1);
+    for (place, how) in [
+        ("file.sync", "return"),
+        ("file.link", "return"),
+        ("file.rename", "return"),
+        // The first rename is that of the reason for which the damaged file is kept.
+        ("file.rename", "1*off->return"),
+    ] {
+        fail::cfg(place, how).unwrap();
+        assert!(restore().is_err(), "{place}");
+        fail::remove(place);
+        assert!(fs::read(&path).unwrap() == damaged, "{place}");
+    }
+    restore().unwrap();
+    assert!(fs::read(&path).unwrap() == whole);
+    assert_eq!(vault.bad_copies().len(), 1, "it counts once it is verified");
+    assert!(vault.verify(seal.id, &mut |_, _| {}).unwrap().ok);
+    assert!(vault.bad_copies().is_empty() && vault.missing_segments().is_empty());
+    let kept = fs::read_dir(dir.path().join("quarantine")).unwrap();
+    let kept = kept.map(|entry| entry.unwrap().path());
+    let mut whole_files = kept.filter(|path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("file-") && name.ends_with(".bin")
+    });
+    assert!(whole_files.any(|path| fs::read(path).unwrap() == damaged));
+    vault.close(writers);
 }

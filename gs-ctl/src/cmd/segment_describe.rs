@@ -154,6 +154,15 @@ impl DetailView {
             ("Epoch", or_dash(s.epoch)),
             ("Holders", holders(&s.holders)),
         ];
+        for holder in &s.holders {
+            if let Some(why) = &holder.why {
+                let since = human::time(holder.since_unix_nano);
+                rows.push((
+                    "Bad copy",
+                    format!("{} on node {}, found {since}: {why}", holder.state, holder.node),
+                ));
+            }
+        }
         if let Some(loss) = &s.accepted_loss {
             let (at, over) = (human::time(Some(loss.at_unix_nano)), &loss.passed_over);
             rows.push(("Loss accepted", format!("by {}, {at}: it waited for {over}", loss.by)));

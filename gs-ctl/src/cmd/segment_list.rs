@@ -75,11 +75,10 @@ impl Answer for SegmentList {
 
 /// The numbers of the holders, each with what is wrong with its copy.
 pub(super) fn holders(holders: &[HolderView]) -> String {
-    let holder = |holder: &HolderView| match (holder.state, holder.bad_ranges) {
-        ("has", 0) => holder.node.to_string(),
-        ("has", _) => format!("{} DAMAGED", holder.node),
-        ("unknown", _) => format!("{} ?", holder.node),
-        (state, _) => format!("{} {}", holder.node, state.to_uppercase()),
+    let holder = |holder: &HolderView| match holder.state {
+        "has" => holder.node.to_string(),
+        "unknown" => format!("{} ?", holder.node),
+        state => format!("{} {}", holder.node, state.to_uppercase()),
     };
     let holders: Vec<String> = holders.iter().map(holder).collect();
     or_dash(Some(holders.join(", ")).filter(|all| !all.is_empty()))
@@ -161,10 +160,12 @@ mod tests {
             node,
             state,
             bad_ranges,
+            why: None,
+            since_unix_nano: None,
         };
         let all = [
             holder(1, "has", 0),
-            holder(2, "has", 3),
+            holder(2, "damaged", 3),
             holder(3, "missing", 0),
             holder(4, "unknown", 0),
             holder(5, "unreadable", 1),
@@ -178,7 +179,7 @@ mod tests {
         let holder = |node, state: HolderState| SegmentHolder {
             node,
             state: state.into(),
-            bad_ranges: 0,
+            ..SegmentHolder::default()
         };
         let summary = SegmentSummary {
             segment: Some(SegmentRef {

@@ -272,6 +272,7 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         oldest_recovering_unix_nano: BEGAN,
         debt: None,
         lost_debt: vec![lost_debt(3)],
+        bad_segments: Vec::new(),
         not_joined: vec![ConfiguredNode {
             name: "node-5".to_owned(),
             address: "10.0.0.5:9097".to_owned(),

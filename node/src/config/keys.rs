@@ -366,6 +366,13 @@ pub(super) static KEYS: &[Key] = &[
         Field::Time(|c| &mut c.vault.retention, Duration::ZERO, millis(36_500 * DAY)),
     ),
     key(
+        "vault.scrub_interval",
+        "How often all sealed segments on this node, copies of other nodes' too, are read from the disk and checked: a \
+         round begins so long after the one before. 0: never, so that only readers and `gs-ctl segment verify` find \
+         damage.",
+        Field::Time(|c| &mut c.vault.scrub_interval, Duration::ZERO, millis(365 * DAY)),
+    ),
+    key(
         "vault.any_filesystem",
         "Take also a file system on which durability or disk accounting cannot be relied on (btrfs, ZFS, network).",
         Field::Flag(|c| &mut c.vault.any_filesystem),

@@ -137,6 +137,8 @@ pub struct Vault {
     pub disk_limit: u64,
     /// Time for which a released segment is kept.
     pub retention: Duration,
+    /// Time between the begins of two rounds of verification of all sealed segments; zero: there are none.
+    pub scrub_interval: Duration,
     /// True where any file system is accepted, even one that is known to be unsafe or slow.
     pub any_filesystem: bool,
     /// The reaction to a disk that is near its limit.
@@ -245,6 +247,7 @@ impl Default for Vault {
             spares: 2,
             disk_limit: 10 << 30,
             retention: Duration::from_secs(24 * 3600),
+            scrub_interval: Duration::from_secs(7 * 24 * 3600),
             any_filesystem: false,
             on_full: OnFull::Refuse,
         }

@@ -694,7 +694,7 @@ fn everything_set() -> String {
 listeners: {{ otlp_grpc: {}, otlp_http: {}, admin: {}, peer: {} }}
 ingest: {{ shards: 2, max_message: 3000001, read_timeout: 1500ms, max_connection_age: 61s }}
 memory: {{ budget: 100000001 }}
-vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, any_filesystem: true, on_full: drop_oldest }}
+vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, scrub_interval: 25h, any_filesystem: true, on_full: drop_oldest }}
 zones: {{ yellow: 0.123, red: 1, sense_every: 7 }}
 cluster: {{ name: prod, peers: [{{ name: other, address: 'other.gs:9097' }}, {{ name: b, address: '[::1]:1' }}], replicas: 2, ack_timeout: 3s, dead_after: 6s, repair_after: 7m }}
 export:

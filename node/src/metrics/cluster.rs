@@ -12,7 +12,7 @@ use super::families::Families;
 use crate::cluster::Quorum;
 use crate::context::ClusterContext;
 use crate::node_state::Running;
-use crate::operate::{LiveCopies, replica};
+use crate::operate::{LiveCopies, own_bad_copies, replica};
 
 /// How far the copies on a peer are behind, of all shards together.
 #[derive(Default)]
@@ -94,10 +94,11 @@ pub(super) fn cluster(out: &mut Families, running: &Running, vault: &VaultStatus
 fn segments(out: &mut Families, state: &State, running: &Running, cluster: &ClusterContext) {
     let own = running.vault.identity().node_id;
     let is_alive = |node: NodeId| node == own || cluster.quorum.heartbeats.is_alive(node);
-    let copies = LiveCopies::count(state, cluster.replicas.into(), &is_alive);
+    let bad = own_bad_copies(&running.vault);
+    let copies = LiveCopies::count(state, cluster.replicas.into(), &is_alive, &bad);
     out.gauge(
         "gophership_cluster_under_replicated_segments",
-        "Sealed segments with fewer copies on live nodes than cluster.replicas",
+        "Sealed segments with fewer copies on live nodes than cluster.replicas; this node's own bad copies do not count",
         copies.few as f64,
     );
     out.gauge(

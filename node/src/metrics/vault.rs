@@ -94,6 +94,11 @@ pub(super) fn vault(out: &mut Families, vault: &VaultStatus) {
         "Segments on disk, by state",
         states.map(|(state, n)| ([("state", state)], n as f64)),
     );
+    out.gauges(
+        "gophership_vault_bad_copies",
+        "Sealed segments whose copy on this node, its own or that of another node's segment, is not good, by fault",
+        vault.bad_copies.map(|(fault, n)| ([("fault", fault)], n as f64)),
+    );
     for (name, help, value) in GAUGES {
         out.gauge(name, help, value(vault) as f64);
     }

@@ -18,10 +18,11 @@ use gophership_vault_replication::limits::ACK_COPIES;
 use gophership_vault_replication::recovery::leader::Waiting;
 use gophership_vault_replication::recovery::recoveries::RecoveryView;
 
+use super::bad_copies::BadCopies;
 use super::nodes::{lacking_copies, participation};
 use super::peers::Answers;
 use super::shown::segment_ref;
-use super::{exporters, status, zone};
+use super::{bad_copies, exporters, status, zone};
 use crate::context::NodeContext;
 
 /// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports`
@@ -93,7 +94,7 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
     let recoveries = leading.map(|cluster| cluster.recoveries.list()).unwrap_or_default();
     let recoveries = recoveries.iter().map(|view| recovery(view, &down(context, view)));
     let exporters = exporters::list(context);
-    v1::NodeReport {
+    let mut report = v1::NodeReport {
         ready: ingest.ready.is_ok(),
         not_ready_reason: ingest.ready.clone().err().unwrap_or_default(),
         zone: zone::zone(context.zone.zone()).into(),
@@ -106,7 +107,10 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
         exporters: exporters.into_iter().map(exporter).collect(),
         started_unix_nano: context.started_unix_nano,
         lost_debt: exporters::lost_debts(context),
-    }
+        ..v1::NodeReport::default()
+    };
+    bad_copies::add_to(&mut report, &context.vault);
+    report
 }
 
 fn exporter(exporter: v1::Exporter) -> v1::ExporterReport {
@@ -245,7 +249,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         (
             nodes(context, state, consensus.as_ref()),
             state.counts(),
-            LiveCopies::count(state, replicas, &is_alive),
+            LiveCopies::count(state, replicas, &is_alive, &BadCopies::new()),
             unsealed_on_replaced(state),
             cluster.map(|cluster| not_joined(state, &cluster.setup.peers)),
         )
@@ -278,6 +282,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         recoveries_unknown: String::new(),
         lost_debt: exporters::lost_debts(context),
         not_joined: not_joined.unwrap_or_default(),
+        bad_segments: Vec::new(),
     };
     for node in &mut reply.nodes {
         let heard = life.iter().find(|life| life.node.get() == node.id);
@@ -296,6 +301,26 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
             node.name.clone_from(&context.node_name);
         }
     }
+    reply
+}
+
+/// Counts the copies of segments anew by what nodes told of theirs.
+pub(super) fn with_bad_copies(context: &NodeContext, mut reply: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
+    let bad = bad_copies::told(&reply);
+    if bad.is_empty() {
+        return reply;
+    }
+    let is_alive = |node| context.is_alive(node);
+    let (copies, segments) = context.catalogue.read(|state| {
+        (
+            LiveCopies::count(state, reply.replicas, &is_alive, &bad),
+            bad_copies::segments(state, &reply),
+        )
+    });
+    reply.under_replicated_segments = copies.few;
+    reply.single_copy_segments = copies.one;
+    reply.unreachable_segments = copies.none;
+    reply.bad_segments = segments;
     reply
 }
 
@@ -320,7 +345,8 @@ fn unsealed_on_replaced(state: &State) -> u64 {
     state.segments().filter(is_on_replaced).count() as u64
 }
 
-/// Sealed segments by their copies on nodes that are alive. Segments without entries need none.
+/// Sealed segments by their copies on nodes that are alive, those that are known not to be good left out. Segments
+/// without entries need none.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct LiveCopies {
     /// Segments with fewer than there should be.
@@ -333,10 +359,11 @@ pub(crate) struct LiveCopies {
 
 impl LiveCopies {
     /// Counts the segments that are to have `replicas` copies.
-    pub(crate) fn count(state: &State, replicas: u32, is_alive: &dyn Fn(NodeId) -> bool) -> Self {
+    pub(crate) fn count(state: &State, replicas: u32, is_alive: &dyn Fn(NodeId) -> bool, bad: &BadCopies) -> Self {
         let alive = alive(state, is_alive);
         let mut counted = Self::default();
-        for copies in state.segments().filter_map(|record| lacks(record, replicas, &alive)) {
+        let all = state.segments();
+        for copies in all.filter_map(|record| lacks(record, replicas, &alive, bad)) {
             counted.few += 1;
             counted.one += u64::from(copies == 1);
             counted.none += u64::from(copies == 0);
@@ -351,12 +378,14 @@ pub(super) fn alive(state: &State, is_alive: &dyn Fn(NodeId) -> bool) -> BTreeSe
     nodes.filter(|node| is_alive(*node)).collect()
 }
 
-/// The number of live copies of a sealed segment that has fewer than `replicas`; `None` for any other.
-pub(super) fn lacks(record: &SegmentRecord, replicas: u32, alive: &BTreeSet<NodeId>) -> Option<usize> {
+/// The number of live copies of a sealed segment that has fewer than `replicas`; `None` for any other. Those of `bad`
+/// do not count.
+pub(super) fn lacks(record: &SegmentRecord, replicas: u32, alive: &BTreeSet<NodeId>, bad: &BadCopies) -> Option<usize> {
     let SegmentRecord::Sealed(seal) = record else {
         return None;
     };
-    let copies = seal.holders.iter().filter(|node| alive.contains(node)).count();
+    let is_copy = |node: &NodeId| alive.contains(node) && !bad.contains(&(seal.id, *node));
+    let copies = seal.holders.iter().filter(is_copy).count();
     (seal.stats.entries > 0 && copies < replicas as usize).then_some(copies)
 }
 
@@ -447,7 +476,8 @@ pub(crate) fn provisioned_shown(done: &Provisioned) -> v1::ProvisionClusterReply
 
 #[cfg(test)]
 mod tests {
-    use gophership_vault::ids::{EntryNumber, SegmentIndex, ShardId};
+    use gophership_vault::ids::{EntryNumber, Epoch, SegmentIndex, ShardId};
+    use gophership_vault::ledger::{SealRecord, SegmentStats};
     use gophership_vault_replication::decide::recovery_end::Missing;
 
     use super::*;
@@ -465,6 +495,38 @@ mod tests {
         );
         let absent: Vec<&str> = absent.iter().map(|peer| peer.address.as_str()).collect();
         assert_eq!(absent, ["node-3:9097"]);
+    }
+
+    #[test]
+    fn a_copy_that_is_known_to_be_bad_or_is_on_a_dead_node_does_not_count() {
+        let id = SegmentId {
+            node: node(1),
+            shard: ShardId::new(0),
+            index: SegmentIndex::FIRST,
+        };
+        let record = SegmentRecord::Sealed(SealRecord {
+            id,
+            epoch: Epoch::FIRST,
+            stats: SegmentStats {
+                entries: 1,
+                ..SegmentStats::default()
+            },
+            digest: [0; 32],
+            sealed_ns: 1,
+            holders: NodeSet::from_nodes([1, 2, 3].map(node)).unwrap(),
+        });
+        let other = SegmentId { node: node(2), ..id };
+        for (alive, bad, copies) in [
+            (&[1, 2, 3][..], &[][..], None),
+            (&[1, 2, 3], &[(id, 2)], Some(2)),
+            (&[1, 2, 3], &[(other, 2)], None),
+            (&[1, 2], &[(id, 2), (id, 3)], Some(1)),
+            (&[1, 2, 3], &[(id, 1), (id, 2), (id, 3)], Some(0)),
+        ] {
+            let alive = alive.iter().map(|n| node(*n)).collect();
+            let bad = bad.iter().map(|(id, n)| (*id, node(*n))).collect();
+            assert_eq!(lacks(&record, 3, &alive, &bad), copies, "{alive:?} {bad:?}");
+        }
     }
 
     #[test]

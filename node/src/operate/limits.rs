@@ -17,6 +17,8 @@ pub(super) const PEER_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const PEERS_ASKED_MAX: usize = 4;
 /// Time for which it waits for another node to read a segment's file.
 pub(super) const PEER_DESCRIBE_PATIENCE: Duration = Duration::from_secs(30);
+/// Limit of bad copies that a node's report names.
+pub(super) const BAD_COPIES_TOLD_MAX: usize = 1_000;
 /// Limit of replay jobs in one answer.
 pub(super) const JOBS_LISTED_MAX: usize = 1_000;
 /// Limit of dead letters in one answer.

@@ -12,6 +12,7 @@
 //! - `error`: errors of verbs, and their kinds.
 //! - `blocking`, `limits`, `shown`: permits for calls that block, bounds, ids in the form of answers.
 
+mod bad_copies;
 mod blocking;
 mod cluster;
 mod error;
@@ -30,6 +31,7 @@ mod verify;
 mod viewer;
 mod zone;
 
+pub(crate) use bad_copies::of_own as own_bad_copies;
 pub(crate) use cluster::{LiveCopies, provisioned_shown};
 pub(crate) use error::{Kind, OperateError};
 pub(crate) use for_peers::ForPeers;

@@ -13,6 +13,7 @@ use gophership_vault::ledger::SealRecord;
 use gophership_vault::{BlockRow, Hole, HoleReason, NodeSet, Quarantined, SegmentDetail, SegmentState, VaultError};
 use tokio::time::Instant;
 
+use super::bad_copies::{self, BadCopies, with_fault};
 use super::cluster::{alive, lacks};
 use super::error::OperateError;
 use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
@@ -30,12 +31,13 @@ pub(crate) struct Wanted {
 }
 
 /// A page of the list, behind `after`, of at most `limit` segments (0: up to the bound). In a cluster it is the list on
-/// record, without holders; at a single node that of its files.
+/// record, without holders; at a single node that of its files. Copies of `bad` do not count.
 pub(super) fn list(
     context: &NodeContext,
     Wanted { shard, lacking }: Wanted,
     after: Option<SegmentId>,
     limit: u32,
+    bad: &BadCopies,
 ) -> v1::ListSegmentsReply {
     let limit = match limit as usize {
         0 => SEGMENTS_PER_PAGE,
@@ -45,16 +47,16 @@ pub(super) fn list(
     let mut segments: Vec<v1::SegmentSummary> = if let Some(cluster) = &context.cluster {
         context.catalogue.read(|state| {
             let alive = alive(state, &|node| context.is_alive(node));
-            let lacks = |record: &SegmentRecord| lacks(record, cluster.replicas.into(), &alive).is_some();
+            let lacks = |record: &SegmentRecord| lacks(record, cluster.replicas.into(), &alive, bad).is_some();
             let wanted = state.segments().filter(|record| is_wanted(record.id()));
             let wanted = wanted.filter(|record| !lacking || lacks(record));
             // The files of one that is trimmed may still be there, and nobody reads them.
             let shown = wanted.filter_map(|record| on_record(state, record));
             shown.take(limit + 1).collect()
         })
-    } else if lacking {
-        Vec::new()
     } else {
+        let own = context.vault.identity().node_id;
+        let is_wanted = |id| is_wanted(id) && (!lacking || bad.contains(&(id, own)));
         let held = context.vault.segments();
         let wanted: Vec<SegmentId> = held
             .iter()
@@ -135,11 +137,17 @@ fn holder(node: NodeId, found: Option<&v1::SegmentSummary>) -> v1::SegmentHolder
         Some(v1::SegmentState::Unreadable | v1::SegmentState::Lost) => v1::HolderState::Unreadable,
         Some(_) => v1::HolderState::Has,
     };
-    v1::SegmentHolder {
-        node: node.get(),
-        state: state.into(),
-        bad_ranges: found.map_or(0, |found| found.bad_ranges),
-    }
+    let bad_ranges = found.map_or(0, |found| found.bad_ranges);
+    let mut holder = match found.and_then(|found| found.bad_copy.as_ref()) {
+        Some(bad) => with_fault(node, bad),
+        None => v1::SegmentHolder {
+            node: node.get(),
+            state: state.into(),
+            ..v1::SegmentHolder::default()
+        },
+    };
+    holder.bad_ranges = bad_ranges;
+    holder
 }
 
 /// Those of these segments that are held here.
@@ -164,7 +172,12 @@ fn held_of(context: &NodeContext, wanted: &[SegmentId], held: &[(SegmentId, Segm
     let held = held.iter().filter(|(id, _)| wanted.contains(id));
     held.map(|(id, state)| {
         let mut row = summary(context, *id, state);
-        row.bad_ranges += count(quarantined.iter().filter(|q| q.segment == *id).count());
+        row.bad_copy = context.vault.bad_copy(*id).as_ref().map(bad_copies::shown);
+        let is_bad = row.bad_copy.is_some();
+        // What was found in a file that is good by now was mended.
+        let is_left =
+            |q: &&Quarantined| q.segment == *id && (is_bad || q.file.extension().is_none_or(|is| is != "seg"));
+        row.bad_ranges += count(quarantined.iter().filter(is_left).count());
         if *state == SegmentState::Open && id.node == own {
             let last = written
                 .iter()
@@ -472,7 +485,7 @@ mod tests {
         let row = |state: v1::SegmentState| {
             let mut row = v1::SegmentSummary {
                 segment: Some(id),
-                replicas: vec![1, 2, 3, 4, 5],
+                replicas: vec![1, 2, 3, 4, 5, 6],
                 bad_ranges: 1,
                 ..v1::SegmentSummary::default()
             };
@@ -484,12 +497,19 @@ mod tests {
             ..v1::ListSegmentsReply::default()
         };
         let node = |n| NodeId::new(n).unwrap();
+        let mut damaged = row(v1::SegmentState::Sealed);
+        damaged.bad_copy = Some(v1::BadCopy {
+            state: v1::HolderState::Damaged.into(),
+            why: "a block".to_owned(),
+            ..v1::BadCopy::default()
+        });
         let answers = Answers::from([
             (node(1), Ok(reply(vec![row(v1::SegmentState::Sealed)]))),
             (node(2), Ok(reply(vec![row(v1::SegmentState::Recovering)]))),
             (node(3), Ok(reply(vec![row(v1::SegmentState::Unreadable)]))),
             (node(4), Ok(reply(Vec::new()))),
             (node(5), Err("it was not heard lately".to_owned())),
+            (node(6), Ok(reply(vec![damaged]))),
         ]);
         let mut page = reply(vec![v1::SegmentSummary {
             bad_ranges: 0,
@@ -510,9 +530,11 @@ mod tests {
                 (3, v1::HolderState::Unreadable),
                 (4, v1::HolderState::Missing),
                 (5, v1::HolderState::Unspecified),
+                (6, v1::HolderState::Damaged),
             ],
             "a copy that is not complete is none"
         );
-        assert_eq!((shown.state(), shown.bad_ranges), (v1::SegmentState::Sealed, 3));
+        assert_eq!((shown.state(), shown.bad_ranges), (v1::SegmentState::Sealed, 4));
+        assert_eq!(shown.holders[5].why, "a block");
     }
 }

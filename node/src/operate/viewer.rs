@@ -15,12 +15,14 @@ use gophership_vault::ids::SegmentId;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::bad_copies::{self, BadCopies};
 use super::blocking::Blocking;
 use super::error::OperateError;
 use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE, PEERS_ASKED_MAX};
 use super::segments::Wanted;
 use super::shown::{segment_id, segment_ref};
 use super::{cluster, peers, segments, status};
+use crate::cluster::Peers;
 use crate::context::NodeContext;
 
 /// The verbs that only show. Each surface has one, so that none takes the permits of another.
@@ -75,14 +77,20 @@ impl Viewer {
     /// The cluster, with what its nodes say of themselves.
     pub(crate) async fn cluster_status(&self) -> Result<v1::ClusterStatusReply, OperateError> {
         let own = self.urgent(cluster::status).await?;
-        let Some(peers) = &self.context.peers else {
-            return Ok(own);
+        let reply = match &self.context.peers {
+            None => own,
+            Some(peers) => self.with_reports(peers, own).await,
         };
+        self.urgent(move |context| cluster::with_bad_copies(context, reply))
+            .await
+    }
+
+    async fn with_reports(&self, peers: &Arc<Peers>, own: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
         let _turn = self.turn().await;
         let reports = peers::ask(peers, cluster::to_ask(&own), |client, node, member, ()| async move {
             client.report(node, &member, PEER_PATIENCE).await
         });
-        Ok(cluster::with_reports(own, reports.await))
+        cluster::with_reports(own, reports.await)
     }
 
     /// A page of the segments that are wanted, behind `after`, at most `limit` of them (0: up to the bound).
@@ -92,8 +100,12 @@ impl Viewer {
         after: Option<SegmentId>,
         limit: u32,
     ) -> Result<v1::ListSegmentsReply, OperateError> {
+        let bad = match wanted.lacking {
+            true => bad_copies::told(&self.cluster_status().await?),
+            false => BadCopies::new(),
+        };
         let mut page = self
-            .call(move |context| segments::list(context, wanted, after, limit))
+            .call(move |context| segments::list(context, wanted, after, limit, &bad))
             .await?;
         self.add_holders(&mut page).await?;
         Ok(page)

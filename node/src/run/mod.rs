@@ -16,12 +16,14 @@
 //! - `process`: the kernel, descriptors. `signals`: signals that end a node, or make it reload.
 //! - `ports`: opened before all else. `waiting`: until a cluster lets the node begin. `store`: the state on disk.
 //! - `exporters`, `ingest`, `surfaces`: the parts above it.
+//! - `scrub`: verification of what is stored, once it serves.
 //! - `watch`: supervision while the node runs. `shutdown`: the end.
 
 mod exporters;
 mod ingest;
 mod ports;
 mod process;
+mod scrub;
 mod shutdown;
 mod signals;
 mod store;
@@ -164,6 +166,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         routes: &routes,
         leaving: node.leaving(),
     })?;
+    let scrubbed = Arc::clone(&catalogue);
     let running = Running {
         vault: vault.clone(),
         catalogue,
@@ -174,6 +177,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         environment: Arc::clone(&ingest.environment),
         workers: ingest.workers.iter().map(Worker::counters).collect(),
     };
+    let throttle_of_scrub = throttle.clone();
     let context = surfaces::context(config, node, &running, throttle, member.as_ref())?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
@@ -182,6 +186,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     }
     let accepting = ingest.accept(otlp);
     node.set_phase(Phase::Serving);
+    let scrub = scrub::start(config, &vault, &scrubbed, &data_path, throttle_of_scrub)?;
     let listeners = &config.listeners;
     tracing::info!(node = %config.node.name, epoch = %vault.epoch(), shards, data = %data_path.display(),
         otlp_grpc = %listeners.otlp_grpc.address, otlp_http = %listeners.otlp_http.address,
@@ -196,6 +201,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         stop,
         cursors,
         control,
+        scrub,
         admin: admin.served,
     };
     Ok(Started { shutdown, health })

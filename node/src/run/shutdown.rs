@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use gophership_somatic::ZoneCell;
 use gophership_vault::Vault;
+use gophership_vault_replication::scrub::Scrub;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -32,6 +33,7 @@ pub(super) struct Shutdown {
     pub(super) stop: watch::Sender<bool>,
     pub(super) cursors: JoinHandle<()>,
     pub(super) control: JoinHandle<std::io::Result<()>>,
+    pub(super) scrub: Scrub,
     pub(super) admin: JoinHandle<Result<(), AdminError>>,
 }
 
@@ -57,10 +59,12 @@ impl Shutdown {
         let writers = joined.await.context("waiting for the ingest workers")?;
         self.ingest.sensing.abort();
         self.zone.end();
-        let exporters = self.exporters;
-        tokio::task::spawn_blocking(move || exporters.stop())
-            .await
-            .context("the exporters did not stop")?;
+        let (exporters, scrub) = (self.exporters, self.scrub);
+        let stopped = tokio::task::spawn_blocking(move || {
+            scrub.stop();
+            exporters.stop();
+        });
+        stopped.await.context("the exporters did not stop")?;
         self.stop.send_replace(true);
         self.cursors.await.context("keeping the cursors panicked")?;
         let (controlled, served) = (self.control.await, self.admin.await);

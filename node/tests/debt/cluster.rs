@@ -11,6 +11,7 @@ use std::{fs, thread};
 
 use gophership_proto::control::v1;
 use gophership_proto::control::v1::control_client::ControlClient;
+use gophership_proto::view::cluster::ClusterView;
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
@@ -143,13 +144,85 @@ impl Cluster {
             .collect()
     }
 
-    /// Seals what node `i` has taken in.
-    pub(crate) fn seal(&self, i: usize) {
+    /// Seals what node `i` has taken in, which is one segment.
+    pub(crate) fn seal(&self, i: usize) -> v1::SegmentRef {
         let sealed = self.ask(i, async |channel| {
             let request = v1::SealSegmentsRequest { shard: None };
             ControlClient::new(channel).seal_segments(request).await
         });
-        assert_eq!(sealed.unwrap().into_inner().segments.len(), 1);
+        let sealed = sealed.unwrap().into_inner().segments;
+        assert_eq!(sealed.len(), 1);
+        sealed[0].segment.unwrap()
+    }
+
+    /// The file of a sealed segment at a node.
+    pub(crate) fn file(&self, i: usize, of: v1::SegmentRef) -> PathBuf {
+        let name = format!("segments/{:010}/{:04}/{:012}.seg", of.node, of.shard, of.index);
+        self.nodes[i].data.join(name)
+    }
+
+    /// The file that says how far a node's round of verification is.
+    pub(crate) fn scrub_file(&self, i: usize) -> PathBuf {
+        self.nodes[i].data.join("scrub.json")
+    }
+
+    /// The files in a node's quarantine that were whole segments.
+    pub(crate) fn replaced(&self, i: usize) -> Vec<PathBuf> {
+        let kept = fs::read_dir(self.nodes[i].data.join("quarantine")).unwrap();
+        let kept = kept.map(|entry| entry.unwrap().path());
+        kept.filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.starts_with("file-") && name.ends_with(".bin")
+        })
+        .collect()
+    }
+
+    /// The number of a node in the cluster.
+    pub(crate) fn number(&self, i: usize) -> u32 {
+        let text = fs::read_to_string(self.nodes[i].data.join("node.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        u32::try_from(json["node_id"].as_u64().unwrap()).unwrap()
+    }
+
+    /// Has every holder verify its copy of a segment, as node `i` is asked to; the verdicts by the node's number.
+    pub(crate) fn verify(&self, i: usize, segment: v1::SegmentRef) -> Vec<v1::CopyVerdict> {
+        let verified = self.ask(i, async |channel| {
+            let mut progress = ControlClient::new(channel).verify_segment(segment).await?.into_inner();
+            while let Some(message) = progress.message().await? {
+                if message.finished {
+                    return Ok(message.copies);
+                }
+            }
+            Err(Status::internal("it ended without a verdict"))
+        });
+        let mut copies = verified.unwrap_or_default();
+        copies.sort_by_key(|copy| copy.node);
+        copies
+    }
+
+    /// The segments of which a node shows that copies are bad, and what it says is wrong.
+    pub(crate) fn bad_segments(&self, i: usize) -> (Vec<v1::BadSegment>, Vec<String>) {
+        let status = self.ask(i, async |channel| {
+            let mut client = v1::cluster_client::ClusterClient::new(channel);
+            client.cluster_status(v1::ClusterStatusRequest {}).await
+        });
+        let Ok(status) = status.map(tonic::Response::into_inner) else {
+            return (Vec::new(), vec!["it does not answer".to_owned()]);
+        };
+        let bad = status.bad_segments.clone();
+        let problems = ClusterView::from(status).problems.into_iter();
+        (bad, problems.map(|problem| problem.what).collect())
+    }
+
+    /// The holders of a segment that have it.
+    pub(crate) fn have(&self, i: usize, segment: v1::SegmentRef) -> usize {
+        let described = self.ask(i, async |channel| {
+            ControlClient::new(channel).describe_segment(segment).await
+        });
+        let Ok(described) = described else { return 0 };
+        let summary = described.into_inner().summary.unwrap();
+        let has = |holder: &&v1::SegmentHolder| holder.state() == v1::HolderState::Has;
+        summary.holders.iter().filter(has).count()
     }
 
     /// The payloads that a replay to a client of node `i` gives, and the error with which it ends.

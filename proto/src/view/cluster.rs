@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::exporter::{LostDebtView, state_name};
 use super::problems::{ProblemView, problems};
+use super::segment::HolderView;
 use super::status::{DebtView, ShardView, tier_name};
 use super::zone::zone_name;
 use super::{segment_name, some_text, some_time};
@@ -33,7 +34,8 @@ pub struct ClusterView {
     pub ack_copies: u32,
     /// Sealed segments.
     pub sealed_segments: u64,
-    /// Sealed segments of which fewer live nodes hold a copy than are wanted.
+    /// Sealed segments of which fewer live nodes hold a copy than are wanted. One that its node knows to be missing or
+    /// damaged does not count.
     pub under_replicated_segments: u64,
     /// Those of them that one live node holds.
     pub single_copy_segments: u64,
@@ -57,6 +59,26 @@ pub struct ClusterView {
     pub nodes: Vec<ClusterNodeView>,
     /// The nodes of the configuration that have never joined.
     pub not_joined: Vec<ConfiguredNodeView>,
+    /// Sealed segments of which a node says that its copy is missing or damaged.
+    pub bad_segments: Vec<BadSegmentView>,
+}
+
+/// A sealed segment with a copy that is missing or damaged.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct BadSegmentView {
+    /// The segment: node, shard and index.
+    pub segment: String,
+    /// The nodes on record as holders, and what each says of its copy.
+    pub holders: Vec<HolderView>,
+}
+
+impl From<v1::BadSegment> for BadSegmentView {
+    fn from(bad: v1::BadSegment) -> Self {
+        Self {
+            segment: segment_name(bad.segment.unwrap_or_default()),
+            holders: bad.holders.into_iter().map(HolderView::from).collect(),
+        }
+    }
 }
 
 /// A node as the configuration names it.
@@ -193,6 +215,10 @@ pub struct NodeReportView {
     pub shards: Vec<ShardView>,
     /// Its exporters, by name.
     pub exporters: Vec<ExporterReportView>,
+    /// Number of copies of sealed segments that are missing or damaged there.
+    pub bad_copies: u64,
+    /// Its folders of segments that do not answer, each in words.
+    pub silent_folders: Vec<String>,
 }
 
 /// How an exporter fares on a node.
@@ -264,6 +290,8 @@ impl From<v1::NodeReport> for NodeReportView {
             debt: report.debt.map(DebtView::from),
             shards: report.shards.into_iter().map(ShardView::from).collect(),
             exporters: report.exporters.into_iter().map(ExporterReportView::from).collect(),
+            bad_copies: report.bad_copies_total,
+            silent_folders: report.silent_folders,
         }
     }
 }
@@ -333,6 +361,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
                     address: node.address,
                 })
                 .collect(),
+            bad_segments: reply.bad_segments.into_iter().map(BadSegmentView::from).collect(),
         };
         view.problems = problems(&view, has_consensus);
         view

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::cluster::{ClusterNodeView, ClusterView, ConfiguredNodeView, ExporterReportView};
+use super::cluster::{BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView, ExporterReportView};
 use super::exporter::LostDebtView;
 
 /// Seconds for which a sink may not accept, or an exporter wait, before that is a problem.
@@ -14,7 +14,7 @@ const EXPORT_PATIENCE: f64 = 60.0;
 /// Seconds of silence below which a node that counts as dead is about to count as alive.
 const HEARD_AGAIN: f64 = 1.0;
 
-/// Number of recoveries, and of stuck copies, that are named one by one.
+/// Number of recoveries, of stuck copies, and of segments with bad copies, that are named one by one.
 const NAMED_MAX: usize = 3;
 
 /// A problem.
@@ -36,14 +36,16 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     // A node whose name has moved on is gone for good, and nobody waits for it.
     let present: Vec<&ClusterNodeView> = cluster.nodes.iter().filter(|n| n.moved_to.is_none()).collect();
     let down: Vec<&ClusterNodeView> = present.iter().filter(|node| !node.alive).copied().collect();
-    let mut found = Vec::new();
+    let (lost, bad): (Vec<_>, Vec<_>) = cluster.bad_segments.iter().partition(|bad| has_none(bad));
+    let mut found = bad_segments(&lost, cluster);
     if has_consensus {
         found.extend(no_leader(cluster, &present).or_else(|| sole_voter(cluster, &present)));
     }
     found.extend(down.iter().map(|node| is_down(node, cluster, &present)));
     found.extend(cluster.not_joined.iter().map(never_joined));
     found.extend(present.iter().filter_map(|node| leaves(node)));
-    found.extend(copies(cluster, &down));
+    found.extend(bad_segments(&bad, cluster));
+    found.extend(copies(cluster, &down, [lost.len(), bad.len()]));
     // Where no node leads, nothing is recovered, which was said.
     if cluster.leader.is_some() || !has_consensus {
         found.extend(recoveries(cluster));
@@ -260,13 +262,84 @@ fn never_joined(node: &ConfiguredNodeView) -> ProblemView {
     )
 }
 
-/// Sealed segments with too few copies on nodes that are alive.
-fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> {
+/// True where every holder of a segment says that its copy is bad.
+fn has_none(bad: &BadSegmentView) -> bool {
+    let mut holders = bad.holders.iter();
+    holders.all(|holder| !matches!(holder.state, "has" | "unknown"))
+}
+
+/// Sealed segments with copies that are missing or damaged.
+fn bad_segments(all: &[&BadSegmentView], cluster: &ClusterView) -> Vec<ProblemView> {
+    let mut found: Vec<ProblemView> = all
+        .iter()
+        .take(NAMED_MAX)
+        .map(|bad| bad_segment(bad, cluster))
+        .collect();
+    if let more @ 1.. = all.len().saturating_sub(NAMED_MAX) {
+        found.push(problem(
+            format!("{more} more segments have copies that cannot be read"),
+            "as above; -o json has all that were told",
+        ));
+    }
+    found
+}
+
+fn bad_segment(bad: &BadSegmentView, cluster: &ClusterView) -> ProblemView {
+    let called = |id: u32| {
+        let node = cluster.nodes.iter().find(|node| node.id == id);
+        node.map_or_else(|| format!("node {id}"), ClusterNodeView::called)
+    };
+    let of = |state: &str| {
+        let holders = bad.holders.iter().filter(|holder| holder.state == state);
+        holders.map(|holder| called(holder.node)).collect::<Vec<_>>()
+    };
+    let is_bad = |state: &str| !matches!(state, "has" | "unknown");
+    let told = bad.holders.iter().filter(|holder| is_bad(holder.state));
+    let told: Vec<String> = told
+        .map(|holder| {
+            let why = holder.why.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("{} on {}{why}", holder.state, called(holder.node))
+        })
+        .collect();
+    let (count, told, segment) = (told.len(), told.join(", "), &bad.segment);
+    let (has, unknown) = (of("has"), of("unknown"));
+    let mended = format!(
+        "put its file back from a backup, then gs-ctl segment verify {segment}; gs-ctl replay gives what can be read of it"
+    );
+    match (bad.holders.len(), has.as_slice(), unknown.as_slice()) {
+        (1, [], []) => problem(
+            format!("THE ONLY COPY of segment {segment} cannot be read: {told}"),
+            format!("there is no other node to fetch it from: {mended}"),
+        ),
+        (_, [], []) => problem(format!("NO GOOD COPY of segment {segment} is left: {told}"), mended),
+        (holders, [], unknown) => problem(
+            format!("{count} of {holders} copies of segment {segment} cannot be read: {told}"),
+            format!(
+                "bring back {} with its data: nobody else may have a good copy",
+                unknown.join(" or ")
+            ),
+        ),
+        (holders, has, _) => problem(
+            format!(
+                "{count} of {holders} copies of segment {segment} cannot be read: {told}; good on {}",
+                has.join(", ")
+            ),
+            "nothing: what is bad is fetched anew from there; where it lasts, the log of its node says why \
+             (segment.repair.waiting, segment.refetch.waiting)",
+        ),
+    }
+}
+
+/// Sealed segments with too few copies on nodes that are alive. Those of `told` without a good copy, and with one, were
+/// said already.
+fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) -> Vec<ProblemView> {
+    let [lost, bad] = told.map(|count| count as u64);
     let names: Vec<String> = down.iter().map(|node| node.called()).collect();
     let start = || format!("start {}", names.join(", "));
     let mut found = Vec::new();
-    if cluster.unreachable_segments > 0 {
-        let what = format!("{} no live copy", sealed(cluster.unreachable_segments));
+    let unreachable = cluster.unreachable_segments.saturating_sub(lost);
+    if unreachable > 0 {
+        let what = format!("{} no live copy", sealed(unreachable));
         let remedy = if down.is_empty() {
             "gs-ctl segment list --lacking names their holders: bring one back with its data".to_owned()
         } else {
@@ -285,9 +358,10 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
     }
     let few = cluster
         .under_replicated_segments
-        .saturating_sub(cluster.unreachable_segments);
+        .saturating_sub(cluster.unreachable_segments.max(lost))
+        .saturating_sub(bad);
     if few > 0 {
-        let of_these = match cluster.single_copy_segments {
+        let of_these = match cluster.single_copy_segments.min(few) {
             0 => String::new(),
             single => format!(", {single} of them just one: lose no further node"),
         };
@@ -382,6 +456,12 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
         let what = format!("{name} takes no logs: {why}");
         found.push(problem(what, format!("gs-ctl status on {name} says more")));
     }
+    for folder in &report.silent_folders {
+        found.push(problem(
+            format!("{name} does not reach its segments: {folder}"),
+            "no copy is fetched into it until it answers; then it is read, and what is bad is fetched",
+        ));
+    }
     let is_down = |id: u32| cluster.nodes.iter().any(|n| n.id == id && n.report.is_none());
     let stuck = report.shards.iter().flat_map(|shard| {
         // That a node is down, or does not answer, is said once.
@@ -416,8 +496,8 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
 mod tests {
     use super::*;
     use crate::control::v1::{
-        ClusterNode, ClusterStatusReply, ConfiguredNode, ExporterReport, ExporterState, LostDebt, NodeReport,
-        RaftStatus, RecoveryWait, ReplicaStatus, SegmentRef, ShardStatus, Zone,
+        BadSegment, ClusterNode, ClusterStatusReply, ConfiguredNode, ExporterReport, ExporterState, HolderState,
+        LostDebt, NodeReport, RaftStatus, RecoveryWait, ReplicaStatus, SegmentHolder, SegmentRef, ShardStatus, Zone,
     };
 
     fn node(id: u32, alive: bool) -> ClusterNode {
@@ -474,6 +554,66 @@ mod tests {
             ..node(4, false)
         });
         assert_eq!(told(reply), [""; 0]);
+    }
+
+    #[test]
+    fn copies_that_cannot_be_read_are_named_with_who_has_a_good_one_and_a_segment_without_one_comes_first() {
+        use HolderState::{Damaged, Has, Missing, Unreadable, Unspecified};
+        let bad = |index, holders: &[(u32, HolderState)]| BadSegment {
+            segment: Some(SegmentRef {
+                node: 1,
+                shard: 0,
+                index,
+            }),
+            holders: holders
+                .iter()
+                .map(|(node, state)| SegmentHolder {
+                    node: *node,
+                    state: (*state).into(),
+                    why: if matches!(state, Has | Unspecified) { "" } else { "x" }.to_owned(),
+                    ..SegmentHolder::default()
+                })
+                .collect(),
+        };
+        let mut reply = cluster(vec![node(1, true), node(2, true), node(3, false)], Some(1));
+        (reply.under_replicated_segments, reply.unreachable_segments) = (13, 1);
+        reply.bad_segments = vec![
+            bad(1, &[(1, Has), (2, Missing), (3, Damaged)]),
+            bad(2, &[(1, Damaged), (2, Unreadable), (3, Missing)]),
+            bad(3, &[(1, Damaged), (3, Unspecified)]),
+        ];
+        reply.nodes[0].report.as_mut().unwrap().silent_folders = vec!["segments/1/0 is not there".to_owned()];
+        let all = told(reply.clone());
+        let at = |n: usize, words: &str| assert!(all[n].starts_with(words), "{all:#?}");
+        at(
+            0,
+            "NO GOOD COPY of segment 1/0/2 is left: damaged on node-1 (x), unreadable on node-2 (x), missing on node-3 \
+             (x) => put its file back from a backup, then gs-ctl segment verify 1/0/2;",
+        );
+        at(1, "node-3 (node 3) is not heard");
+        at(
+            2,
+            "2 of 3 copies of segment 1/0/1 cannot be read: missing on node-2 (x), damaged on node-3 (x); good on \
+             node-1 => nothing: what is bad is fetched anew from there",
+        );
+        at(
+            3,
+            "1 of 2 copies of segment 1/0/3 cannot be read: damaged on node-1 (x) => bring back node-3 with its data",
+        );
+        at(4, "10 sealed segments have fewer than 3 live copies => start node-3");
+        at(
+            5,
+            "node-1 does not reach its segments: segments/1/0 is not there => no copy is fetched into it",
+        );
+        assert_eq!(all.len(), 6, "{all:#?}");
+
+        let mut alone = cluster(vec![node(1, true)], None);
+        (alone.raft, alone.replicas, alone.unreachable_segments) = (None, 1, 1);
+        alone.under_replicated_segments = 1;
+        alone.bad_segments = vec![bad(7, &[(1, Damaged)])];
+        let all = told(alone);
+        let only = "THE ONLY COPY of segment 1/0/7 cannot be read: damaged on node-1 (x) => there is no other node";
+        assert!(all[0].starts_with(only) && all.len() == 1, "{all:#?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::segment_name;
+use super::{segment_name, some_text, some_time};
 use crate::control::v1::{HolderState, ListSegmentsReply, SegmentHolder, SegmentState, SegmentSummary, TimeRange};
 
 /// Segments, in the order of node, shard and index.
@@ -68,10 +68,15 @@ pub struct AcceptedLossView {
 pub struct HolderView {
     /// Its number.
     pub node: u32,
-    /// `has`, `missing`, `unreadable`, or `unknown` where the node did not answer.
+    /// `has`, `missing`, `unreadable` where its disk does not give all of it, `damaged` where it is not what was sealed,
+    /// or `unknown` where the node did not answer.
     pub state: &'static str,
-    /// Damaged stretches in its copy.
+    /// Stretches of its copy, or of the log that it was made of, that were found damaged.
     pub bad_ranges: u32,
+    /// What is wrong with the copy of a sealed segment.
+    pub why: Option<String>,
+    /// Time at which that was found first.
+    pub since_unix_nano: Option<u64>,
 }
 
 /// A span of time.
@@ -99,11 +104,14 @@ impl From<SegmentHolder> for HolderView {
             HolderState::Has => "has",
             HolderState::Missing => "missing",
             HolderState::Unreadable => "unreadable",
+            HolderState::Damaged => "damaged",
         };
         Self {
             node: holder.node,
             state,
             bad_ranges: holder.bad_ranges,
+            why: some_text(holder.why),
+            since_unix_nano: some_time(holder.since_unix_nano),
         }
     }
 }

@@ -7,13 +7,17 @@
 //! - `gc_horizon`: what becomes of the segments of nodes that are gone for good.
 //! - `repair_plan`: which sealed segments get a further copy, and where.
 //! - `departure`: what is to be done before a node can leave, and whether one can be stopped now.
+//! - `folder`: whether a folder of segments answers, so that bad copies in it may be fetched anew.
+//! - `scrub_round`: which segment is verified next.
 //! - `liveness`: which peers are alive, by when each was heard.
 
 pub mod accept_loss;
 pub mod departure;
+pub mod folder;
 pub mod gc_horizon;
 pub mod liveness;
 pub mod owner_return;
 pub mod placement;
 pub mod recovery_end;
 pub mod repair_plan;
+pub mod scrub_round;

@@ -5,8 +5,9 @@
 //! - `recoveries`: all segments that a leader recovers. `led`: one of them, driven. `requests`: what it asks of nodes
 //!   and of the catalogue.
 //! - `participant`: a node that is asked.
-//! - `refetch`: what a recovery sealed with more than its owner has left is fetched by the owner.
-//! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it.
+//! - `refetch`: files of its own segments that a node lacks, or that are bad, are fetched from another holder.
+//! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it, and
+//!   those that are bad. `retries`: the pauses between its attempts.
 //!
 //! Key terms: a recovery has a *number*, which the catalogue grants; holders promise to obey no lower one. Where
 //! several leaders recover one segment, only the one with the highest number can seal it.
@@ -18,4 +19,8 @@ pub mod recoveries;
 pub mod refetch;
 pub mod repair;
 mod requests;
+mod retries;
 pub mod upkeep;
+
+pub(crate) use refetch::is_stopped;
+pub(crate) use repair::rest;

@@ -7,15 +7,21 @@
 //! **Not here**: the decision (`leader`); promises, reports and files (the vault, `copies`).
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
 
 use gophership_vault::ids::{EntryNumber, NodeId, SegmentId};
+use gophership_vault::ledger::SealRecord;
 use gophership_vault::{
-    CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry, TakeEntry, Vault, VaultError,
+    CompleteCopy, FetchEntries, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry, TakeEntry, Vault,
+    VaultError,
 };
 use tokio::runtime::Handle;
 
+use super::repair::rest;
 use crate::consensus::raft_types::Member;
 use crate::copies::Copies;
+use crate::limits::REPAIR_BYTES_PER_SECOND;
 use crate::peer::{Members, PeerClient, PeerError, RecoveryHandler};
 
 /// A node as those who lead recoveries use it.
@@ -95,6 +101,58 @@ impl Participant {
             why: error.to_string(),
         })?;
         taken
+    }
+}
+
+impl Participant {
+    /// Has `make` make a file of a sealed segment from the first other holder that has all of it, at the pace of
+    /// repairs.
+    ///
+    /// # Errors
+    /// That of the last holder.
+    pub(super) fn make_from_a_holder(
+        &self,
+        seal: &SealRecord,
+        stopping: &dyn Fn() -> bool,
+        make: &mut dyn FnMut(HeldReport, FetchEntries<'_>) -> Result<(), VaultError>,
+    ) -> Result<(), VaultError> {
+        let (id, own) = (seal.id, self.vault.identity().node_id);
+        let unreadable = |why: &str| VaultError::Unreadable {
+            id,
+            why: why.to_owned(),
+        };
+        let mut outcome = Err(unreadable("no other node is on record as a holder"));
+        for holder in seal.holders.iter().filter(|holder| *holder != own) {
+            let (begun, mut bytes) = (Instant::now(), 0_u64);
+            outcome = self.report_of(holder, id).and_then(|report| {
+                let mut fetch = |from, first, last, take: TakeEntry<'_>| {
+                    self.fetch(from, id, (first, last), &mut |entry| {
+                        if stopping() {
+                            return Err(unreadable("this node stops"));
+                        }
+                        bytes += entry.payload.len() as u64;
+                        thread::sleep(rest(bytes, begun.elapsed(), REPAIR_BYTES_PER_SECOND));
+                        take(entry)
+                    })
+                };
+                make(report, &mut fetch)
+            });
+            if outcome.is_ok() || stopping() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Reads a copy that was made anew from the disk. It counts as good from then on.
+    ///
+    /// # Errors
+    /// It is not what was sealed.
+    pub(super) fn verify(&self, id: SegmentId) -> Result<(), String> {
+        let verified = self.vault.verify(id, &mut |_, _| {});
+        let report = verified.map_err(|error| error.to_string())?;
+        let is_good = || "it was made anew, and the disk does not give what was written".to_owned();
+        report.ok.then_some(()).ok_or_else(is_good)
     }
 }
 

@@ -1,26 +1,27 @@
-//! The files of this node's own sealed segments that are not here: each is made anew from what another holder has. An
-//! owner that lost power may lack entries with which its segment was sealed.
+//! The files of this node's own sealed segments that are not here, or bad: each is made anew from what another holder
+//! has. An owner that lost power may lack entries with which its segment was sealed.
 //!
 //! **Owns**: a thread.
 //!
 //! **Invariants**:
 //! - I1: a segment that is missing is asked for again, from each holder in turn, until it is here.
-//! - I2: nothing of the vault is held once it has stopped.
+//! - I2: nothing is fetched into a folder that does not answer.
+//! - I3: nothing of the vault is held once it has stopped.
 //!
-//! **Not here**: the file and its check against the seal (the vault).
+//! **Not here**: who finds what is bad (`scrub`); the file and its check against the seal (the vault).
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gophership_vault::ids::SegmentId;
+use gophership_vault::Disposition;
 use gophership_vault::ledger::SealRecord;
-use gophership_vault::{Disposition, VaultError};
 
 use super::participant::Participant;
+use super::retries::Retries;
+use crate::decide::folder::answers;
 use crate::limits::REFETCH_INTERVAL;
 
 /// A thread that fetches what is missing.
@@ -54,7 +55,7 @@ impl Refetch {
     }
 }
 
-pub(super) fn is_stopped(stopped: &Receiver<()>, within: Duration) -> bool {
+pub(crate) fn is_stopped(stopped: &Receiver<()>, within: Duration) -> bool {
     !matches!(stopped.recv_timeout(within), Err(RecvTimeoutError::Timeout))
 }
 
@@ -62,19 +63,27 @@ pub(super) fn is_stopped(stopped: &Receiver<()>, within: Duration) -> bool {
 struct Work {
     /// Segments that are here again, and not on record as such.
     unrecorded: Vec<SealRecord>,
-    /// The last error about each segment, which is logged once.
-    errors: BTreeMap<SegmentId, String>,
+    retries: Retries,
 }
 
 impl Work {
     /// Fetches what is missing now.
     fn look(&mut self, participant: &Participant, stopping: &dyn Fn() -> bool) {
         let missing = participant.vault().missing_segments();
-        self.errors.retain(|id, _| missing.iter().any(|seal| seal.id == *id));
+        self.retries.retain(|id| missing.iter().any(|seal| seal.id == id));
         for seal in missing {
+            let now = Instant::now();
+            if !self.retries.is_due(seal.id, now) {
+                continue;
+            }
             match restore(participant, &seal, stopping) {
                 Ok(()) => self.unrecorded.push(seal),
-                Err(error) => self.tell(seal.id, &error),
+                Err(error) => {
+                    let id = seal.id;
+                    if self.retries.failed(id, error.clone(), now) {
+                        tracing::warn!(segment = %id, error, "segment.refetch.waiting");
+                    }
+                }
             }
             if stopping() {
                 return;
@@ -88,40 +97,15 @@ impl Work {
             }
         });
     }
-
-    fn tell(&mut self, id: SegmentId, error: &VaultError) {
-        let error = error.to_string();
-        if self.errors.get(&id) != Some(&error) {
-            tracing::warn!(segment = %id, %error, "segment.refetch.waiting");
-            self.errors.insert(id, error);
-        }
-    }
 }
 
-/// Makes a segment's file anew from the first holder that has all of it.
-fn restore(participant: &Participant, seal: &SealRecord, stopping: &dyn Fn() -> bool) -> Result<(), VaultError> {
-    let id = seal.id;
-    let unreadable = |why: &str| VaultError::Unreadable {
-        id,
-        why: why.to_owned(),
-    };
-    let mut outcome = Err(unreadable("no other node is on record as a holder"));
-    for holder in seal.holders.iter().filter(|holder| *holder != id.node) {
-        let restored = participant.report_of(holder, id).and_then(|report| {
-            let mut fetch = |from, first, last, take: gophership_vault::TakeEntry<'_>| {
-                participant.fetch(from, id, (first, last), &mut |entry| {
-                    if stopping() {
-                        return Err(unreadable("this node stops"));
-                    }
-                    take(entry)
-                })
-            };
-            participant.vault().restore_sealed(seal, report, &mut fetch)
-        });
-        outcome = restored;
-        if outcome.is_ok() || stopping() {
-            break;
-        }
-    }
-    outcome
+/// Makes a segment's file anew from the first holder that has all of it, and verifies it.
+fn restore(participant: &Participant, seal: &SealRecord, stopping: &dyn Fn() -> bool) -> Result<(), String> {
+    let vault = participant.vault();
+    answers(&vault.folder_of(seal.id.log()))?;
+    let restored = participant.make_from_a_holder(seal, stopping, &mut |report, fetch| {
+        vault.restore_sealed(seal, report, fetch)
+    });
+    restored.map_err(|error| error.to_string())?;
+    participant.verify(seal.id)
 }

@@ -1,14 +1,16 @@
-//! The copies of other nodes' sealed segments that this node has a part of, or is to have: each is fetched from a
-//! holder where copies are missing, and put on record once it is here.
+//! The copies of other nodes' sealed segments that this node has a part of, is to have, or has and are bad: each is
+//! fetched from a holder. The first two are put on record once they are here.
 //!
 //! **Owns**: a thread.
 //!
 //! **Invariants**:
 //! - I1: a copy is on record as one only with the digest of the seal, whoever made it.
 //! - I2: one segment is fetched at a time, and no faster than the limit.
-//! - I3: nothing of the vault is held once it has stopped.
+//! - I3: a bad copy is fetched anew only while the record has it, by the word of a majority, and only into a folder that
+//!   answers.
+//! - I4: nothing of the vault is held once it has stopped.
 //!
-//! **Not here**: which segments get a copy where (`decide::repair_plan`).
+//! **Not here**: which segments get a copy where (`decide::repair_plan`); who finds what is bad (`scrub`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,15 +19,18 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::{Actor, Catalogue, Command};
+use gophership_catalogue::segment::SegmentRecord;
+use gophership_catalogue::{Actor, Catalogue, Command, State};
 use gophership_vault::VaultError;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 
 use super::participant::Participant;
 use super::refetch::is_stopped;
+use super::retries::Retries;
+use crate::decide::folder::answers;
 use crate::decide::repair_plan::{Staying, copies_to_fetch};
-use crate::limits::{REPAIR_BYTES_PER_SECOND, REPAIR_INTERVAL};
+use crate::limits::REPAIR_INTERVAL;
 
 /// Says whether a node is silent for so long that others make up for its copies.
 pub type IsMissed = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
@@ -58,9 +63,11 @@ impl Repair {
                 repair_after,
                 is_missed,
                 errors: BTreeMap::new(),
+                mends: Retries::default(),
             };
             while !is_stopped(&stopped, REPAIR_INTERVAL) {
                 work.look(&|| is_stopped(&stopped, Duration::ZERO));
+                work.mend(&|| is_stopped(&stopped, Duration::ZERO));
             }
         })?;
         Ok(Self { stop, thread })
@@ -83,6 +90,8 @@ struct Work {
     is_missed: IsMissed,
     /// The last error about each segment, which is logged once.
     errors: BTreeMap<SegmentId, String>,
+    /// The attempts at bad copies.
+    mends: Retries,
 }
 
 impl Work {
@@ -119,36 +128,64 @@ impl Work {
         }
     }
 
-    /// Fetches a segment from the first holder that has all of it.
-    fn fetch(&self, seal: &SealRecord, stopping: &dyn Fn() -> bool) -> Result<(), VaultError> {
-        let id = seal.id;
-        let unreadable = |why: &str| VaultError::Unreadable {
-            id,
-            why: why.to_owned(),
-        };
-        let cluster = self.catalogue.identity().cluster_id;
-        let mut outcome = Err(unreadable("no node is on record as a holder"));
-        for holder in seal.holders.iter() {
-            let (begun, mut bytes) = (Instant::now(), 0_u64);
-            outcome = self.participant.report_of(holder, id).and_then(|report| {
-                let mut fetch = |from, first, last, take: gophership_vault::TakeEntry<'_>| {
-                    self.participant.fetch(from, id, (first, last), &mut |entry| {
-                        if stopping() {
-                            return Err(unreadable("this node stops"));
-                        }
-                        bytes += entry.payload.len() as u64;
-                        thread::sleep(rest(bytes, begun.elapsed(), REPAIR_BYTES_PER_SECOND));
-                        take(entry)
-                    })
-                };
-                let copied = self.participant.copies().copy_sealed(seal, report, cluster, &mut fetch);
-                copied.map(|_| ())
+    /// Makes a bad copy of another node's sealed segment anew.
+    fn mend(&mut self, stopping: &dyn Fn() -> bool) {
+        let node = self.catalogue.identity().node_id;
+        let found = self.participant.vault().bad_copies().into_iter();
+        let bad: Vec<SegmentId> = found
+            .filter(|bad| bad.is_verified && bad.id.node != node)
+            .map(|bad| bad.id)
+            .collect();
+        self.mends.retain(|id| bad.contains(&id));
+        let now = Instant::now();
+        let due: Vec<SegmentId> = bad.into_iter().filter(|id| self.mends.is_due(*id, now)).collect();
+        if due.is_empty() {
+            return;
+        }
+        let held = |state: &State| {
+            let records = due.iter().filter_map(|id| state.segment(*id));
+            let sealed = records.filter_map(|record| match record {
+                SegmentRecord::Sealed(seal) if seal.holders.contains(node) => Some(*seal),
+                _ => None,
             });
-            if outcome.is_ok() || stopping() {
-                break;
+            sealed.collect::<Vec<SealRecord>>()
+        };
+        let seals = match self.catalogue.read_latest(held) {
+            Ok(seals) => seals,
+            Err(error) => return tracing::debug!(%error, "segment.repair.catalogue_awaited"),
+        };
+        for seal in seals {
+            if stopping() {
+                return;
+            }
+            match self.mend_one(&seal, stopping) {
+                Ok(()) => tracing::info!(segment = %seal.id, "segment.repair.mended"),
+                Err(error) => {
+                    if self.mends.failed(seal.id, error.clone(), now) {
+                        tracing::warn!(segment = %seal.id, error, "segment.repair.waiting");
+                    }
+                }
             }
         }
-        outcome
+    }
+
+    fn mend_one(&self, seal: &SealRecord, stopping: &dyn Fn() -> bool) -> Result<(), String> {
+        let vault = self.participant.vault();
+        answers(&vault.folder_of(seal.id.log()))?;
+        let fetched = self.fetch(seal, stopping);
+        fetched
+            .and_then(|()| vault.copy_sealed(seal))
+            .map_err(|error| error.to_string())?;
+        self.participant.verify(seal.id)
+    }
+
+    /// Fetches a segment from the first holder that has all of it.
+    fn fetch(&self, seal: &SealRecord, stopping: &dyn Fn() -> bool) -> Result<(), VaultError> {
+        let (copies, cluster) = (self.participant.copies(), self.catalogue.identity().cluster_id);
+        self.participant
+            .make_from_a_holder(seal, stopping, &mut |report, fetch| {
+                copies.copy_sealed(seal, report, cluster, fetch).map(|_| ())
+            })
     }
 
     fn tell(&mut self, id: SegmentId, error: String) {
@@ -160,7 +197,7 @@ impl Work {
 }
 
 /// The pause after which `bytes`, taken in `elapsed`, are no more than `rate` a second.
-fn rest(bytes: u64, elapsed: Duration, rate: u64) -> Duration {
+pub(crate) fn rest(bytes: u64, elapsed: Duration, rate: u64) -> Duration {
     Duration::from_secs_f64(bytes as f64 / rate as f64).saturating_sub(elapsed)
 }
 

@@ -13,6 +13,7 @@ use crate::error::VaultError;
 use crate::ids::SegmentId;
 use crate::keep::parts::KeepParts;
 use crate::ledger::{SealRecord, SegmentStats};
+use crate::read::bad_copy::CopyFault;
 use crate::read::open_sealed::open_sealed;
 use crate::read::slot::Slot;
 use crate::segment::open_path;
@@ -70,6 +71,11 @@ pub(crate) fn show_copy(parts: &KeepParts, seal: &SealRecord) -> Result<(), Vaul
     };
     parts.to_unlink.unless_trimmed(id, || {
         parts.holdings.set(id, slot);
+        if let Err(error) = &result {
+            parts
+                .holdings
+                .is_bad(id, CopyFault::of(error), &error.to_string(), false);
+        }
         match open_path(&parts.data, id).metadata() {
             // A crash came before the frames of a complete copy went.
             Ok(frames) => parts.copies.used.set(id, frames.len()),

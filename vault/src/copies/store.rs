@@ -24,7 +24,7 @@ use crate::ledger::{SealRecord, SegmentStats};
 use crate::read::open_sealed::open_sealed;
 use crate::read::quarantine::Quarantine;
 use crate::read::stored_entry::StoredEntry;
-use crate::recover::restore::{differs, sealed_content};
+use crate::recover::restore::{differs, keep_replaced, sealed_content};
 use crate::recover::{Durable, HeldRange, HeldReport, SegmentEnd};
 use crate::segment::block::DecodedBlock;
 use crate::segment::header::SegmentHeader;
@@ -231,7 +231,7 @@ impl CopyStore {
     ///
     /// # Errors
     /// The holder's entries are not those that were sealed, or cannot be obtained; the segment is trimmed, or the disk
-    /// too full for copies; a file operation failed. The earlier copy is then still here.
+    /// too full for copies; a file operation failed. The earlier copy is then still here; else it is in quarantine.
     pub fn copy_sealed(
         &self,
         seal: &SealRecord,
@@ -242,11 +242,10 @@ impl CopyStore {
         let (id, holder) = (seal.id, report.holder);
         let (header, end) = sealed_content(seal, report, cluster_id)?;
         self.make(header, &end, fetch, |made| {
-            if made.digest == seal.digest {
-                Ok(())
-            } else {
-                Err(differs(id, holder))
+            if made.digest != seal.digest {
+                return Err(differs(id, holder));
             }
+            keep_replaced(&self.quarantine, &segment_path(&self.data, id), id, holder)
         })
     }
 

@@ -3,10 +3,13 @@
 //! **Invariants**:
 //! - I1: the totals are those of the slots, at every change.
 //! - I2: the order of trimming has every sealed segment once, by the time of its seal.
+//! - I3: what is known to be wrong with copies is about sealed segments that are held, each that cannot be opened among
+//!   them.
 //!
 //! **Not here**: the record of segments (`ledger`), which the holdings follow.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +17,10 @@ use crate::disposition::Disposition;
 use crate::error::VaultError;
 use crate::ids::{LogId, Lsn, SegmentId, SegmentIndex};
 use crate::ledger::SealRecord;
+use crate::read::bad_copy::{BadCopy, CopyFault};
 use crate::read::debt::{Debt, DebtSums};
 use crate::read::slot::Slot;
+use crate::time::now_unix_nano;
 
 /// Interval at which a wait for a recovery checks that its result is still wanted.
 const STOP_CHECK: Duration = Duration::from_millis(200);
@@ -79,6 +84,8 @@ struct Slots {
     by_age: BTreeSet<(u64, SegmentId)>,
     /// The sealed segments whose files cannot be read.
     unreadable: BTreeSet<SegmentId>,
+    /// The sealed segments whose copies are known not to be good.
+    bad: BTreeMap<SegmentId, BadCopy>,
     /// The segments that wait for a recovery.
     recovering: BTreeSet<SegmentId>,
     debts: DebtSums,
@@ -94,6 +101,7 @@ impl Default for Slots {
             totals: Totals::default(),
             by_age: BTreeSet::new(),
             unreadable: BTreeSet::new(),
+            bad: BTreeMap::new(),
             recovering: BTreeSet::new(),
             debts: DebtSums::default(),
             recoveries: 1,
@@ -103,7 +111,9 @@ impl Default for Slots {
 
 impl Slots {
     fn insert(&mut self, id: SegmentId, slot: Slot) {
+        let bad = self.bad.remove(&id);
         self.remove(id);
+        self.insert_bad(id, &slot, bad);
         self.totals.add(&slot);
         self.debts.insert(id, &slot);
         if let Some(record) = slot.sealed() {
@@ -117,11 +127,25 @@ impl Slots {
         self.by_id.insert(id, slot);
     }
 
+    /// Keeps what is known of a copy while its segment is sealed. A file that can be opened again is to be verified anew.
+    fn insert_bad(&mut self, id: SegmentId, slot: &Slot, bad: Option<BadCopy>) {
+        let bad = match slot {
+            Slot::Unreadable { why, sealed: Some(_) } => bad.or_else(|| Some(found(id, CopyFault::Unreadable, why))),
+            Slot::Sealed(_) => bad.map(|bad| BadCopy {
+                is_verified: false,
+                ..bad
+            }),
+            Slot::Unreadable { sealed: None, .. } | Slot::Live(_) | Slot::Recovering | Slot::Lost => None,
+        };
+        self.bad.extend(bad.map(|bad| (id, bad)));
+    }
+
     fn remove(&mut self, id: SegmentId) -> Option<Slot> {
         let slot = self.by_id.remove(&id)?;
         self.totals.remove(&slot);
         self.debts.remove(id, &slot);
         self.unreadable.remove(&id);
+        self.bad.remove(&id);
         self.recovering.remove(&id);
         if let Some(record) = slot.sealed() {
             self.by_age.remove(&(record.sealed_ns, id));
@@ -132,6 +156,17 @@ impl Slots {
     fn of_log(&self, log: LogId, from: SegmentIndex) -> impl Iterator<Item = (SegmentIndex, &Slot)> {
         let range = self.by_id.range(log.segment(from)..=log.segment(Lsn::LAST.index()));
         range.map(|(id, slot)| (id.index, slot))
+    }
+}
+
+/// A copy with a fault that was found now.
+fn found(id: SegmentId, fault: CopyFault, why: &str) -> BadCopy {
+    BadCopy {
+        id,
+        fault,
+        why: why.to_owned(),
+        since_unix_nano: now_unix_nano(),
+        is_verified: false,
     }
 }
 
@@ -181,9 +216,54 @@ impl Holdings {
                     && self.sealed_is_unreadable(id, &error.to_string()) =>
             {
                 tracing::error!(segment = %id, %error, "segment.file.unreadable");
+                self.is_bad(id, CopyFault::of(error), &error.to_string(), false);
             }
             Ok(()) | Err(_) => {}
         }
+    }
+
+    /// Notes a fault of the copy of a sealed segment that is held. What a reader found says nothing new about one that
+    /// is known to be bad.
+    pub(crate) fn is_bad(&self, id: SegmentId, fault: CopyFault, why: &str, is_verified: bool) {
+        let mut slots = self.lock();
+        if slots.by_id.get(&id).and_then(Slot::sealed).is_none() {
+            return;
+        }
+        let why = why.to_owned();
+        let bad = slots.bad.entry(id).or_insert_with(|| found(id, fault, &why));
+        if is_verified || !bad.is_verified {
+            (bad.fault, bad.why, bad.is_verified) = (fault, why, is_verified);
+        }
+    }
+
+    /// Notes that a copy was verified and is good.
+    pub(crate) fn is_good(&self, id: SegmentId) {
+        self.lock().bad.remove(&id);
+    }
+
+    /// The copies that are known not to be good, in order.
+    pub(crate) fn bad(&self) -> Vec<BadCopy> {
+        self.lock().bad.values().cloned().collect()
+    }
+
+    /// What is known to be wrong with a copy.
+    pub(crate) fn bad_copy(&self, id: SegmentId) -> Option<BadCopy> {
+        self.lock().bad.get(&id).cloned()
+    }
+
+    /// The first sealed segment behind another one, or of all.
+    pub(crate) fn next_sealed(&self, after: Option<SegmentId>) -> Option<SegmentId> {
+        let slots = self.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = slots.by_id.range((from, Bound::Unbounded));
+        behind.find(|(_, slot)| slot.sealed().is_some()).map(|(id, _)| *id)
+    }
+
+    /// The number of sealed segments of a log.
+    pub(crate) fn count_sealed(&self, log: LogId) -> usize {
+        let slots = self.lock();
+        let of_log = slots.of_log(log, SegmentIndex::FIRST);
+        of_log.filter(|(_, slot)| slot.sealed().is_some()).count()
     }
 
     /// The records of sealed segments whose files could not be opened.
@@ -379,10 +459,7 @@ impl Holdings {
         let mut next = slots.by_id.keys().next();
         while let Some(id) = next {
             logs.push(id.log());
-            let behind = (
-                std::ops::Bound::Excluded(id.log().segment(Lsn::LAST.index())),
-                std::ops::Bound::Unbounded,
-            );
+            let behind = (Bound::Excluded(id.log().segment(Lsn::LAST.index())), Bound::Unbounded);
             next = slots.by_id.range(behind).next().map(|(id, _)| id);
         }
         logs

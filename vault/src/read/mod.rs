@@ -1,7 +1,7 @@
 //! Reading what is stored.
 //!
 //! - `slot`: what is known of a segment. `holdings`: the segments that this node holds; `debt`: what of them lies
-//!   behind a position.
+//!   behind a position; `bad_copy`: what is wrong with copies.
 //! - `cursor`: the one reader, of WAL files and segments alike. `stored_entry`: what it gives. `sealed_file`: its
 //!   position in the file of a sealed segment.
 //! - `frames`: a segment as frames of a tail stream, for a replica that is behind.
@@ -10,6 +10,7 @@
 //!
 //! *Follower*: a cursor that waits for what may be read later, and passes only what is on record as damaged.
 
+pub(crate) mod bad_copy;
 pub(crate) mod cursor;
 pub(crate) mod debt;
 pub mod dump;

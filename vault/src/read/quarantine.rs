@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{EntryNumber, SegmentId};
+use crate::limits::QUARANTINED_FILES_BYTES_MAX;
 use crate::time::now_unix_nano;
 
 /// The record of damaged bytes: their place and the reason.
@@ -83,6 +84,8 @@ mod digits {
 
 /// Name of the record of pages that were given up.
 const GIVEN_UP: &str = "given-up";
+/// The beginning of the names of whole files.
+const WHOLE_FILE: &str = "file-";
 
 fn name_of(what: &str, segment: SegmentId, offset: u64) -> String {
     let SegmentId { node, shard, index } = segment;
@@ -174,9 +177,38 @@ impl Quarantine {
     ///
     /// The file could not be moved; it is still where it was.
     pub(crate) fn keep_file(&self, reason: Quarantined) -> Result<(), VaultError> {
+        self.keep_whole(reason, file_io::rename)
+    }
+
+    /// Keeps a whole file that is about to be replaced, by a second name. It stays what it is where it is. Once such
+    /// files take their bound nothing is kept: the damaged stretches of this one are in quarantine already.
+    ///
+    /// # Errors
+    ///
+    /// The file could not get the name.
+    pub(crate) fn keep_replaced(&self, reason: Quarantined) -> Result<(), VaultError> {
+        let held: u64 = {
+            let held = self.held();
+            let files = held.iter().filter(|(name, _)| name.starts_with(WHOLE_FILE));
+            files.map(|(_, kept)| kept.length).sum()
+        };
+        if held + reason.length > QUARANTINED_FILES_BYTES_MAX {
+            let (segment, bytes) = (reason.segment, reason.length);
+            tracing::warn!(%segment, bytes, limit = QUARANTINED_FILES_BYTES_MAX, "quarantine.file.not_kept");
+            return Ok(());
+        }
+        self.keep_whole(reason, file_io::link)
+    }
+
+    /// Has `give` give a whole file its name in quarantine, which takes the place of no other file.
+    fn keep_whole(
+        &self,
+        reason: Quarantined,
+        give: impl FnOnce(&Path, &Path) -> Result<(), VaultError>,
+    ) -> Result<(), VaultError> {
         let s = reason.segment;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = format!("file-{}-{}-{}", s.node, s.shard, s.index);
+        let first = format!("{WHOLE_FILE}{}-{}-{}", s.node, s.shard, s.index);
         let mut name = first.clone();
         for copy in 2u32.. {
             let is_free = |ending: &str| self.dir.join(format!("{name}.{ending}")).symlink_metadata().is_err();
@@ -188,7 +220,7 @@ impl Quarantine {
         let json = serde_json::to_vec_pretty(&reason)
             .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
         file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
-        file_io::rename(&reason.file, &self.dir.join(format!("{name}.bin")))?;
+        give(&reason.file, &self.dir.join(format!("{name}.bin")))?;
         self.held().insert(name, reason);
         Ok(())
     }

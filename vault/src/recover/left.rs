@@ -13,6 +13,7 @@ use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
 use crate::options::RecoveryBy;
+use crate::read::bad_copy::CopyFault;
 use crate::read::slot::Slot;
 use crate::segment::segment_path;
 use crate::wal::scan::read_header;
@@ -135,13 +136,17 @@ pub(crate) fn compare_with_record(parts: &KeepParts) {
             let _ = show_copy(parts, &record);
             continue;
         }
-        let why = match segment_path(&parts.data, id).try_exists() {
+        let (fault, why) = match segment_path(&parts.data, id).try_exists() {
             Ok(true) => continue,
-            Ok(false) => "its segment file is gone".to_owned(),
-            Err(error) => format!("its segment file cannot be looked at: {error}"),
+            Ok(false) => (CopyFault::Missing, "its segment file is gone".to_owned()),
+            Err(error) => (
+                CopyFault::Unreadable,
+                format!("its segment file cannot be looked at: {error}"),
+            ),
         };
         if parts.holdings.sealed_is_unreadable(id, &why) {
             tracing::error!(segment = %id, error = %why, "segment.file.missing");
+            parts.holdings.is_bad(id, fault, &why, false);
         }
     }
 }

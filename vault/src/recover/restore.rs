@@ -1,13 +1,17 @@
-//! Files of sealed segments that are not here, made anew from what another holder has: those of this node, and copies
-//! (`copies::store`).
+//! Files of sealed segments that are not here, or bad, made anew from what another holder has: those of this node, and
+//! copies (`copies::store`).
 //!
 //! **Invariants**:
 //! - I1: a file is put in place only with the digest on record, and only while its segment is neither trimmed nor given
 //!   up.
-//! - I2: a number that the other holder lacks is shown as lost: nothing here says that it was never acknowledged.
+//! - I2: a bad file stays until the new one is complete, synced and verified, and is in quarantine from then on. There is
+//!   a file at every point.
+//! - I3: a number that the other holder lacks is shown as lost: nothing here says that it was never acknowledged.
 //!
 //! **Not here**: the requests to other nodes, which are the caller's.
 
+use std::io;
+use std::path::Path;
 use std::slice;
 
 use super::by_leader::cut_off;
@@ -21,6 +25,7 @@ use crate::file_io;
 use crate::ids::{ClusterId, NodeId, SegmentId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::{KnownSegment, LedgerError, SealRecord, SegmentStats};
+use crate::read::quarantine::{Quarantine, Quarantined};
 use crate::read::slot::Slot;
 use crate::segment::header::SegmentHeader;
 use crate::segment::segment_path;
@@ -28,11 +33,15 @@ use crate::vault::Vault;
 use crate::wal::header::Tenant;
 
 impl Vault {
-    /// The records, as they stand, of this node's sealed segments that cannot be read and have no file here.
+    /// The records, as they stand, of this node's sealed segments that have no file here, or one that a verification
+    /// found to be bad.
     pub fn missing_segments(&self) -> Vec<SealRecord> {
         let parts = &self.inner.parts;
         let mut missing = parts.holdings.unreadable_sealed();
-        missing.retain(|seal| seal.id.node == parts.node && has_no_file(parts, seal));
+        missing.retain(|seal| has_no_file(parts, seal));
+        let bad = parts.holdings.bad().into_iter().filter(|bad| bad.is_verified);
+        missing.extend(bad.filter_map(|bad| parts.holdings.get(bad.id)?.sealed().copied()));
+        missing.retain(|seal| seal.id.node == parts.node);
         if missing.is_empty() {
             return missing;
         }
@@ -45,7 +54,7 @@ impl Vault {
     }
 
     /// Makes the file of a segment of [`Self::missing_segments`] anew from what a holder reports and gives by `fetch`.
-    /// It can be read from then on.
+    /// It can be read from then on, and is good once it is verified. A bad file gets into quarantine.
     ///
     /// # Errors
     /// The holder's entries are not those that were sealed, or cannot be obtained; the file is being made; a file
@@ -72,9 +81,11 @@ impl Vault {
         }
         let stored_bytes = made.stats.stored_bytes;
         let placed = parts.to_unlink.unless_trimmed(id, || {
-            let Some(Slot::Unreadable { sealed: Some(_), .. }) = parts.holdings.get(id) else {
+            let slot = parts.holdings.get(id);
+            if slot.is_none_or(|slot| slot.sealed().is_none()) {
                 return Ok::<bool, VaultError>(false);
-            };
+            }
+            keep_replaced(&parts.quarantine, &whole, id, holder)?;
             file_io::rename(&tmp, &whole)?;
             let stats = SegmentStats {
                 stored_bytes,
@@ -141,6 +152,22 @@ pub(crate) fn differs(id: SegmentId, holder: NodeId) -> VaultError {
         id,
         why: format!("node {holder} does not have what was sealed"),
     }
+}
+
+/// Keeps the file that one from `holder` is about to replace, where there is one.
+pub(crate) fn keep_replaced(
+    quarantine: &Quarantine,
+    path: &Path,
+    id: SegmentId,
+    holder: NodeId,
+) -> Result<(), VaultError> {
+    let len = match path.metadata() {
+        Ok(file) => file.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(VaultError::io("look at", path)(error)),
+    };
+    let why = format!("it was replaced by what node {holder} has");
+    quarantine.keep_replaced(Quarantined::new(path, 0, len, id, None, why))
 }
 
 fn has_no_file(parts: &KeepParts, seal: &SealRecord) -> bool {

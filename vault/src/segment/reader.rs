@@ -54,6 +54,38 @@ impl SegmentReader {
         } else {
             DiskReader::cached(path)?
         };
+        let mut segment = Self::ends(reader, id)?;
+        match &segment.footer {
+            Some(footer) => segment.blocks = footer.blocks.clone(),
+            None => segment.walk(),
+        }
+        if segment.header.is_none() {
+            let len = segment.blocks.first().map_or(segment.len(), |b| b.offset).min(PAGE);
+            segment.fault(0, len, "the segment header is damaged", None);
+        }
+        Ok(segment)
+    }
+
+    /// Says what is wrong with the header, the footer or the length of the file of segment `id`, whose entries have this
+    /// digest. It reads a few pages of the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub(crate) fn look_at(path: &Path, id: SegmentId, digest: [u8; 32]) -> Result<Option<String>, VaultError> {
+        let segment = Self::ends(DiskReader::sparse(path)?, id)?;
+        Ok(match (&segment.header, &segment.footer) {
+            (_, None) => Some("its footer is damaged or not at its end".to_owned()),
+            (None, Some(_)) => Some("its header is damaged".to_owned()),
+            (Some(_), Some(footer)) if footer.digest != digest => {
+                Some("its digest is not the one of the seal".to_owned())
+            }
+            (Some(_), Some(_)) => None,
+        })
+    }
+
+    /// The header and the footer of a file.
+    fn ends(reader: DiskReader, id: SegmentId) -> Result<Self, VaultError> {
         let mut segment = Self {
             reader,
             id,
@@ -64,15 +96,12 @@ impl SegmentReader {
         };
         segment.read_header()?;
         segment.read_footer();
-        match &segment.footer {
-            Some(footer) => segment.blocks = footer.blocks.clone(),
-            None => segment.walk(),
-        }
-        if segment.header.is_none() {
-            let len = segment.blocks.first().map_or(segment.len(), |b| b.offset).min(PAGE);
-            segment.fault(0, len, "the segment header is damaged", None);
-        }
         Ok(segment)
+    }
+
+    /// True where it reads the disk, and not the page cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.reader.is_direct()
     }
 
     /// The header, where it is whole.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{ShardCursor, Source};
 use crate::ids::{Lsn, SegmentId, SegmentIndex};
+use crate::read::bad_copy::CopyFault;
 use crate::read::quarantine::Quarantined;
 use crate::read::sealed_file::SealedFile;
 use crate::read::slot::Slot;
@@ -109,6 +110,7 @@ impl ShardCursor {
     }
 
     fn keep(&mut self, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) -> bool {
+        self.parts.holdings.is_bad(id, CopyFault::Damaged, &fault.what, false);
         self.keep_of("segment", &segment_path(&self.parts.data, id), id, fault, bytes)
     }
 

@@ -1,0 +1,118 @@
+//! Copies of sealed segments that are damaged or gone, while all nodes run: they are found, shown, and made anew.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use gophership_proto::control::v1::{BadSegment, CopyVerdict, HolderState, SegmentRef};
+
+use crate::cluster::{Cluster, until};
+use crate::large_records;
+use crate::sink::Sink;
+
+/// Turns some bytes in the middle of a file over. Once more, and it is as it was.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at..at + 64].iter_mut().for_each(|byte| *byte = !*byte);
+    fs::write(path, bytes).unwrap();
+}
+
+/// A segment of node `owner`, once all three have it.
+fn sealed_by(cluster: &Cluster, owner: usize) -> SegmentRef {
+    cluster.send(owner, &large_records(20));
+    let segment = cluster.seal(owner);
+    let all_have = || cluster.have(0, segment) == 3;
+    until("three copies", all_have, || cluster.logs());
+    segment
+}
+
+/// The nodes whose copy was verified, and is good or not.
+fn verified(verdicts: &[CopyVerdict], good: bool) -> Vec<u32> {
+    let verified = verdicts.iter().filter(|copy| copy.not_verified.is_empty());
+    verified.filter(|copy| copy.ok == good).map(|copy| copy.node).collect()
+}
+
+/// Waits until all copies of these segments are good and alike, and nothing is wrong.
+fn until_clean(cluster: &Cluster, segments: &[SegmentRef]) {
+    let seen = || format!("{:?} {}", cluster.bad_segments(0), cluster.logs());
+    for segment in segments {
+        let is_whole = || {
+            let verdicts = cluster.verify(0, *segment);
+            let alike = verdicts.iter().all(|copy| copy.digest == verdicts[0].digest);
+            verified(&verdicts, true) == [1, 2, 3] && alike && cluster.have(1, *segment) == 3
+        };
+        until("all copies to be good", is_whole, seen);
+    }
+    let is_clean = || cluster.bad_segments(1) == (Vec::new(), Vec::new());
+    until("nothing to be wrong", is_clean, seen);
+}
+
+#[test]
+fn bad_copies_of_others_segments_and_of_own_ones_are_found_shown_and_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let cluster = Cluster::form(dir.path(), 3, &sink);
+    let (a, b) = (sealed_by(&cluster, 2), sealed_by(&cluster, 1));
+    until_clean(&cluster, &[a, b]);
+
+    // Of one segment its owner's file and a copy are damaged; of another one a copy is gone.
+    flip(&cluster.file(2, a));
+    flip(&cluster.file(0, a));
+    fs::remove_file(cluster.file(2, b)).unwrap();
+    let mut found = BTreeSet::new();
+    let are_found = || {
+        cluster.verify(1, b);
+        found.extend(verified(&cluster.verify(1, a), false));
+        found == BTreeSet::from([0, 2].map(|i| cluster.number(i)))
+    };
+    until("both to be found", are_found, || cluster.logs());
+    until_clean(&cluster, &[a, b]);
+    for (i, kept) in [1, 0, 1].into_iter().enumerate() {
+        assert_eq!(cluster.replaced(i).len(), kept, "what was damaged is kept, at node {i}");
+    }
+
+    // Nobody has a good copy: that is said until one is put back.
+    (0..3).for_each(|i| flip(&cluster.file(i, a)));
+    let states = |bad: &BadSegment| bad.holders.iter().map(|holder| holder.state()).collect::<Vec<_>>();
+    let is_said = || {
+        cluster.verify(1, a);
+        let (bad, problems) = cluster.bad_segments(1);
+        let is_first = problems
+            .first()
+            .is_some_and(|what| what.starts_with("NO GOOD COPY of segment"));
+        is_first && bad.iter().map(states).collect::<Vec<_>>() == [[HolderState::Damaged; 3]]
+    };
+    until("the loss to be said", is_said, || {
+        format!("{:?}", cluster.bad_segments(1))
+    });
+    let counts = |count: f64| {
+        let is_so = |i| cluster.metric(i, "gophership_vault_bad_copies{fault=\"damaged\"}") == [(String::new(), count)];
+        until("the count of damaged copies", || (0..3).all(is_so), || cluster.logs());
+    };
+    counts(1.0);
+    flip(&cluster.file(1, a));
+    until_clean(&cluster, &[a, b]);
+    counts(0.0);
+}
+
+#[test]
+fn a_start_finds_what_is_gone_and_its_first_round_what_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    let (a, b) = (sealed_by(&cluster, 2), sealed_by(&cluster, 1));
+    until_clean(&cluster, &[a, b]);
+    cluster.kill(2);
+    fs::remove_file(cluster.file(2, a)).unwrap();
+    flip(&cluster.file(2, b));
+    // The first round reads all.
+    let _ = fs::remove_file(cluster.scrub_file(2));
+    cluster.start(2);
+    cluster.until_ready(2);
+    let is_replaced = || cluster.file(2, a).exists() && cluster.replaced(2).len() == 1;
+    until("both files to be made anew", is_replaced, || cluster.logs());
+    until_clean(&cluster, &[a, b]);
+}

@@ -1,0 +1,78 @@
+//! Decides whether the folder of a log's segments answers, so that bad copies in it may be fetched anew. A disk that
+//! gives nothing now, or a folder that is not mounted, must not lead to a copy of everything.
+//!
+//! **Invariants**:
+//! - I1: nothing is fetched into a folder below `segments/` that is not this node's.
+//! - I2: a few copies are fetched anew whatever is wrong with them; files that are certainly gone, however many.
+
+use gophership_vault::FolderSeen;
+
+/// The number of copies of one log that may be fetched anew though the disk does not give them.
+const FEW: usize = 4;
+
+/// Says whether the folder answers.
+///
+/// # Errors
+/// The reason why it counts as gone, in words.
+pub fn answers(seen: &FolderSeen) -> Result<(), String> {
+    let FolderSeen {
+        path,
+        is_marked,
+        is_there,
+        copies,
+        unreadable,
+    } = seen;
+    let path = path.display();
+    if !is_marked {
+        return Err(format!(
+            "the storage_uuid above {path} cannot be read, or is of another node: is it mounted?"
+        ));
+    }
+    if !is_there && *copies >= FEW {
+        return Err(format!(
+            "{path} is not there, and had {copies} segments: is it mounted? If it is lost, make the empty folder"
+        ));
+    }
+    if *unreadable >= FEW && unreadable * 2 > *copies {
+        return Err(format!(
+            "the disk gives {unreadable} of the {copies} segments in {path} not: look at the disk and at permissions"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_does_not_answer_is_told_from_a_few_files_that_cannot_be_read() {
+        for (is_marked, is_there, copies, unreadable, is_ok) in [
+            (true, true, 0, 0, true),
+            (true, true, 100, 0, true),
+            // I2: one bad sector, or the few files of a small log.
+            (true, true, 100, 1, true),
+            (true, true, 3, 3, true),
+            (true, true, 100, 50, true),
+            // EIO on everything.
+            (true, true, 100, 51, false),
+            (true, true, 4, 4, false),
+            // I1: another file system, or none, is mounted where the segments are.
+            (false, true, 100, 0, false),
+            (false, true, 1, 0, false),
+            (false, false, 1, 0, false),
+            // A log's folder that is gone as a whole.
+            (true, false, 3, 0, true),
+            (true, false, 4, 0, false),
+        ] {
+            let seen = FolderSeen {
+                path: "segments/1/0".into(),
+                is_marked,
+                is_there,
+                copies,
+                unreadable,
+            };
+            assert_eq!(answers(&seen).is_ok(), is_ok, "{seen:?}");
+        }
+    }
+}
