@@ -144,11 +144,7 @@ fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
         Ok(None) | Err(OpenError::InUse { .. }) => {}
         Ok(Some(identity)) if config.cluster.is_some() => {
             let checked = cluster::check_folder(&nearest, identity, &config.node.name);
-            found.extend(
-                checked
-                    .err()
-                    .map(|why| finding(PATH, format!("{}: {why}", nearest.display()))),
-            );
+            found.extend(checked.err().map(|why| finding(PATH, why)));
         }
         Ok(Some(identity)) => {
             let catalogue = LocalCatalogue::check(&nearest.join("catalogue.redb"), identity);

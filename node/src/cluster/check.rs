@@ -52,6 +52,6 @@ pub fn check_folder(folder: &Path, identity: Identity, name: &str) -> Result<(),
     let state = RaftCatalogue::check(&path, &identity).map_err(|error| error.to_string())?;
     match folder_of_another(&state, identity.node_id, name) {
         None => Ok(()),
-        Some(whose) => Err(whose),
+        Some(whose) => Err(format!("{}: {whose}", folder.display())),
     }
 }
