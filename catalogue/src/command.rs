@@ -146,7 +146,8 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Lets the recovery of a segment whose owner was replaced end without the reports that it needs, for an operator.
+    /// Lets the recovery of a segment whose owner was replaced, or has reported, end without the reports that it needs,
+    /// for an operator.
     AcceptLoss {
         /// The segment.
         id: SegmentId,
@@ -161,6 +162,14 @@ pub enum Command {
         number: RecoveryNumber,
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
+    },
+    /// Lets readers of a sealed segment pass what no holder can read, for an operator. What one can read they still
+    /// read.
+    GiveUpCopies {
+        /// The segment.
+        id: SegmentId,
+        /// The loss, and who accepts it.
+        loss: AcceptedLoss,
     },
     /// Creates a replay job; the same request gets the same job.
     CreateJob {
@@ -345,11 +354,12 @@ pub enum Kind {
     CommitTakenCursors = 31,
     AcceptLoss = 32,
     GiveUp = 33,
+    GiveUpCopies = 34,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -382,6 +392,7 @@ impl Kind {
         Self::CommitTakenCursors,
         Self::AcceptLoss,
         Self::GiveUp,
+        Self::GiveUpCopies,
     ];
 
     /// The kind of a stored number.
@@ -424,6 +435,7 @@ impl Kind {
             Self::CommitTakenCursors => "commit_taken_cursors",
             Self::AcceptLoss => "accept_loss",
             Self::GiveUp => "give_up",
+            Self::GiveUpCopies => "give_up_copies",
         }
     }
 }
@@ -464,6 +476,7 @@ impl Command {
             Self::CommitTakenCursors { .. } => Kind::CommitTakenCursors,
             Self::AcceptLoss { .. } => Kind::AcceptLoss,
             Self::GiveUp { .. } => Kind::GiveUp,
+            Self::GiveUpCopies { .. } => Kind::GiveUpCopies,
         }
     }
 }

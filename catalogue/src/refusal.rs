@@ -78,7 +78,7 @@ pub enum Refusal {
         epoch: Epoch,
     },
     /// A segment's recovery may still end without a loss: its owner can come back.
-    #[error("the loss of segment {id} is not to be accepted: node {} was not replaced, and may come back with it", .id.node)]
+    #[error("the loss of segment {id} is not to be accepted: node {} was not replaced and has not reported, and may come back with it", .id.node)]
     OwnerNotReplaced {
         /// The segment.
         id: SegmentId,

@@ -309,6 +309,9 @@ pub fn command() -> impl Strategy<Value = Command> {
             Command::AcceptLoss { id, loss: accepted_loss(&by, at_ns, n) }
         }),
         1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::GiveUp { id, number, at_ns }),
+        1 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
+            Command::GiveUpCopies { id, loss: accepted_loss(&by, at_ns, n) }
+        }),
         2 => (1..4u8, text.clone(), at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {
             request: uuid(r), spec, at_ns
         }),

@@ -12,8 +12,9 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
 use gophership_somatic::Job;
 use gophership_vault::ids::{NodeId, SegmentId};
-use gophership_vault::{SegmentFault, VerifyReport};
-use gophership_vault_replication::peer::PeerVerify;
+use gophership_vault::{SegmentFault, VaultError, VerifyReport};
+use gophership_vault_replication::decide::accept_loss::CopyState;
+use gophership_vault_replication::peer::{PeerError, PeerVerify};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
@@ -97,6 +98,39 @@ async fn tell_every_copy(
     }
     // A client that is gone wants no result.
     let _gone = sender.send(together(id, copies)).await;
+}
+
+/// Has one holder read its copy whole. Returns what can be read of it, and what is wrong with it in words.
+pub(super) async fn state_of_copy(
+    context: &Arc<NodeContext>,
+    node: NodeId,
+    id: SegmentId,
+    permit: OwnedSemaphorePermit,
+) -> (CopyState, String) {
+    let begun = match &context.peers {
+        Some(peers) if node != context.vault.identity().node_id => copy_of(peers, node, id).await,
+        Some(_) | None => Ok(own_copy(context, id, permit).boxed()),
+    };
+    let mut progress = match begun {
+        Ok(progress) => progress,
+        Err(why) => return (CopyState::Unknown, why),
+    };
+    while let Some(message) = progress.next().await {
+        match message {
+            Ok(message) if !message.finished => {}
+            Ok(message) if message.ok => return (CopyState::Whole, "it can be read".to_owned()),
+            Ok(message) => {
+                let first = message.faults.into_iter().next().unwrap_or_default();
+                return (CopyState::InPart, format!("{} ({})", first.what, first.r#where));
+            }
+            Err(
+                error @ (OperateError::Peer(PeerError::Damaged { .. })
+                | OperateError::Vault(VaultError::Unreadable { .. })),
+            ) => return (CopyState::Unreadable, error.to_string()),
+            Err(error) => return (CopyState::Unknown, error.to_string()),
+        }
+    }
+    (CopyState::Unknown, "it ended before its result".to_owned())
 }
 
 /// Passes on the progress of one copy, and gives its verdict.

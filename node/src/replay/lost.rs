@@ -121,8 +121,12 @@ fn read_to(source: &Source, log: LogId, done: Option<Lsn>, sender: mpsc::Sender<
         found: Vec::new(),
         bytes: 0,
     });
+    let told = RefCell::new(String::new());
     let waits = |why: &str| {
-        let _ = chunk.borrow_mut().send(FromLost::Waits(why.to_owned()), true);
+        if *told.borrow() != why {
+            why.clone_into(&mut told.borrow_mut());
+            let _ = chunk.borrow_mut().send(FromLost::Waits(why.to_owned()), true);
+        }
     };
     let read = part.map_or(ControlFlow::Continue(()), |part| {
         let reading = Reading {
@@ -131,7 +135,8 @@ fn read_to(source: &Source, log: LogId, done: Option<Lsn>, sender: mpsc::Sender<
             done,
             stop: Arc::new(move || probe.is_closed()),
             patience: None,
-            for_good: Some(&waits),
+            for_good: true,
+            waits: &waits,
         };
         source.read(&reading, &mut |found| match found {
             Found::Entry(entry) => chunk.borrow_mut().send(FromLost::Entry(entry), false),

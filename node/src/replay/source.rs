@@ -38,8 +38,10 @@ pub(super) struct Reading<'a> {
     pub(super) stop: Arc<dyn Fn() -> bool + Send + Sync>,
     /// The patience of the replay; without a limit where `None`.
     pub(super) patience: Option<&'a Patience>,
-    /// For a reader for good, which never comes back for what it was told is missing: is called with what it waits for.
-    pub(super) for_good: Option<&'a dyn Fn(&str)>,
+    /// True for a reader that never comes back for what it was told is missing.
+    pub(super) for_good: bool,
+    /// Is called with what the reading waits for, from time to time while it does.
+    pub(super) waits: &'a dyn Fn(&str),
 }
 
 /// The waits of a replay for logs of other nodes.
@@ -122,7 +124,8 @@ impl Source {
             done: before(lsn),
             stop: Arc::new(|| false),
             patience: Some(&patience),
-            for_good: Some(&|_| ()),
+            for_good: true,
+            waits: &|_| (),
         };
         let mut result = Ok(None);
         let _ = self.read(&reading, &mut |found| {

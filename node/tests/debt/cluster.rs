@@ -242,11 +242,27 @@ impl Cluster {
 
     /// The recoveries that a node shows.
     pub(crate) fn recoveries(&self, i: usize) -> Vec<v1::RecoveryWait> {
+        self.status(i).recoveries
+    }
+
+    /// The cluster as a node sees it.
+    pub(crate) fn status(&self, i: usize) -> v1::ClusterStatusReply {
         let status = self.ask(i, async |channel| {
             let mut client = v1::cluster_client::ClusterClient::new(channel);
             client.cluster_status(v1::ClusterStatusRequest {}).await
         });
-        status.map(|status| status.into_inner().recoveries).unwrap_or_default()
+        status.map(tonic::Response::into_inner).unwrap_or_default()
+    }
+
+    /// The sealed segments with entries that node `i` lists.
+    pub(crate) fn sealed(&self, i: usize) -> Vec<v1::SegmentSummary> {
+        let list = self.ask(i, async |channel| {
+            let request = v1::ListSegmentsRequest::default();
+            ControlClient::new(channel).list_segments(request).await
+        });
+        let mut segments = list.map(|list| list.into_inner().segments).unwrap_or_default();
+        segments.retain(|segment| segment.state() == v1::SegmentState::Sealed && segment.entries > 0);
+        segments
     }
 
     /// Has a node give a segment up.

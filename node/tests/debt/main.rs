@@ -333,3 +333,76 @@ fn a_segment_of_a_replaced_node_that_nothing_recovers_holds_its_logs_up_until_it
     assert_in_order(&sink, kept);
     until_nothing_is_owed(&cluster, 0);
 }
+
+#[test]
+fn a_sealed_segment_of_a_replaced_node_that_no_holder_can_read_holds_its_readers_up_until_it_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    cluster.send(2, &large_records(60));
+    cluster.seal(2);
+    (0..3).for_each(|i| cluster.until_copied(i));
+    let segment = cluster.sealed(0)[0].segment.unwrap();
+    let name = format!("{}/{}/{}", segment.node, segment.shard, segment.index);
+    (0..2).for_each(|i| cluster.remove(i));
+    cluster.kill(2);
+    let refused = cluster.forget(0, segment).unwrap_err();
+    assert!(
+        refused.message().contains("its owner alone"),
+        "it may come back: {refused:?}"
+    );
+
+    cluster.wipe(2);
+    cluster.start(2);
+    cluster.until_ready(2);
+    cluster.begin_job(0);
+    let says_why = |text: &str| text.contains(&format!("segment {name}"));
+    let waits = || says_why(&cluster.job(0).1) && cluster.job(0).1.contains("(since 20");
+    until("a job that says what it waits for", waits, || {
+        format!("{:?} {}", cluster.job(0), cluster.logs())
+    });
+    let command = format!("gs-ctl segment forget {name} --accept-loss");
+    let waits = || {
+        cluster
+            .status(0)
+            .lost_debt
+            .iter()
+            .any(|debt| debt.waiting.contains(&command))
+    };
+    until("a debt with the command that ends its wait", waits, || {
+        format!("{:?} {}", cluster.status(0).lost_debt, cluster.logs())
+    });
+
+    // The other holder is away, and may come back with its copy.
+    cluster.kill(1);
+    let refused = cluster.forget(0, segment).unwrap_err();
+    let is_of_other = |message: &str| message.contains("may give all of it") && message.contains("holds it");
+    assert!(is_of_other(refused.message()), "{refused:?}");
+    cluster.start(1);
+    cluster.until_ready(1);
+    let given_up = || cluster.forget(2, segment).ok();
+    let mut shown = None;
+    let is_given_up = || {
+        shown = given_up();
+        shown.is_some()
+    };
+    until("a segment that is given up", is_given_up, || {
+        format!("{:?} {}", cluster.forget(2, segment), cluster.logs())
+    });
+    let loss = shown.unwrap().copies_given_up.unwrap();
+    assert_eq!(loss.passed_over.matches("cannot be read").count(), 2, "{loss:?}");
+    assert!(!loss.by.is_empty(), "{loss:?}");
+
+    sink.take(usize::MAX);
+    until_nothing_is_owed(&cluster, 0);
+    assert_eq!(sink.taken(), Vec::<String>::new());
+    let unreadable = || (0..3).map(|i| cluster.metric(i, UNREADABLE)[0].1).sum::<f64>();
+    assert!(unreadable() >= 1.0, "it is counted");
+    let has_ended = || cluster.job(0).0 != ReplayState::Running;
+    until("the end of the job", has_ended, || {
+        format!("{:?} {}", cluster.job(0), cluster.logs())
+    });
+    let (state, why) = cluster.job(0);
+    assert!(state == ReplayState::Failed && says_why(&why), "{why}");
+    assert_eq!(cluster.status(1).given_up_segments, 1);
+}

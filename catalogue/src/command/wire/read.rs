@@ -48,6 +48,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::CommitTakenCursors => commit_taken_cursors(v),
         Kind::AcceptLoss => accept_loss(v),
         Kind::GiveUp => give_up(v),
+        Kind::GiveUpCopies => give_up_copies(v),
     }
 }
 
@@ -163,6 +164,13 @@ fn give_up(v: &mut Reader<'_>) -> Read {
         id: v.segment()?,
         number: v.u64()?,
         at_ns: v.u64()?,
+    })
+}
+
+fn give_up_copies(v: &mut Reader<'_>) -> Read {
+    Ok(Command::GiveUpCopies {
+        id: v.segment()?,
+        loss: read_accepted(v)?,
     })
 }
 
