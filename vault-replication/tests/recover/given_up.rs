@@ -24,9 +24,10 @@ fn left_behind(damage: impl Fn(PathBuf)) -> (Cluster, SegmentId, Vec<Vec<u8>>, L
     }
     cluster.kill(1);
     let owner = Err(Hope::Owner(node(1)));
-    until_shown(&cluster, id, "a recovery that waits for its owner", &|may| {
+    let shown = until_shown(&cluster, id, "a recovery that waits for its owner", &|may| {
         *may == owner
     });
+    assert_eq!(shown, owner);
     cluster.replace(1, 4);
     let left = until_shown(&cluster, id, "a recovery that nothing ends", &Result::is_ok).unwrap();
     assert!(matches!(cluster.record(id, 2), Some(SegmentRecord::Recovering { .. })));
@@ -114,12 +115,17 @@ fn an_owner_that_is_there_and_has_too_little_holds_up_no_accepted_loss() {
     }
     cluster.kill(1);
     let owner = Err(Hope::Owner(node(1)));
-    until_shown(&cluster, id, "a recovery that waits for its owner", &|may| {
+    let shown = until_shown(&cluster, id, "a recovery that waits for its owner", &|may| {
         *may == owner
     });
+    assert_eq!(shown, owner);
     // Its disk was put back from a copy that lacks its WAL.
-    for file in std::fs::read_dir(cluster.path(1).join("wal")).unwrap() {
-        std::fs::remove_file(file.unwrap().path()).unwrap();
+    for shard in std::fs::read_dir(cluster.path(1).join("wal")).unwrap() {
+        let shard = shard.unwrap().path();
+        let files = shard.is_dir().then(|| std::fs::read_dir(shard).unwrap());
+        for file in files.into_iter().flatten() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
     }
     cluster.restart(1);
     let left = until_shown(&cluster, id, "a recovery that nothing ends", &Result::is_ok).unwrap();
