@@ -119,6 +119,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             shards,
             at_ns,
         } => export::seek_exporter(state, exporter, *node, shards, *at_ns),
+        Command::BeginExporter { exporter, done, at_ns } => export::begin_exporter(state, exporter, done, *at_ns),
         Command::AddDeadLetters { letters } => export::add_dead_letters(state, letters),
         Command::DropDeadLetters { exporter, letters } => export::drop_dead_letters(state, exporter, letters),
         Command::DescribeNode {

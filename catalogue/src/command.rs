@@ -301,6 +301,15 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch. The same node and time again are the same seek.
         at_ns: u64,
     },
+    /// Puts an exporter on record that no node had before. One that is on record stays as it is.
+    BeginExporter {
+        /// The exporter's name.
+        exporter: String,
+        /// The last entry of each log that it does not get. Other logs it gets from their beginning.
+        done: Vec<EntryId>,
+        /// The present time, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
     /// Records entries that their exporters gave up for good. One that is a dead letter already stays as it is; one
     /// whose segment is trimmed is passed over.
     AddDeadLetters {
@@ -355,11 +364,12 @@ pub enum Kind {
     AcceptLoss = 32,
     GiveUp = 33,
     GiveUpCopies = 34,
+    BeginExporter = 35,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -393,6 +403,7 @@ impl Kind {
         Self::AcceptLoss,
         Self::GiveUp,
         Self::GiveUpCopies,
+        Self::BeginExporter,
     ];
 
     /// The kind of a stored number.
@@ -436,6 +447,7 @@ impl Kind {
             Self::AcceptLoss => "accept_loss",
             Self::GiveUp => "give_up",
             Self::GiveUpCopies => "give_up_copies",
+            Self::BeginExporter => "begin_exporter",
         }
     }
 }
@@ -477,6 +489,7 @@ impl Command {
             Self::AcceptLoss { .. } => Kind::AcceptLoss,
             Self::GiveUp { .. } => Kind::GiveUp,
             Self::GiveUpCopies { .. } => Kind::GiveUpCopies,
+            Self::BeginExporter { .. } => Kind::BeginExporter,
         }
     }
 }

@@ -199,6 +199,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             let w = w.text(exporter).u32(node.get());
             w.list(shards, parts::write_target).u64(*at_ns)
         }
+        Command::BeginExporter { exporter, done, at_ns } => w.text(exporter).list(done, parts::write_entry).u64(*at_ns),
         Command::AddDeadLetters { letters } => w.list(letters, parts::write_letter),
         Command::DropDeadLetters { exporter, letters } => w.text(exporter).list(letters, parts::write_entry),
         Command::DescribeNode {

@@ -339,11 +339,23 @@ impl Joined {
         Arc::new(SealsToStreams::new(ledger, Arc::clone(&self.streams)))
     }
 
+    /// The other nodes.
+    pub(crate) fn peers(&self) -> Arc<Peers> {
+        let heard = Arc::clone(&self.quorum.heartbeats);
+        Arc::new(Peers {
+            client: self.client.clone(),
+            runtime: self.runtime.handle().clone(),
+            catalogue: self.catalogue(),
+            is_alive: Arc::new(move |node| heard.is_alive(node)),
+        })
+    }
+
     /// Begins to copy, to hold copies, and to recover.
     ///
     /// # Errors
     /// A thread cannot be started.
     pub(crate) fn begin(self, vault: &Vault, retention: Duration) -> anyhow::Result<Member> {
+        let peers = self.peers();
         let Self {
             settings,
             runtime,
@@ -362,13 +374,6 @@ impl Joined {
             consensus, heartbeats, ..
         } = &quorum;
         let catalogue: Arc<dyn Catalogue> = Arc::clone(consensus) as _;
-        let heard = Arc::clone(heartbeats);
-        let peers = Arc::new(Peers {
-            client: client.clone(),
-            runtime: runtime.handle().clone(),
-            catalogue: Arc::clone(&catalogue),
-            is_alive: Arc::new(move |node| heard.is_alive(node)),
-        });
         // A complete copy is shown when its seal, or its place in that, is on record.
         let copies = Copies::new(vault.copies(), Arc::new(|_| ())).context("cannot start the copies")?;
         let copies = Arc::new(copies);

@@ -416,6 +416,10 @@ impl Lost {
             terms: Mutex::default(),
         }
     }
+
+    pub(super) fn peers(&self) -> &Peers {
+        &self.nodes.peers
+    }
 }
 
 /// What keeps an export from going on; empty where nothing does.

@@ -38,6 +38,7 @@ pub(crate) use error::ReplayError;
 pub(crate) use for_peers::ForPeers;
 pub(crate) use jobs::Jobs;
 pub(crate) use lost::{FromLost, LostLogs};
+pub(crate) use source::ends_at;
 pub(crate) use spec::Spec;
 pub(crate) use stream::{Streams, lsn_shown, stream};
 pub(crate) use tail::tail;

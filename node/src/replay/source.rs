@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::EntryId;
-use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex};
+use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
 
@@ -147,6 +147,15 @@ fn before(lsn: Lsn) -> Option<Lsn> {
         Some(number) => Some(Lsn::at(lsn.index(), number)),
         None => SegmentIndex::new(lsn.index().get() - 1).map(Lsn::last_of),
     }
+}
+
+/// The present ends of another node's logs, as it says.
+///
+/// # Errors
+/// The reason for which it does not say.
+pub(crate) fn ends_at(peers: &Peers, node: NodeId) -> Result<Vec<(ShardId, Option<Lsn>)>, String> {
+    let parts = ask_for_parts(peers, node, TimeRange::ALL)?;
+    Ok(parts.into_iter().map(|part| (part.shard, Some(part.until))).collect())
 }
 
 fn ask_for_parts(peers: &Peers, node: NodeId, range: TimeRange) -> Result<Vec<Part>, String> {

@@ -235,6 +235,25 @@ impl Cluster {
         file.write_all_at(&[!byte[0]], len - 1).unwrap();
     }
 
+    /// Adds exporter `b`, which begins now and sends to `sink`, to the configuration of a node, and has it read that.
+    pub(crate) fn add_exporter(&self, i: usize, sink: &Sink) {
+        let node = &self.nodes[i];
+        let text = fs::read_to_string(&node.config).unwrap();
+        let added = format!(
+            "  - {{ name: b, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: now }}\n",
+            sink.address
+        );
+        fs::write(&node.config, text + &added).unwrap();
+        let pid = node.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        let runs = || {
+            self.metric(i, "gophership_export_debt_entries")
+                .iter()
+                .any(|(labels, _)| labels.contains("\"b\""))
+        };
+        until("an exporter that was added", runs, || self.logs());
+    }
+
     /// Removes all that a node has, whose process has ended.
     pub(crate) fn wipe(&self, i: usize) {
         fs::remove_dir_all(&self.nodes[i].data).unwrap();

@@ -406,3 +406,27 @@ fn a_sealed_segment_of_a_replaced_node_that_no_holder_can_read_holds_its_readers
     assert!(state == ReplayState::Failed && says_why(&why), "{why}");
     assert_eq!(cluster.status(1).given_up_segments, 1);
 }
+
+#[test]
+fn an_exporter_that_begins_now_gets_what_any_node_takes_in_from_then_on_and_nothing_from_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, late) = (Sink::start(), Sink::start());
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    let named = |when: &str| [0, 1, 2].map(|i| records(&format!("{when} at {i}"), 5));
+    // Of one node some of it is sealed, and the rest is not.
+    let before = named("before");
+    (0..3).for_each(|i| cluster.send(i, &before[i][..3]));
+    cluster.seal(1);
+    (0..3).for_each(|i| cluster.send(i, &before[i][3..]));
+    cluster.add_exporter(0, &late);
+
+    // The second node has it later, and the third is lost before.
+    let after = named("after");
+    (0..3).for_each(|i| cluster.send(i, &after[i]));
+    cluster.add_exporter(1, &late);
+    cluster.kill(2);
+    late.take(usize::MAX);
+    until_taken(&late, &cluster, &after.concat());
+    let taken: BTreeSet<String> = late.taken().into_iter().collect();
+    assert_eq!(taken, after.concat().into_iter().collect());
+}

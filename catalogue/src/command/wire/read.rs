@@ -49,6 +49,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::AcceptLoss => accept_loss(v),
         Kind::GiveUp => give_up(v),
         Kind::GiveUpCopies => give_up_copies(v),
+        Kind::BeginExporter => begin_exporter(v),
     }
 }
 
@@ -278,6 +279,14 @@ fn seek_exporter(v: &mut Reader<'_>) -> Read {
         exporter: v.text()?,
         node: v.node()?,
         shards: v.list(parts::read_target)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn begin_exporter(v: &mut Reader<'_>) -> Read {
+    Ok(Command::BeginExporter {
+        exporter: v.text()?,
+        done: v.list(parts::read_entry)?,
         at_ns: v.u64()?,
     })
 }

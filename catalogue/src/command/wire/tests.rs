@@ -364,6 +364,20 @@ fn golden_copies_given_up() -> Vec<Request> {
     vec![Request { actor, command }]
 }
 
+/// Requests about an exporter that is new.
+fn golden_begun() -> Vec<Request> {
+    let begin = |done| Request {
+        actor: Actor::Node,
+        command: Command::BeginExporter {
+            exporter: "Grün".to_owned(),
+            done,
+            at_ns: 72,
+        },
+    };
+    let (one, other) = (segment(3, 1, 4), segment(4, 0, 0x0102));
+    vec![begin(vec![]), begin(vec![entry(one, 5), entry(other, 0xFFFF_FFFF)])]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -374,7 +388,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 12] {
+fn golden_files() -> [(&'static str, Vec<Request>); 13] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -421,6 +435,7 @@ fn golden_files() -> [(&'static str, Vec<Request>); 12] {
             include_str!("../../../testdata/v1/commands_copies_given_up.txt"),
             golden_copies_given_up(),
         ),
+        (include_str!("../../../testdata/v1/commands_begun.txt"), golden_begun()),
     ]
 }
 
@@ -528,7 +543,7 @@ proptest! {
     }
 
     #[test]
-    fn i2_any_bytes_are_read_without_panic(kind in 0..35u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn i2_any_bytes_are_read_without_panic(kind in 0..36u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = Request::decode(&[&[FORMAT, ACTOR_NODE, kind, VERSION], bytes.as_slice()].concat());
         let _read = Request::decode(&bytes);
     }
@@ -537,7 +552,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_copies_given_up.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_begun.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_copies_given_up())).unwrap();
+    std::fs::write(path, as_text(&golden_begun())).unwrap();
 }
