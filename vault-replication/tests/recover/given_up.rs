@@ -120,11 +120,14 @@ fn an_owner_that_is_there_and_has_too_little_holds_up_no_accepted_loss() {
     });
     assert_eq!(shown, owner);
     // Its disk was put back from a copy that lacks its WAL.
-    for shard in std::fs::read_dir(cluster.path(1).join("wal")).unwrap() {
-        let shard = shard.unwrap().path();
-        let files = shard.is_dir().then(|| std::fs::read_dir(shard).unwrap());
-        for file in files.into_iter().flatten() {
-            std::fs::remove_file(file.unwrap().path()).unwrap();
+    let mut folders = vec![cluster.path(1).join("wal")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|is| is == "wal") {
+                std::fs::remove_file(path).unwrap();
+            }
         }
     }
     cluster.restart(1);
