@@ -254,6 +254,14 @@ impl Cluster {
         until("an exporter that was added", runs, || self.logs());
     }
 
+    /// Removes the WAL files of a node whose process has ended.
+    pub(crate) fn remove_wal(&self, i: usize) {
+        let wal = self.nodes[i].data.join("wal");
+        while let Some((_, file)) = largest(&wal, "wal") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+
     /// Removes all that a node has, whose process has ended.
     pub(crate) fn wipe(&self, i: usize) {
         fs::remove_dir_all(&self.nodes[i].data).unwrap();

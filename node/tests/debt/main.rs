@@ -335,6 +335,34 @@ fn a_segment_of_a_replaced_node_that_nothing_recovers_holds_its_logs_up_until_it
 }
 
 #[test]
+fn an_owner_that_is_there_and_has_too_little_ends_the_recovery_of_its_own_segment_with_what_others_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    let sent = records("sent", RECORDS);
+    cluster.send(2, &sent);
+    (0..2).for_each(|i| cluster.damage_unsealed(i));
+    cluster.kill(2);
+    cluster.remove_wal(2);
+    cluster.start(2);
+    let may_end = || cluster.recoveries(0).into_iter().find(|wait| wait.may_accept_loss);
+    until(
+        "a recovery that nothing ends",
+        || may_end().is_some(),
+        || format!("{:?} {}", cluster.recoveries(0), cluster.logs()),
+    );
+    let segment = may_end().unwrap().segment.unwrap();
+    cluster.until_ready(2);
+    let ended = cluster.forget(2, segment).unwrap();
+    assert_eq!(ended.state(), SegmentState::Sealed, "{ended:?}");
+    sink.take(usize::MAX);
+    let kept = &sent[..ended.entries as usize];
+    assert!((1..RECORDS).contains(&kept.len()), "{ended:?}");
+    until_taken(&sink, &cluster, kept);
+    assert!(ended.accepted_loss.is_some(), "{ended:?}");
+}
+
+#[test]
 fn a_sealed_segment_of_a_replaced_node_that_no_holder_can_read_holds_its_readers_up_until_it_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Sink::start();
