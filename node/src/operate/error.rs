@@ -54,7 +54,9 @@ pub(crate) enum OperateError {
         remedy: String,
     },
     /// A holder of a sealed segment has all of it, or may have.
-    #[error("segment {segment} is not given up: node {node} holds it, and may give all of it: {why}")]
+    #[error(
+        "segment {segment} is not given up: node {node} holds it, and may give all of it: {why}. Start or mend it with the data that is there; where its disk is lost, start it with an empty node.data_dir"
+    )]
     MayBeRead {
         /// The segment.
         segment: SegmentId,

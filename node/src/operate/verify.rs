@@ -118,7 +118,7 @@ pub(super) async fn state_of_copy(
     while let Some(message) = progress.next().await {
         match message {
             Ok(message) if !message.finished => {}
-            Ok(message) if message.ok => return (CopyState::Whole, "it can be read".to_owned()),
+            Ok(message) if message.ok => return (CopyState::Whole, "it has read it just now".to_owned()),
             Ok(message) => {
                 let first = message.faults.into_iter().next().unwrap_or_default();
                 return (CopyState::InPart, format!("{} ({})", first.what, first.r#where));

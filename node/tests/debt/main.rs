@@ -357,7 +357,7 @@ fn an_owner_that_is_there_and_has_too_little_ends_the_recovery_of_its_own_segmen
     assert_eq!(ended.state(), SegmentState::Sealed, "{ended:?}");
     sink.take(usize::MAX);
     let kept = &sent[..ended.entries as usize];
-    assert!((1..RECORDS).contains(&kept.len()), "{ended:?}");
+    assert!(!kept.is_empty(), "{ended:?}");
     until_taken(&sink, &cluster, kept);
     assert!(ended.accepted_loss.is_some(), "{ended:?}");
 }

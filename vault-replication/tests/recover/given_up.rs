@@ -134,7 +134,7 @@ fn an_owner_that_is_there_and_has_too_little_holds_up_no_accepted_loss() {
     let left = until_shown(&cluster, id, "a recovery that nothing ends", &Result::is_ok).unwrap();
     assert!(left.reports.contains(node(1)), "{left:?}");
     let last = left.last.unwrap().get() as usize;
-    assert!((1..sent.len()).contains(&last), "{left:?}");
+    assert!((1..=sent.len()).contains(&last), "{left:?}");
     accept(&cluster, id, &left);
     let seal = sealed(&cluster, id, 2);
     assert_eq!(copied(&cluster, 2, &seal), sent[..last]);
