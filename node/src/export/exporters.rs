@@ -28,7 +28,7 @@ use super::letter_store::LetterStore;
 use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::lost_exports::{Lost, LostNodes, LostRun};
 use super::status::{ExporterView, Status};
-use crate::buffer::Rings;
+use crate::buffer::{Budget, Rings};
 use crate::config::{Export, ExportKind, ExportTarget};
 use crate::replay::LostLogs;
 use crate::sink::Sink;
@@ -61,6 +61,9 @@ pub(super) struct Running {
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
     /// The lost node whose logs it exports; `None` for this node's own.
     pub(super) lost: Option<LostRun>,
+    /// Of one for this node's own logs in a cluster: the readings of lost nodes' logs for it, and the memory of what is
+    /// sent of these. The exports of all lost nodes share them; each ends, so that another one has its turn.
+    pub(super) for_lost: Option<(LostLogs, Arc<Budget>)>,
 }
 
 /// All exporters of a node (see the module).

@@ -19,6 +19,7 @@ use super::control::Control;
 use super::error::ExportError;
 use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running, open_sink};
+use super::limits::LOST_RUNS_EXPECTED;
 use super::status::{CursorPosition, Status};
 use crate::buffer::{Budget, LiveRing};
 use crate::config::Export;
@@ -183,6 +184,12 @@ impl Exporters {
             control: receiver,
             lost: None,
         };
+        // In that of the exporter's own lanes, which may be as large as one batch, those of lost nodes would never have
+        // enough while the others are busy.
+        let for_lost = self.lost.as_ref().map(|lost| {
+            let memory = Budget::new(config.memory(self.max_message as u64), LOST_RUNS_EXPECTED);
+            (lost.logs.for_another(), memory)
+        });
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stopped.load(Ordering::SeqCst) {
             return Ok(());
@@ -198,6 +205,7 @@ impl Exporters {
             status,
             thread: Mutex::new(Some(thread)),
             lost: None,
+            for_lost,
         }));
         drop(running);
         self.hand_over_to_all();

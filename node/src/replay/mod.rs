@@ -37,6 +37,7 @@ mod takeover;
 pub(crate) use error::ReplayError;
 pub(crate) use for_peers::ForPeers;
 pub(crate) use jobs::Jobs;
+pub(crate) use limits::lost_bytes_max;
 pub(crate) use lost::{FromLost, LostLogs};
 pub(crate) use source::ends_at;
 pub(crate) use spec::Spec;
