@@ -72,6 +72,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
         Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
         Command::AcceptLoss { id, loss } => accept_loss(state, *id, loss),
+        Command::GiveUpCopies { id, loss } => give_up_copies(state, *id, loss),
         Command::GiveUp { id, number, at_ns } => give_up(state, *id, *number, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
         Command::TakeJob { job, node, seen } => job::take(state, *job, *node, *seen),
@@ -119,6 +120,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             shards,
             at_ns,
         } => export::seek_exporter(state, exporter, *node, shards, *at_ns),
+        Command::BeginExporter { exporter, done, at_ns } => export::begin_exporter(state, exporter, done, *at_ns),
         Command::AddDeadLetters { letters } => export::add_dead_letters(state, letters),
         Command::DropDeadLetters { exporter, letters } => export::drop_dead_letters(state, exporter, letters),
         Command::DescribeNode {
@@ -403,7 +405,9 @@ fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
         }
         (Rule::To(_), Some(SegmentRecord::Sealed(seal))) => {
             let holders = other_holders(state, seal);
-            if !holders.is_empty() {
+            // Of a copy that can be read in part the rest would be lost, too.
+            let is_all_lost = state.copies_given_up(id).is_some_and(|loss| loss.reports.is_empty());
+            if !holders.is_empty() && !is_all_lost {
                 return Err(Refusal::HeldByOthers { id, holders });
             }
             FormerSegment::Sealed(*seal)
@@ -415,19 +419,34 @@ fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
     Ok((Reply::Done, vec![Change::Segment(lost)]))
 }
 
-/// Notes that an operator accepts a loss, so that a recovery can end which nothing else ends. Where its owner was not
-/// replaced, that may come back with all that it wrote.
+/// Notes that an operator accepts a loss, so that a recovery can end which nothing else ends. An owner that was not
+/// replaced, and whose report is not there, may come back with all that it wrote.
 fn accept_loss(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
-    within("an operator's name", loss.by.len(), ACTOR_BYTES_MAX)?;
-    within("what a recovery waited for", loss.passed_over.len(), LOSS_BYTES_MAX)?;
+    describable(loss)?;
     rule_for(state, id, Step::AcceptLoss)?;
-    if !state.is_replaced(id.node) {
+    if !state.is_replaced(id.node) && !loss.reports.contains(id.node) {
         return Err(Refusal::OwnerNotReplaced { id });
     }
     if state.accepted_loss(id) == Some(loss) {
         return unchanged(Reply::Done);
     }
     Ok((Reply::Done, vec![Change::LossAccepted(id, loss.clone())]))
+}
+
+/// Notes that an operator gives up what no holder of a sealed segment can read, so that readers do not wait for it.
+fn give_up_copies(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
+    describable(loss)?;
+    rule_for(state, id, Step::GiveUpCopies)?;
+    if state.copies_given_up(id) == Some(loss) {
+        return unchanged(Reply::Done);
+    }
+    Ok((Reply::Done, vec![Change::CopiesGivenUp(id, loss.clone())]))
+}
+
+/// Refuses the words of a loss that are too long to be kept.
+fn describable(loss: &AcceptedLoss) -> Result<(), Refusal> {
+    within("an operator's name", loss.by.len(), ACTOR_BYTES_MAX)?;
+    within("what is given up", loss.passed_over.len(), LOSS_BYTES_MAX)
 }
 
 fn give_up(state: &State, id: SegmentId, number: RecoveryNumber, at_ns: u64) -> Decision {

@@ -153,7 +153,8 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Lets the recovery of a segment whose owner was replaced end without the reports that it needs, for an operator.
+    /// Lets the recovery of a segment whose owner was replaced, or has reported, end without the reports that it needs,
+    /// for an operator.
     AcceptLoss {
         /// The segment.
         id: SegmentId,
@@ -168,6 +169,14 @@ pub enum Command {
         number: RecoveryNumber,
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
+    },
+    /// Lets readers of a sealed segment pass what no holder can read, for an operator. What one can read they still
+    /// read.
+    GiveUpCopies {
+        /// The segment.
+        id: SegmentId,
+        /// The loss, and who accepts it.
+        loss: AcceptedLoss,
     },
     /// Creates a replay job; the same request gets the same job.
     CreateJob {
@@ -299,6 +308,15 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch. The same node and time again are the same seek.
         at_ns: u64,
     },
+    /// Puts an exporter on record that no node had before. One that is on record stays as it is.
+    BeginExporter {
+        /// The exporter's name.
+        exporter: String,
+        /// The last entry of each log that it does not get. Other logs it gets from their beginning.
+        done: Vec<EntryId>,
+        /// The present time, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
     /// Records entries that their exporters gave up for good. One that is a dead letter already stays as it is; one
     /// whose segment is trimmed is passed over.
     AddDeadLetters {
@@ -352,12 +370,14 @@ pub enum Kind {
     CommitTakenCursors = 31,
     AcceptLoss = 32,
     GiveUp = 33,
+    GiveUpCopies = 34,
+    BeginExporter = 35,
     RemoveNode = 36,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -390,6 +410,8 @@ impl Kind {
         Self::CommitTakenCursors,
         Self::AcceptLoss,
         Self::GiveUp,
+        Self::GiveUpCopies,
+        Self::BeginExporter,
         Self::RemoveNode,
     ];
 
@@ -433,6 +455,8 @@ impl Kind {
             Self::CommitTakenCursors => "commit_taken_cursors",
             Self::AcceptLoss => "accept_loss",
             Self::GiveUp => "give_up",
+            Self::GiveUpCopies => "give_up_copies",
+            Self::BeginExporter => "begin_exporter",
             Self::RemoveNode => "remove_node",
         }
     }
@@ -474,6 +498,8 @@ impl Command {
             Self::CommitTakenCursors { .. } => Kind::CommitTakenCursors,
             Self::AcceptLoss { .. } => Kind::AcceptLoss,
             Self::GiveUp { .. } => Kind::GiveUp,
+            Self::GiveUpCopies { .. } => Kind::GiveUpCopies,
+            Self::BeginExporter { .. } => Kind::BeginExporter,
             Self::RemoveNode { .. } => Kind::RemoveNode,
         }
     }

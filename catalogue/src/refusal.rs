@@ -129,7 +129,8 @@ pub enum Refusal {
     },
     /// A segment's recovery may still end without a loss: its owner can come back.
     #[error(
-        "the loss of segment {id} is not to be accepted: node {} was not replaced, and may come back with it",
+        "the loss of segment {id} is not to be accepted: node {} was not replaced and has not reported, and may come \
+         back with it",
         .id.node
     )]
     OwnerNotReplaced {

@@ -55,6 +55,7 @@ const KIND_LEFTOVERS: u8 = 14;
 const KIND_EXPORT_TAKEN: u8 = 15;
 const KIND_CONFIGURED: u8 = 16;
 const KIND_LOSS_ACCEPTED: u8 = 17;
+const KIND_COPIES_GIVEN_UP: u8 = 18;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -111,6 +112,11 @@ pub fn row_of(change: &Change) -> Row {
             Some(segment::write_accepted(value(), loss)),
         ),
         Change::LossAcceptedGone(id) => (key_of(KIND_LOSS_ACCEPTED, *id), None),
+        Change::CopiesGivenUp(id, loss) => (
+            key_of(KIND_COPIES_GIVEN_UP, *id),
+            Some(segment::write_accepted(value(), loss)),
+        ),
+        Change::CopiesGivenUpGone(id) => (key_of(KIND_COPIES_GIVEN_UP, *id), None),
         Change::Clock(node, mark) => (
             key(KIND_CLOCK).u32_be(node.get()),
             Some(value().u64(mark.now_ns).u64(mark.credit_ns)),
@@ -177,6 +183,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_SEGMENT => Change::Segment(segment::read_segment(read_id(&mut k)?, version, &mut v)?),
         KIND_LEFTOVERS => Change::Leftovers(read_id(&mut k)?, segment::read_leftovers(&mut v)?),
         KIND_LOSS_ACCEPTED => Change::LossAccepted(read_id(&mut k)?, segment::read_accepted(&mut v)?),
+        KIND_COPIES_GIVEN_UP => Change::CopiesGivenUp(read_id(&mut k)?, segment::read_accepted(&mut v)?),
         KIND_JOB => Change::Job(
             JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
             job::read_job(version, &mut v)?,

@@ -68,17 +68,18 @@ pub struct RecoveryId {
     pub request: Uuid,
 }
 
-/// An operator accepted that the recovery of a segment ends without the reports that it needs: entries that nobody else
-/// had are lost.
+/// An operator accepted that entries of a segment are lost: its recovery ends without the reports that it needs, or
+/// readers of the sealed segment pass what no holder can read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AcceptedLoss {
     /// The operator's name.
     pub by: String,
     /// Time at which it was accepted, nanoseconds since the Unix epoch.
     pub at_ns: u64,
-    /// The nodes whose reports were there. The recovery ends from these, and from what others report until then.
+    /// The nodes whose reports were there: the recovery ends from these, and from what others report until then. Of a
+    /// sealed segment the nodes whose copies can be read in part.
     pub reports: NodeSet,
-    /// The thing that the recovery waited for, in words.
+    /// The thing that the recovery waited for, or what is wrong with the copies, in words.
     pub passed_over: String,
 }
 
@@ -212,11 +213,13 @@ pub enum Step {
     PlanCopy,
     /// `AcceptLoss`
     AcceptLoss,
+    /// `GiveUpCopies`
+    GiveUpCopies,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Open,
         Self::BeginRecovery,
         Self::Seal,
@@ -228,6 +231,7 @@ impl Step {
         Self::AddReplica,
         Self::PlanCopy,
         Self::AcceptLoss,
+        Self::GiveUpCopies,
     ];
 }
 
@@ -245,6 +249,7 @@ impl fmt::Display for Step {
             Self::AddReplica => "ReplicaAdded",
             Self::PlanCopy => "CopyPlanned",
             Self::AcceptLoss => "AcceptLoss",
+            Self::GiveUpCopies => "GiveUpCopies",
         })
     }
 }
@@ -278,7 +283,7 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         (Sealed, Step::AddReplica) => To(Sealed),
         // It stays what it is, with one more node that may have a part of it, or with less to wait for.
         (Recovering, Step::PlanCopy | Step::AcceptLoss) => To(Recovering),
-        (Sealed, Step::PlanCopy) => To(Sealed),
+        (Sealed, Step::PlanCopy | Step::GiveUpCopies) => To(Sealed),
 
         (Open, Step::Open)
         | (Recovering, Step::BeginRecovery)
@@ -287,7 +292,8 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         | (Gone, Step::Unlinked)
         | (Lost, Step::MarkLost) => Same,
 
-        (Unopened | Open | Sealed | Trimmed | Gone | Lost, Step::AcceptLoss) => Refuse,
+        (Unopened | Open | Sealed | Trimmed | Gone | Lost, Step::AcceptLoss)
+        | (Unopened | Open | Recovering | Trimmed | Gone | Lost, Step::GiveUpCopies) => Refuse,
 
         (
             Unopened,
@@ -330,15 +336,15 @@ mod tests {
     #[test]
     fn the_table_of_transitions_is_this_one() {
         // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, MarkLost, ReplicaAdded,
-        // CopyPlanned, AcceptLoss
+        // CopyPlanned, AcceptLoss, GiveUpCopies
         let expected = "
-            Unopened   Open    -          -      -       -       -       -    Lost -      - -
-            Open       same    Recovering Sealed Trimmed -       -       -    Lost -      - -
-            Recovering -       same       Sealed -       -       -       -    Lost -      Recovering Recovering
-            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed Sealed -
-            Trimmed    -       -          -      same    same    same    Gone -    same   - -
-            Gone       -       -          -      same    same    same    same Lost same   - -
-            Lost       -       -          -      -       -       -       -    same -      - -";
+            Unopened   Open    -          -      -       -       -       -    Lost -      - - -
+            Open       same    Recovering Sealed Trimmed -       -       -    Lost -      - - -
+            Recovering -       same       Sealed -       -       -       -    Lost -      Recovering Recovering -
+            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed Sealed - Sealed
+            Trimmed    -       -          -      same    same    same    Gone -    same   - - -
+            Gone       -       -          -      same    same    same    same Lost same   - - -
+            Lost       -       -          -      -       -       -       -    same -      - - -";
         let mut rows = expected.lines().filter(|l| !l.trim().is_empty());
         for from in SegmentState::ALL {
             let mut cells = rows.next().unwrap().split_whitespace();
@@ -356,11 +362,12 @@ mod tests {
 
     #[test]
     fn i1_i2_nothing_leads_back_and_the_ends_are_ends() {
+        use Step::{AcceptLoss, AddReplica, GiveUpCopies, PlanCopy};
         let rank = |s: SegmentState| SegmentState::ALL.iter().position(|x| *x == s);
         for from in SegmentState::ALL {
             for step in Step::ALL {
                 if let Rule::To(to) = rule(from, step) {
-                    let stays = matches!(step, Step::AddReplica | Step::PlanCopy | Step::AcceptLoss) && to == from;
+                    let stays = matches!(step, AddReplica | PlanCopy | AcceptLoss | GiveUpCopies) && to == from;
                     assert!(rank(to) > rank(from) || stays, "{from} {step}");
                     assert!(from != SegmentState::Lost);
                 }

@@ -96,6 +96,10 @@ pub enum Change {
     LossAccepted(SegmentId, AcceptedLoss),
     /// Removes that with the segment.
     LossAcceptedGone(SegmentId),
+    /// An operator gave up what no holder of a sealed segment can read.
+    CopiesGivenUp(SegmentId, AcceptedLoss),
+    /// Removes that with the segment.
+    CopiesGivenUpGone(SegmentId),
     /// Sets the record of dropped segments.
     Dropped(DroppedRange),
     /// Removes a record of dropped segments, which was merged into another.
@@ -157,6 +161,8 @@ pub struct Counts {
     pub sealed_records: u64,
     /// File bytes of complete segments.
     pub sealed_stored_bytes: u64,
+    /// Sealed segments of which an operator gave up what no holder can read.
+    pub copies_given_up: u64,
     /// Replay jobs under way.
     pub jobs_running: u64,
     /// Time at which the oldest recovery under way began, nanoseconds since the Unix epoch.
@@ -179,6 +185,8 @@ pub struct State {
     pub(crate) leftovers: BTreeMap<SegmentId, BTreeSet<NodeId>>,
     /// By segment, until it is trimmed.
     pub(crate) accepted_losses: BTreeMap<SegmentId, AcceptedLoss>,
+    /// The same.
+    pub(crate) copies_given_up: BTreeMap<SegmentId, AcceptedLoss>,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
@@ -212,6 +220,7 @@ impl Default for State {
             tally: Tally::default(),
             leftovers: BTreeMap::new(),
             accepted_losses: BTreeMap::new(),
+            copies_given_up: BTreeMap::new(),
             dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -307,6 +316,11 @@ impl State {
         self.accepted_losses.get(&id)
     }
 
+    /// The loss that an operator accepted of a sealed segment: readers pass what no holder can read of it.
+    pub fn copies_given_up(&self, id: SegmentId) -> Option<&AcceptedLoss> {
+        self.copies_given_up.get(&id)
+    }
+
     /// The state of any segment.
     pub fn segment_state(&self, id: SegmentId) -> SegmentState {
         match self.segments.get(&id) {
@@ -364,6 +378,7 @@ impl State {
             sealed_records: self.tally.records,
             sealed_stored_bytes: self.tally.stored_bytes,
             oldest_recovering_ns: self.tally.oldest_recovering_ns(),
+            copies_given_up: self.copies_given_up.len() as u64,
             ..Counts::default()
         };
         c.trimmed = self
@@ -398,6 +413,8 @@ impl State {
             Change::LeftoversGone(id) => drop(self.leftovers.remove(&id)),
             Change::LossAccepted(id, loss) => drop(self.accepted_losses.insert(id, loss)),
             Change::LossAcceptedGone(id) => drop(self.accepted_losses.remove(&id)),
+            Change::CopiesGivenUp(id, loss) => drop(self.copies_given_up.insert(id, loss)),
+            Change::CopiesGivenUpGone(id) => drop(self.copies_given_up.remove(&id)),
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),
@@ -455,6 +472,11 @@ impl State {
                 self.accepted_losses
                     .iter()
                     .map(|(id, loss)| Change::LossAccepted(*id, loss.clone())),
+            )
+            .chain(
+                self.copies_given_up
+                    .iter()
+                    .map(|(id, loss)| Change::CopiesGivenUp(*id, loss.clone())),
             )
     }
 }

@@ -229,6 +229,10 @@ fn export_command() -> impl Strategy<Value = Command> {
         2 => (name(), 1..3u32, prop::collection::vec(target, 0..3), 0..4u64).prop_map(
             |(exporter, n, shards, at_ns)| Command::SeekExporter { exporter, node: node(n), shards, at_ns }
         ),
+        3 => (name(), prop::collection::vec(1..3u32, 0..3), 1..50u64).prop_map(|(exporter, nodes, at_ns)| {
+            let done = nodes.into_iter().map(|n| entry(segment(n, 0, 1), 2)).collect();
+            Command::BeginExporter { exporter, done, at_ns }
+        }),
         3 => (name(), 1..4u32, 1..4u32, 0..3u64).prop_map(|(exporter, o, r, seen)| Command::TakeExport {
             exporter, owner: node(o), runner: node(r), seen
         }),
@@ -329,6 +333,9 @@ pub fn command() -> impl Strategy<Value = Command> {
             Command::AcceptLoss { id, loss: accepted_loss(&by, at_ns, n) }
         }),
         1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::GiveUp { id, number, at_ns }),
+        1 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
+            Command::GiveUpCopies { id, loss: accepted_loss(&by, at_ns, n) }
+        }),
         7 => job_command(),
         2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(
             |(key, value, seen, at_ns)| Command::SetConfig { key, value, seen, at_ns }

@@ -77,7 +77,7 @@ pub enum VaultError {
     #[error("segment {0} can be read, or is being recovered: there is nothing to give up")]
     NotUnreadable(SegmentId),
     /// The segment is another node's, and this one holds a copy.
-    #[error("segment {0} is another node's: its owner alone gives it up")]
+    #[error("segment {0} is another node's: its owner alone gives it up, until that is replaced")]
     NotOwn(SegmentId),
     /// A frame from a segment's owner was refused.
     #[error("frame {frame_no} of segment {id} was not taken: {why}")]

@@ -70,6 +70,25 @@ pub(super) fn set_exporter(state: &State, exporter: &str, paused: bool, at_ns: u
     Ok((Reply::Done, vec![Change::Exporter(exporter.to_owned(), record)]))
 }
 
+/// Puts an exporter on record with the cursors at which it begins. The first node that has it decides for all.
+pub(super) fn begin_exporter(state: &State, exporter: &str, done: &[EntryId], at_ns: u64) -> Decision {
+    if state.exporter(exporter).is_some() {
+        return unchanged(Reply::Done);
+    }
+    within("an exporter's list of cursors", done.len(), EXPORT_CURSORS_MAX)?;
+    let mut changes = vec![Change::Exporter(
+        exporter.to_owned(),
+        new_exporter(state, exporter, false, at_ns)?,
+    )];
+    for (node, shard, done) in done {
+        node_of(state, *node)?;
+        if !state.is_past(*node) {
+            changes.push(Change::Cursor(exporter.to_owned(), (*node, *shard), *done));
+        }
+    }
+    Ok((Reply::Done, changes))
+}
+
 pub(super) fn configure_exporters(state: &State, node: Option<NodeId>, names: &[String]) -> Decision {
     within("a node's list of configured exporters", names.len(), EXPORTERS_MAX)?;
     names.iter().try_for_each(|name| nameable(name))?;

@@ -64,6 +64,7 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
     }
     changes.extend(export::letters_gone(state, id));
     changes.extend(state.accepted_loss(id).map(|_| Change::LossAcceptedGone(id)));
+    changes.extend(state.copies_given_up(id).map(|_| Change::CopiesGivenUpGone(id)));
     Ok((Reply::Done, changes))
 }
 

@@ -128,7 +128,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             if request.is_nil() { w } else { w.uuid(*request) }
         }
         Command::MarkLost { id, at_ns } => w.segment(*id).u64(*at_ns),
-        Command::AcceptLoss { id, loss } => write_accepted(w.segment(*id), loss),
+        Command::AcceptLoss { id, loss } | Command::GiveUpCopies { id, loss } => write_accepted(w.segment(*id), loss),
         Command::GiveUp { id, number, at_ns } => w.segment(*id).u64(*number).u64(*at_ns),
         Command::SealRecovered { seal, number } => parts::write_seal(w, seal).u64(*number),
         Command::ReplicaAdded { id, node, digest } => w.segment(*id).u32(node.get()).bytes(digest),
@@ -200,6 +200,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             let w = w.text(exporter).u32(node.get());
             w.list(shards, parts::write_target).u64(*at_ns)
         }
+        Command::BeginExporter { exporter, done, at_ns } => w.text(exporter).list(done, parts::write_entry).u64(*at_ns),
         Command::AddDeadLetters { letters } => w.list(letters, parts::write_letter),
         Command::DropDeadLetters { exporter, letters } => w.text(exporter).list(letters, parts::write_entry),
         Command::DescribeNode {

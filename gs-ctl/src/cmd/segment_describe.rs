@@ -167,6 +167,11 @@ impl DetailView {
             let (at, over) = (human::time(Some(loss.at_unix_nano)), &loss.passed_over);
             rows.push(("Loss accepted", format!("by {}, {at}: it waited for {over}", loss.by)));
         }
+        if let Some(loss) = &s.copies_given_up {
+            let (at, over) = (human::time(Some(loss.at_unix_nano)), &loss.passed_over);
+            let what = format!("by {}, {at}, where no holder can read it: {over}", loss.by);
+            rows.push(("Given up", what));
+        }
         let Some(path) = &self.path else {
             let entries = human::count(s.entries.unwrap_or(0));
             rows.push((

@@ -29,7 +29,7 @@ impl Answer for SegmentList {
             let span = |e: RangeView| e.last_unix_nano.saturating_sub(e.first_unix_nano);
             table.row(vec![
                 s.segment.clone(),
-                s.state.to_owned(),
+                state(s).to_owned(),
                 holders(&s.holders),
                 or_dash(s.records.map(human::count)),
                 or_dash(s.stored_bytes.map(human::bytes)),
@@ -57,7 +57,7 @@ impl Answer for SegmentList {
         for s in &self.segments {
             table.row(vec![
                 s.segment.clone(),
-                s.state.to_owned(),
+                state(s).to_owned(),
                 holders(&s.holders),
                 or_dash(s.epoch),
                 or_dash(s.records.map(human::count)),
@@ -70,6 +70,14 @@ impl Answer for SegmentList {
             ]);
         }
         table.text()
+    }
+}
+
+/// The state of a segment; a sealed one that its holders cannot read is given up once an operator says so.
+fn state(segment: &SegmentView) -> &str {
+    match segment.copies_given_up {
+        Some(_) if segment.state == "sealed" => "given up",
+        Some(_) | None => segment.state,
     }
 }
 
@@ -150,7 +158,9 @@ pub(crate) async fn seal(node: &mut Client, shard: Option<u32>, format: Format) 
 
 #[cfg(test)]
 mod tests {
-    use gophership_proto::control::v1::{HolderState, SegmentHolder, SegmentState, SegmentSummary, TimeRange};
+    use gophership_proto::control::v1::{
+        AcceptedLoss, HolderState, SegmentHolder, SegmentState, SegmentSummary, TimeRange,
+    };
 
     use super::*;
 
@@ -201,7 +211,7 @@ mod tests {
             ],
             ..SegmentSummary::default()
         };
-        let segments = vec![SegmentView::from(summary)];
+        let segments = vec![SegmentView::from(summary.clone())];
         let list = SegmentList { segments, next: None };
         let table = list.table();
         assert!(
@@ -210,5 +220,14 @@ mod tests {
         );
         assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
         assert!(list.wide().contains("LAST EVENT"));
+        assert!(!table.contains("given up"), "{table}");
+
+        let given_up = SegmentSummary {
+            copies_given_up: Some(AcceptedLoss::default()),
+            ..summary
+        };
+        let segments = vec![SegmentView::from(given_up)];
+        let table = SegmentList { segments, next: None }.table();
+        assert!(table.contains("given up") && !table.contains("sealed"), "{table}");
     }
 }

@@ -340,6 +340,9 @@ fn of_member(cluster: &ClusterView) -> Vec<(&'static str, String)> {
         let count = human::count(cluster.recovering_segments);
         segments += &format!(", {count} RECOVERING, the oldest for {age}");
     }
+    if cluster.given_up_segments > 0 {
+        segments += &format!(", {} given up", human::count(cluster.given_up_segments));
+    }
     vec![
         ("Leader", leader),
         (

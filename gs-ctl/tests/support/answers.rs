@@ -266,6 +266,7 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         single_copy_segments: 2,
         unreachable_segments: 0,
         unsealed_on_replaced_segments: 0,
+        given_up_segments: 1,
         recoveries: vec![recovery()],
         recoveries_unknown: String::new(),
         recovering_segments: 2,

@@ -31,7 +31,7 @@ use super::late::Late;
 use super::peers::addresses;
 use super::place::{replica_set, survives_a_loss};
 use super::runtime::ClusterRuntime;
-use super::{Early, Membership, Quorum, describe, enter, keep};
+use super::{Early, Membership, Peers, Quorum, describe, enter, keep};
 use crate::config::{Cluster, Config};
 use crate::ingester::WatermarkNotify;
 use crate::limits::CLUSTER_RETRY_INTERVAL;
@@ -240,6 +240,17 @@ impl Joined {
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
         let ledger = self.catalogue().ledger();
         Arc::new(SealsToStreams::new(ledger, Arc::clone(&self.streams)))
+    }
+
+    /// The other nodes.
+    pub(crate) fn peers(&self) -> Arc<Peers> {
+        let heard = Arc::clone(&self.quorum.heartbeats);
+        Arc::new(Peers {
+            client: self.client.clone(),
+            runtime: self.runtime.handle().clone(),
+            catalogue: self.catalogue(),
+            is_alive: Arc::new(move |node| heard.is_alive(node)),
+        })
     }
 }
 

@@ -54,6 +54,7 @@ impl Member {
     /// # Errors
     /// A thread cannot be started.
     pub(crate) fn begin(joined: Joined, vault: &Vault, retention: Duration) -> anyhow::Result<Self> {
+        let peers = joined.peers();
         let Joined {
             settings,
             runtime,
@@ -68,13 +69,7 @@ impl Member {
             ..
         } = joined;
         let catalogue: Arc<dyn Catalogue> = Arc::clone(&quorum.consensus) as _;
-        let (heard, handle) = (Arc::clone(&quorum.heartbeats), runtime.handle());
-        let peers = Arc::new(Peers {
-            client: client.clone(),
-            runtime: handle.clone(),
-            catalogue: Arc::clone(&catalogue),
-            is_alive: Arc::new(move |node| heard.is_alive(node)),
-        });
+        let handle = runtime.handle();
         // A complete copy is shown when its seal, or its place in that, is on record.
         let copies = Copies::new(vault.copies(), Arc::new(|_| ())).context("cannot start the copies")?;
         let (copies, members) = (Arc::new(copies), addresses(&quorum.consensus));

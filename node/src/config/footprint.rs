@@ -23,6 +23,7 @@ pub struct Footprint {
     data_dir: String,
     budget: u64,
     export_budget: u64,
+    lost_export: u64,
     budget_auto: bool,
     machine: Machine,
 }
@@ -42,6 +43,7 @@ impl Footprint {
             data_dir: config.node.data_dir.display().to_string(),
             budget: config.memory_budget(machine),
             export_budget: config.export_budget(machine),
+            lost_export: config.lost_export_bytes(),
             budget_auto: config.memory.budget == Auto::Auto,
             machine: *machine,
         }
@@ -112,6 +114,10 @@ impl fmt::Display for Footprint {
         )?;
         if self.export_budget > 0 {
             write!(f, ", {} of it for exporters", show_mebibytes(self.export_budget))?;
+        }
+        if self.lost_export > 0 {
+            let most = show_mebibytes(self.lost_export);
+            write!(f, ", {most} more at most while they send what lost nodes owe")?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use super::cluster::Cluster;
 use super::export::Export;
 use super::origins::Origins;
 use crate::machine::Machine;
+use crate::replay::lost_bytes_max;
 
 /// Everything that can be set on a node.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -321,6 +322,18 @@ impl Config {
     pub(super) fn export_budget_min(&self) -> u64 {
         let needs = |export: &Export| export.memory(self.ingest.max_message);
         self.export.iter().map(needs).sum()
+    }
+
+    /// The most bytes that the exporters hold beside [`Self::memory_budget`] while they send what lost nodes of a
+    /// cluster owe, however many these are: what is sent, and what is read ahead of it.
+    #[must_use]
+    pub fn lost_export_bytes(&self) -> u64 {
+        let max_message = self.ingest.max_message;
+        let of_one = |export: &Export| export.memory(max_message) + lost_bytes_max(max_message);
+        match self.cluster {
+            Some(_) => self.export.iter().map(of_one).sum(),
+            None => 0,
+        }
     }
 
     /// The time between "not ready" and the end of ingest: as fixed, else 0 where only this machine can reach the node

@@ -931,6 +931,18 @@ fn the_footprint_says_what_is_taken_and_warns_of_more_than_there_is() {
         text.contains("of ballast") && text.contains("512MiB of it for exporters"),
         "{text}"
     );
+    assert!(!text.contains("lost nodes"), "a single node has none: {text}");
     assert_eq!(footprint.warnings().len(), 2, "{:?}", footprint.warnings());
+    let member = format!(
+        "{}\nexport: [{{name: a, otlp_grpc: {{endpoint: 'http://localhost:1'}}}}]",
+        in_cluster("", "")
+    );
+    let text = Footprint::new(&read(&member).expect("good"), &SMALL).to_string();
+    // A batch thrice and a message, and for each reading three of the largest messages.
+    let most = 3 * (1 << 20) + (4 << 20) + 4 * 3 * ((4 << 20) + 128);
+    assert!(
+        text.contains(&format!(", {}MiB more at most while", most >> 20)),
+        "{text}"
+    );
     assert!(Footprint::new(&Config::default(), &SMALL).warnings().is_empty());
 }

@@ -11,14 +11,15 @@ use std::thread::JoinHandle;
 
 use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::exporter::{Generation, LetterCause};
-use gophership_catalogue::{Actor, Catalogue, Command};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
-use gophership_vault::ids::ShardId;
+use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::begin::begin;
 use super::configure::configure;
 use super::control::Control;
 use super::cursors::Cursors;
@@ -27,7 +28,7 @@ use super::letter_store::LetterStore;
 use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::lost_exports::{Lost, LostNodes, LostRun};
 use super::status::{ExporterView, Status};
-use crate::buffer::Rings;
+use crate::buffer::{Budget, Rings};
 use crate::config::{Export, ExportKind, ExportTarget};
 use crate::replay::LostLogs;
 use crate::sink::Sink;
@@ -60,6 +61,9 @@ pub(super) struct Running {
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
     /// The lost node whose logs it exports; `None` for this node's own.
     pub(super) lost: Option<LostRun>,
+    /// Of one for this node's own logs in a cluster: the readings of lost nodes' logs for it, and the memory of what is
+    /// sent of these. The exports of all lost nodes share them; each ends, so that another one has its turn.
+    pub(super) for_lost: Option<(LostLogs, Arc<Budget>)>,
 }
 
 /// All exporters of a node (see the module).
@@ -83,6 +87,11 @@ pub struct Exporters {
     pub(super) lost: Option<Lost>,
 }
 
+/// The present ends of this node's logs.
+fn ends(vault: &Vault, shards: &BTreeSet<ShardId>) -> Vec<(ShardId, Option<Lsn>)> {
+    shards.iter().map(|shard| (*shard, vault.readable(*shard))).collect()
+}
+
 impl fmt::Debug for Exporters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exporters")
@@ -99,13 +108,16 @@ impl Exporters {
     /// The error of the first that cannot be started.
     pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
         let catalogue = Arc::clone(parts.cursors.catalogue());
-        configure(catalogue.as_ref(), parts.vault.identity().node_id, &parts.configs)?;
         let shards: BTreeSet<ShardId> = parts
             .vault
             .shards()
             .into_iter()
             .chain(parts.vault.marks().into_iter().map(|(shard, _, _)| shard))
             .collect();
+        let peers = parts.lost.as_ref().map(|nodes| &*nodes.peers);
+        let ends = || ends(&parts.vault, &shards);
+        begin(catalogue.as_ref(), peers, ends, &parts.configs)?;
+        configure(catalogue.as_ref(), parts.vault.identity().node_id, &parts.configs)?;
         let lost = parts.lost.map(|nodes| {
             let (vault, catalogue) = (parts.vault.clone(), Arc::clone(&catalogue));
             Lost::new(nodes, |peers| LostLogs::new(vault, catalogue, peers))
@@ -149,6 +161,20 @@ impl Exporters {
         exporters.name_those_not_configured();
         exporters.name_those_paused();
         Ok(Arc::new(exporters))
+    }
+
+    /// Puts those of these exporters that are new on record.
+    ///
+    /// # Errors
+    /// The catalogue's.
+    pub(super) fn begin(&self, configs: &[Export]) -> Result<(), CatalogueError> {
+        let peers = self.lost.as_ref().map(Lost::peers);
+        begin(
+            self.catalogue.as_ref(),
+            peers,
+            || ends(&self.vault, &self.shards),
+            configs,
+        )
     }
 
     /// The live rings that the worker of `shard` hands over to.

@@ -29,6 +29,8 @@ pub(super) const BUDGET_PAUSE: Duration = Duration::from_millis(20);
 pub(super) const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause of a lane whose sender panicked, or whose sink cannot be made.
 pub(super) const LANE_PAUSE: Duration = Duration::from_secs(5);
+/// Number of lost nodes among whose exports the memory for these is shared without much of it lying idle.
+pub(super) const LOST_RUNS_EXPECTED: usize = 16;
 /// Limit of entries in a batch.
 pub(super) const BATCH_ENTRIES_MAX: usize = 4096;
 /// Nice value of an exporter's thread, which lowers its priority below that of threads before the ack.

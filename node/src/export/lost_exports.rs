@@ -29,7 +29,6 @@ use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running};
 use super::status::{CursorPosition, ExporterView, LaneState, Status};
 use super::takeover::{Due, LostExport, Standing, TermsSeen, due};
-use crate::buffer::Budget;
 use crate::cluster::Peers;
 use crate::replay::LostLogs;
 
@@ -232,11 +231,11 @@ impl Exporters {
 
     /// Begins to export a lost node's logs in the term that was granted, unless that runs.
     fn run_for(&self, exporter: &str, owner: NodeId, term: u64) {
-        let Some(lost) = &self.lost else { return };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let of_name = || running.iter().filter(|r| r.config.name == exporter);
         let is_there = |r: &&Arc<Running>| r.lost.as_ref().is_some_and(|lost| lost.owner == owner);
-        let Some(own) = of_name().find(|r| r.lost.is_none()) else {
+        let own = of_name().find_map(|r| Some((r, r.for_lost.as_ref()?)));
+        let Some((own, (logs, budget))) = own else {
             return;
         };
         if of_name().any(|r| is_there(&r)) || self.stopped.load(Ordering::SeqCst) {
@@ -256,9 +255,6 @@ impl Exporters {
         let status = Status::new(Arc::clone(&own.status.counts), BTreeMap::new(), positions.clone());
         let control = Control { generation, ..control };
         let (control, receiver) = watch::channel(control);
-        // Of its own: in that of the exporter's own lanes, which may be as large as one batch, they would never leave
-        // it enough while they are busy.
-        let budget = Budget::new(own.config.memory(self.max_message as u64), 1);
         let setup = ExporterSetup {
             config: own.config.clone(),
             vault: self.vault.clone(),
@@ -267,10 +263,10 @@ impl Exporters {
             status: Arc::clone(&status),
             throttle: self.throttle.clone(),
             zone: Arc::clone(&self.zone),
-            budget,
+            budget: Arc::clone(budget),
             max_message: self.max_message,
             control: receiver,
-            lost: Some((owner, lost.logs.clone())),
+            lost: Some((owner, logs.clone())),
         };
         let thread = match exporter::start(setup) {
             Ok(thread) => thread,
@@ -291,6 +287,7 @@ impl Exporters {
                 term,
                 kept: Mutex::new(positions.into_iter().collect()),
             }),
+            for_lost: None,
         };
         running.push(Arc::new(run));
     }
@@ -418,6 +415,10 @@ impl Lost {
             logs,
             terms: Mutex::default(),
         }
+    }
+
+    pub(super) fn peers(&self) -> &Peers {
+        &self.nodes.peers
     }
 }
 

@@ -60,6 +60,11 @@ impl LostSource {
                 }
                 Some(FromLost::Missing(fault)) => return Some(Err(fault)),
                 Some(FromLost::Waits(why)) => self.waits = Some(why),
+                // Where it waited before, it still does for that.
+                Some(FromLost::Queues) => {
+                    let why = || "other readings of lost nodes' logs to end or to make room".to_owned();
+                    self.waits.get_or_insert_with(why);
+                }
                 Some(FromLost::End(last)) => (self.end, self.waits) = (Some(last), None),
             }
         }
@@ -83,6 +88,11 @@ impl LostSource {
         }
         match self.reading().recv().await {
             Some(more) => self.found.extend(more),
+            None if self.waits.is_some() => {
+                // Another reading needed the place of this one, which waited.
+                tokio::time::sleep(IDLE_WAIT).await;
+                self.reading = None;
+            }
             None => {
                 // The reading broke off, which is a fault of the program; it begins anew behind what it gave.
                 tracing::error!(log = %self.log, "export.lost.broken_off");

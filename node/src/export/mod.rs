@@ -20,6 +20,7 @@
 //! **Not here**: the wire protocols (`sink`), the rate that zones allow (`gophership_somatic`), the record of cursors
 //! and dead letters (the catalogue).
 
+mod begin;
 mod configure;
 mod control;
 mod cursors;
@@ -42,6 +43,7 @@ mod source;
 mod status;
 mod takeover;
 
+pub use begin::{begin, own_ends_on_record};
 pub use configure::configure;
 pub use cursors::Cursors;
 pub use dead_letters::{ReplayedLetters, SendLetters};

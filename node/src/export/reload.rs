@@ -10,19 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
-use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
-use gophership_vault::time::now_unix_nano;
+use gophership_catalogue::CatalogueError;
+use gophership_catalogue::limits::EXPORTERS_MAX;
 use tokio::sync::watch;
 
 use super::configure::configure;
 use super::control::Control;
 use super::error::ExportError;
 use super::exporter::{self, ExporterSetup};
-use super::exporters::{Exporters, Running, generation_of, open_sink};
+use super::exporters::{Exporters, Running, open_sink};
+use super::limits::LOST_RUNS_EXPECTED;
 use super::status::{CursorPosition, Status};
 use crate::buffer::{Budget, LiveRing};
-use crate::config::{Export, ExportStart};
+use crate::config::Export;
 
 /// Interval at which the end of a thread is checked.
 const END_INTERVAL: Duration = Duration::from_millis(5);
@@ -69,9 +69,10 @@ impl Exporters {
     /// flight get their answer before.
     ///
     /// # Errors
-    /// The catalogue does not take the names: nothing is changed.
+    /// The catalogue does not take the names: no exporter is changed.
     pub fn reload(&self, configs: Vec<Export>) -> Result<Reloaded, CatalogueError> {
         let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        self.begin(&configs)?;
         // Those that go are configured until they have ended.
         let own = self.vault.identity().node_id;
         configure(self.catalogue.as_ref(), own, configured.iter().chain(&configs))?;
@@ -139,18 +140,21 @@ impl Exporters {
     /// Starts an exporter, one of `of`.
     pub(super) fn start_one(&self, config: &Export, of: usize) -> Result<(), ExportError> {
         let name = &config.name;
-        let control = match self.register(config) {
-            Err(ExportError::Catalogue(CatalogueError::Refused(Refusal::TooManyExporters { limit }))) => {
-                // Segments are held for it all the same: it is configured.
-                tracing::error!(
-                    exporter = name,
-                    limit,
-                    "export.exporter.no_room: it is not started; forget one that is not configured any more (gs-ctl \
-                     exporter forget NAME), then start the node again"
-                );
-                return Ok(());
-            }
-            registered => registered?,
+        let Some(known) = self.catalogue.read(|state| state.exporter(name).copied()) else {
+            // Segments are held for it all the same: it is configured.
+            tracing::error!(
+                exporter = name,
+                limit = EXPORTERS_MAX,
+                "export.exporter.no_room: it is not started; forget one that is not configured any more (gs-ctl \
+                 exporter forget NAME), then start the node again"
+            );
+            return Ok(());
+        };
+        let control = Control {
+            paused: known.paused,
+            generation: known.generation,
+            nudge: 0,
+            stop: false,
         };
         let node = self.vault.identity().node_id;
         let positions: BTreeMap<_, _> = self
@@ -182,6 +186,12 @@ impl Exporters {
             control: receiver,
             lost: None,
         };
+        // In that of the exporter's own lanes, which may be as large as one batch, those of lost nodes would never have
+        // enough while the others are busy.
+        let for_lost = self.lost.as_ref().map(|lost| {
+            let memory = Budget::new(config.memory(self.max_message as u64), LOST_RUNS_EXPECTED);
+            (lost.logs.for_another(), memory)
+        });
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stopped.load(Ordering::SeqCst) {
             return Ok(());
@@ -197,6 +207,7 @@ impl Exporters {
             status,
             thread: Mutex::new(Some(thread)),
             lost: None,
+            for_lost,
         }));
         drop(running);
         self.hand_over_to_all();
@@ -210,46 +221,6 @@ impl Exporters {
             let of_shard = running.iter().filter_map(|r| r.status.rings.get(shard));
             rings.set(of_shard.map(Arc::clone).collect());
         }
-    }
-
-    /// Puts an exporter on record; a new one begins where its settings say.
-    fn register(&self, config: &Export) -> Result<Control, ExportError> {
-        let name = &config.name;
-        let known = self.catalogue.read(|state| state.exporter(name).copied());
-        if known.is_none() {
-            let made_anew = self
-                .catalogue
-                .read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some());
-            let (exporter, at_ns) = (name.clone(), now_unix_nano());
-            // Where the catalogue was made anew the exporter's cursor is unknown.
-            let begins = if made_anew { ExportStart::Oldest } else { config.start };
-            self.catalogue.submit(
-                Actor::Node,
-                match begins {
-                    ExportStart::Oldest => Command::SetExporter {
-                        exporter,
-                        paused: false,
-                        at_ns,
-                    },
-                    ExportStart::Now => Command::SeekExporter {
-                        exporter,
-                        node: self.vault.identity().node_id,
-                        shards: self
-                            .shards
-                            .iter()
-                            .map(|shard| (*shard, self.vault.readable(*shard)))
-                            .collect(),
-                        at_ns,
-                    },
-                },
-            )?;
-        }
-        Ok(Control {
-            paused: known.is_some_and(|k| k.paused),
-            generation: generation_of(self.catalogue.as_ref(), name),
-            nudge: 0,
-            stop: false,
-        })
     }
 
     /// Logs the exporters that an operator paused before, and nobody has resumed since.

@@ -163,7 +163,8 @@ fn recovery(view: &RecoveryView, down: &[String]) -> v1::RecoveryWait {
         Waiting::Reports(missing) => {
             let plural = if missing.reports == 1 { "" } else { "s" };
             let reports = format!("{} more report{plural} of nodes that have", missing.reports);
-            let replaced = || format!("{reports} an undamaged copy; its owner, node {owner}, was replaced");
+            let without_owner =
+                || format!("{reports} an undamaged copy; its owner, node {owner}, was replaced or has too little");
             match (&view.may_accept_loss, down) {
                 (Err(Hope::Owner(_)), down) => (
                     format!("{reports} a copy, or that of its owner, node {owner}"),
@@ -173,14 +174,14 @@ fn recovery(view: &RecoveryView, down: &[String]) -> v1::RecoveryWait {
                     },
                 ),
                 (Err(Hope::Away(_)), down) => (
-                    replaced(),
+                    without_owner(),
                     format!(
                         "start {}, with the data that is there; where its disk is lost, with an empty node.data_dir",
                         down.join(" or ")
                     ),
                 ),
                 (Ok(_) | Err(Hope::Answers(_) | Hope::GoesOn), _) => {
-                    (format!("{}, and nobody is left", replaced()), forget)
+                    (format!("{}, and nobody is left", without_owner()), forget)
                 }
             }
         }
@@ -283,6 +284,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         lost_debt: exporters::lost_debts(context),
         not_joined: not_joined.unwrap_or_default(),
         bad_segments: Vec::new(),
+        given_up_segments: counts.lost + counts.copies_given_up,
     };
     for node in &mut reply.nodes {
         let heard = life.iter().find(|life| life.node.get() == node.id);

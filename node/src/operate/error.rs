@@ -1,7 +1,7 @@
 //! Errors of verbs.
 
 use gophership_catalogue::CatalogueError;
-use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::ids::{NodeId, SegmentId, ShardId};
 use gophership_vault::{Disposition, VaultError};
 use gophership_vault_replication::peer::PeerError;
 use thiserror::Error;
@@ -53,6 +53,18 @@ pub(crate) enum OperateError {
         waits_for: String,
         /// What would end the wait; empty where it ends by itself.
         remedy: String,
+    },
+    /// A holder of a sealed segment has all of it, or may have.
+    #[error(
+        "segment {segment} is not given up: node {node} holds it, and may give all of it: {why}. Start or mend it with the data that is there; where its disk is lost, start it with an empty node.data_dir"
+    )]
+    MayBeRead {
+        /// The segment.
+        segment: SegmentId,
+        /// The holder.
+        node: NodeId,
+        /// What it says of its copy, or why it says nothing.
+        why: String,
     },
     /// Nobody says what the recovery of a segment waits for.
     #[error("what the recovery of segment {segment} waits for is not known, so it is not given up: {why}. Ask again")]
@@ -145,7 +157,11 @@ impl OperateError {
             Self::Export(error) => of_export(error),
             Self::Replay(error) => of_replay(error),
             Self::NoReason => Kind::Invalid,
-            Self::ForgetLoses { .. } | Self::MayStillEnd { .. } | Self::Single | Self::Member => Kind::Precondition,
+            Self::ForgetLoses { .. }
+            | Self::MayStillEnd { .. }
+            | Self::MayBeRead { .. }
+            | Self::Single
+            | Self::Member => Kind::Precondition,
             Self::NoSuchNode(_) | Self::NoSuchShard { .. } | Self::NoHolder { .. } => Kind::NotFound,
             Self::NotSealedYet { .. } | Self::RecoveryUnknown { .. } | Self::Stopping { .. } | Self::Peer(_) => {
                 Kind::Unavailable

@@ -8,6 +8,7 @@ use futures_util::stream::Stream;
 use gophership_catalogue::exporter::EntryId;
 use gophership_proto::control::v1;
 use gophership_somatic::Zone;
+use gophership_vault::VaultError;
 use gophership_vault::ids::{SegmentId, ShardId};
 use tokio::sync::watch;
 
@@ -121,6 +122,16 @@ impl Operator {
             self.call(move |context| segments::accept_loss(context, id, &shown, &by))
                 .await??;
             return segments::ended(&self.context, id).await;
+        }
+        if accept_loss && let Some(seal) = segments::sealed_in_a_cluster(&self.context, id) {
+            let loss = segments::loss_of_copies(&self.context, &seal, &self.verifies, &by).await?;
+            let by = by.clone();
+            self.call(move |context| segments::give_up_copies(context, id, loss, &by))
+                .await??;
+            if id.node != self.context.vault.identity().node_id {
+                let given_up = segments::one(&self.context, id).segments.into_iter().next();
+                return given_up.ok_or(OperateError::Vault(VaultError::NoSuchSegment(id)));
+            }
         }
         self.call(move |context| segments::forget(context, id, accept_loss, &by))
             .await?

@@ -3,6 +3,7 @@
 //! In a cluster the list is that on record, and each node on record as a holder is asked what it has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gophership_catalogue::limits::{ACTOR_BYTES_MAX, LOSS_BYTES_MAX};
 use gophership_catalogue::segment::{AcceptedLoss, SegmentRecord};
@@ -11,6 +12,7 @@ use gophership_proto::control::v1;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::{BlockRow, Hole, HoleReason, NodeSet, Quarantined, SegmentDetail, SegmentState, VaultError};
+use gophership_vault_replication::decide::accept_loss::may_give_up_copies;
 use tokio::time::Instant;
 
 use super::bad_copies::{self, BadCopies, with_fault};
@@ -19,6 +21,7 @@ use super::error::OperateError;
 use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
 use super::peers::Answers;
 use super::shown::{segment_ref, time_range};
+use super::verify::{self, Verifies};
 use crate::context::NodeContext;
 
 /// The segments that a list is to have.
@@ -191,15 +194,18 @@ fn held_of(context: &NodeContext, wanted: &[SegmentId], held: &[(SegmentId, Segm
 
 /// A segment as the catalogue has it; `None` where it is trimmed.
 fn on_record(state: &State, record: &SegmentRecord) -> Option<v1::SegmentSummary> {
-    let accepted_loss = state.accepted_loss(record.id()).map(|loss| v1::AcceptedLoss {
+    let shown = |loss: &AcceptedLoss| v1::AcceptedLoss {
         by: loss.by.clone(),
         at_unix_nano: loss.at_ns,
         passed_over: loss.passed_over.clone(),
-    });
+    };
+    let accepted_loss = state.accepted_loss(record.id()).map(shown);
+    let copies_given_up = state.copies_given_up(record.id()).map(shown);
     let state = match record {
         SegmentRecord::Sealed(seal) => {
             return Some(v1::SegmentSummary {
                 accepted_loss,
+                copies_given_up,
                 ..sealed(seal)
             });
         }
@@ -214,6 +220,7 @@ fn on_record(state: &State, record: &SegmentRecord) -> Option<v1::SegmentSummary
         epoch: record.epoch().map_or(0, |epoch| epoch.get()),
         replicas: vec![record.id().node.get()],
         accepted_loss,
+        copies_given_up,
         ..v1::SegmentSummary::default()
     })
 }
@@ -301,15 +308,90 @@ pub(super) fn forget(
     if !accept_loss {
         return Err(OperateError::ForgetLoses { segment: id });
     }
-    context.vault.give_up(id)?;
+    match context.vault.give_up(id) {
+        // Its own file is damaged for good, which its readers pass anyhow.
+        Err(VaultError::NotUnreadable(_)) if context.catalogue.read(|state| state.copies_given_up(id).is_some()) => {
+            let given_up = one(context, id).segments.into_iter().next();
+            return given_up.ok_or(OperateError::Vault(VaultError::NoSuchSegment(id)));
+        }
+        done => done?,
+    }
     tracing::warn!(segment = %id, by, "segment.forget.done");
     Ok(summary(context, id, &SegmentState::Lost))
 }
 
-/// True where a segment of another node is under recovery.
+/// True where a segment of a cluster is under recovery: also at its owner, whose file is one report of several.
 pub(super) fn is_recovered(context: &NodeContext, id: SegmentId) -> bool {
     let is_recovering = |state: &State| matches!(state.segment(id), Some(SegmentRecord::Recovering { .. }));
-    id.node != context.vault.identity().node_id && context.catalogue.read(is_recovering)
+    context.cluster.is_some() && context.catalogue.read(is_recovering)
+}
+
+/// The seal of a segment that several nodes may hold.
+pub(super) fn sealed_in_a_cluster(context: &NodeContext, id: SegmentId) -> Option<SealRecord> {
+    context.cluster.as_ref()?;
+    context.catalogue.read(|state| match state.segment(id) {
+        Some(SegmentRecord::Sealed(seal)) => Some(*seal),
+        Some(_) | None => None,
+    })
+}
+
+/// Has every holder of a sealed segment read its copy, and tells what is lost where none of them can read it all.
+///
+/// # Errors
+/// One of them can, or may; or the segment is to be given up at its owner, which was not replaced.
+pub(super) async fn loss_of_copies(
+    context: &Arc<NodeContext>,
+    seal: &SealRecord,
+    verifies: &Verifies,
+    by: &str,
+) -> Result<AcceptedLoss, OperateError> {
+    let (id, own) = (seal.id, context.vault.identity().node_id);
+    let replaced = |state: &State| {
+        let nodes = seal.holders.iter().chain([id.node]);
+        nodes.filter(|node| state.is_replaced(*node)).collect::<Vec<_>>()
+    };
+    let replaced = context.catalogue.read(replaced);
+    if id.node != own && !replaced.contains(&id.node) {
+        return Err(OperateError::Vault(VaultError::NotOwn(id)));
+    }
+    let (mut copies, mut words) = (BTreeMap::new(), BTreeMap::new());
+    for node in seal.holders.iter().filter(|node| !replaced.contains(node)) {
+        let (state, why) = verify::state_of_copy(context, node, id, verifies.permit()?).await;
+        copies.insert(node, state);
+        words.insert(node, why);
+    }
+    let reports = may_give_up_copies(&copies).map_err(|node| OperateError::MayBeRead {
+        segment: id,
+        node,
+        why: words[&node].clone(),
+    })?;
+    let words: Vec<String> = words.iter().map(|(node, why)| format!("node {node}: {why}")).collect();
+    Ok(AcceptedLoss {
+        by: cut(by, ACTOR_BYTES_MAX),
+        at_ns: context.vault.clock_ns(),
+        reports,
+        passed_over: match &words[..] {
+            [] => "no node that holds it is left".to_owned(),
+            words => cut(&words.join("; "), LOSS_BYTES_MAX),
+        },
+    })
+}
+
+/// Puts on record that readers do not wait for what no holder of a sealed segment can read.
+pub(super) fn give_up_copies(
+    context: &NodeContext,
+    id: SegmentId,
+    loss: AcceptedLoss,
+    by: &str,
+) -> Result<(), OperateError> {
+    tracing::warn!(segment = %id, by, passed_over = loss.passed_over, "segment.copies.given_up");
+    let give_up = Command::GiveUpCopies { id, loss };
+    Ok(context.catalogue.submit(Actor::operator(by), give_up).map(drop)?)
+}
+
+/// A text that is not longer than may be kept.
+fn cut(text: &str, max: usize) -> String {
+    text[..text.floor_char_boundary(max)].to_owned()
 }
 
 /// Has the recovery of a segment end with what is left of it, where `shown` of the cluster says that nothing else ends
@@ -335,7 +417,6 @@ pub(super) fn accept_loss(
             remedy: wait.remedy.clone(),
         });
     }
-    let cut = |text: &str, max| text[..text.floor_char_boundary(max)].to_owned();
     let loss = AcceptedLoss {
         by: cut(by, ACTOR_BYTES_MAX),
         at_ns: context.vault.clock_ns(),

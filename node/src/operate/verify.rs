@@ -13,8 +13,9 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
 use gophership_somatic::Job;
 use gophership_vault::ids::{NodeId, SegmentId};
-use gophership_vault::{SegmentFault, VerifyReport};
-use gophership_vault_replication::peer::PeerVerify;
+use gophership_vault::{SegmentFault, VaultError, VerifyReport};
+use gophership_vault_replication::decide::accept_loss::CopyState;
+use gophership_vault_replication::peer::{PeerError, PeerVerify};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
@@ -111,12 +112,48 @@ fn holders(state: &State, id: SegmentId) -> (Vec<NodeId>, Vec<v1::CopyVerdict>) 
                 gone: true,
                 ..not_verified(
                     node,
-                    format!("it was replaced by node {by}, and its copy is gone with it"),
+                    match by {
+                        by if by == node => "it was removed, and its copy is gone with it".to_owned(),
+                        by => format!("it was replaced by node {by}, and its copy is gone with it"),
+                    },
                 )
             }),
         }
     }
     (there, gone)
+}
+
+/// Has one holder read its copy whole. Returns what can be read of it, and what is wrong with it in words.
+pub(super) async fn state_of_copy(
+    context: &Arc<NodeContext>,
+    node: NodeId,
+    id: SegmentId,
+    permit: OwnedSemaphorePermit,
+) -> (CopyState, String) {
+    let begun = match &context.peers {
+        Some(peers) if node != context.vault.identity().node_id => copy_of(peers, node, id).await,
+        Some(_) | None => Ok(own_copy(context, id, permit).boxed()),
+    };
+    let mut progress = match begun {
+        Ok(progress) => progress,
+        Err(why) => return (CopyState::Unknown, why),
+    };
+    while let Some(message) = progress.next().await {
+        match message {
+            Ok(message) if !message.finished => {}
+            Ok(message) if message.ok => return (CopyState::Whole, "it has read it just now".to_owned()),
+            Ok(message) => {
+                let first = message.faults.into_iter().next().unwrap_or_default();
+                return (CopyState::InPart, format!("{} ({})", first.what, first.r#where));
+            }
+            Err(
+                error @ (OperateError::Peer(PeerError::Damaged { .. })
+                | OperateError::Vault(VaultError::Unreadable { .. })),
+            ) => return (CopyState::Unreadable, error.to_string()),
+            Err(error) => return (CopyState::Unknown, error.to_string()),
+        }
+    }
+    (CopyState::Unknown, "it ended before its result".to_owned())
 }
 
 /// Passes on the progress of one copy, and gives its verdict.

@@ -4,17 +4,19 @@
 //! - I1: an entry is named as missing only when every holder that can be asked lacks it.
 //! - I2: a reader for good is told so only when every node that holds the segment lacks it for good: one that is away,
 //!   or cannot read it for the moment, is waited for.
+//! - I3: once an operator gave up what no holder can read, only one that is away is waited for.
 //!
 //! **Not here**: the order in which holders are asked (`holders`).
 
 use std::ops::ControlFlow;
 
-use gophership_vault::ids::{EntryNumber, Lsn, NodeId};
+use gophership_catalogue::State;
+use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::{ScanFault, SegmentState};
 
 use super::holders::{Holder, Lack, Turn};
-use super::log_reading::{Attempt, LogReading, Wait};
+use super::log_reading::{Attempt, GIVEN_UP, LogReading, Wait, gone};
 use super::plan::{self, Part};
 use super::reader::Found;
 use super::source::Reading;
@@ -61,7 +63,7 @@ impl LogReading<'_> {
     /// Reads one sealed segment from its holders.
     pub(super) fn copy(&mut self, seal: &SealRecord, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
         let Reading { part, range, .. } = *self.reading;
-        let (index, is_for_good) = (seal.id.index, self.reading.for_good.is_some());
+        let (index, is_for_good) = (seal.id.index, self.reading.for_good);
         // A reader for good reads everything.
         if !is_for_good && !plan::overlaps(seal, range) {
             return Attempt::Over(ControlFlow::Continue(()));
@@ -73,6 +75,8 @@ impl LogReading<'_> {
             dropped: None,
             ..part.clone()
         };
+        let given_up = |state: &State| state.copies_given_up(seal.id).is_some();
+        self.is_given_up = self.source.catalogue.read(given_up);
         let mut unusable = Vec::new();
         loop {
             if self.done >= seal.stats.last_lsn {
@@ -81,6 +85,9 @@ impl LogReading<'_> {
             let (node, passes_to) = match self.turn(seal, &unusable) {
                 Turn::Ask(node) => (node, None),
                 Turn::PassOver(node, next) => (node, Some(next)),
+                Turn::WaitFor(nodes) if nodes.is_empty() && self.is_given_up => {
+                    return Attempt::Over(self.hand_on(gone(seal.id, GIVEN_UP), each));
+                }
                 Turn::WaitFor(nodes) => return Attempt::Waits(self.wait_for(seal, &nodes)),
             };
             let (done, damaged_at) = (self.done, self.damaged_at(node));
@@ -94,8 +101,23 @@ impl LogReading<'_> {
                 );
             }
             if let Some(why) = asked.unreadable {
-                let why = format!("node {node} cannot read segment {}: {why}", seal.id);
-                return Attempt::Waits(Wait::nobody(Some(index), why));
+                if self.is_given_up {
+                    let lack = self.lack(None, &[]);
+                    self.lacking.insert(self.done, node, lack);
+                } else if !is_for_good && !damaged_at.is_empty() {
+                    unusable.push(node);
+                } else {
+                    return Attempt::Waits(Wait {
+                        why: format!(
+                            "node {node} cannot read segment {}: {why}; {}",
+                            seal.id,
+                            way_out(seal.id)
+                        ),
+                        segment: Some(index),
+                        nobody: is_for_good,
+                    });
+                }
+                continue;
             }
             match (asked.lack, attempt) {
                 (Some(lack), _) => self.lacking.insert(self.done, node, lack),
@@ -135,7 +157,7 @@ impl LogReading<'_> {
         // This node's copy costs no call. The node that writes the log is asked last: it is there, and has found
         // damage.
         holders.sort_by_key(|(node, _)| (*node == self.log.node, *node != self.own));
-        if self.reading.for_good.is_none() && holders.iter().any(|(_, holder)| *holder == Holder::There) {
+        if !self.reading.for_good && holders.iter().any(|(_, holder)| *holder == Holder::There) {
             holders.retain(|(_, holder)| *holder == Holder::There);
         }
         self.lacking.turn(self.done, &holders, self.attempts.saturating_sub(1))
@@ -143,13 +165,21 @@ impl LogReading<'_> {
 
     /// The wait for these holders. What one of them cannot read for the moment is asked for again after it.
     fn wait_for(&mut self, seal: &SealRecord, nodes: &[NodeId]) -> Wait {
+        let mut reasons = self.lacking.take_for_now();
+        if nodes.contains(&self.own)
+            && let Some(SegmentState::Unreadable(why)) = self.source.vault.segment_state(seal.id)
+        {
+            reasons.push(format!("node {}: {why}", self.own));
+        }
         let nodes = nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+        let is_away = !nodes.is_empty() && reasons.is_empty();
         let why = match nodes.as_str() {
             "" => format!("no node that holds segment {} is left", seal.id),
             _ => format!("segment {} cannot be read without node {nodes}", seal.id),
         };
-        let reasons = self.lacking.take_for_now();
-        Wait::nobody(Some(seal.id.index), [vec![why], reasons].concat().join("; "))
+        let way_out = (!is_away).then(|| way_out(seal.id));
+        let all: Vec<String> = [why].into_iter().chain(reasons).chain(way_out).collect();
+        Wait::nobody(Some(seal.id.index), all.join("; "))
     }
 
     /// The nodes that were found to lack something where `node` is to be read from, for a person.
@@ -161,17 +191,16 @@ impl LogReading<'_> {
         lacking
     }
 
-    fn is_here(&self, seal: &SealRecord) -> bool {
-        matches!(self.source.vault.segment_state(seal.id), Some(SegmentState::Sealed(_)))
-    }
-
     /// What is to be expected of a holder of a segment.
     fn holder(&self, node: NodeId, seal: &SealRecord) -> Holder {
         if node == self.own {
-            if self.is_here(seal) {
-                Holder::There
-            } else {
-                Holder::Away
+            match self.source.vault.segment_state(seal.id) {
+                Some(SegmentState::Sealed(_)) => Holder::There,
+                Some(SegmentState::Unreadable(_)) if self.is_given_up => Holder::Gone,
+                Some(
+                    SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost,
+                )
+                | None => Holder::Away,
             }
         } else if (self.peers.is_alive)(node) {
             Holder::There
@@ -185,7 +214,7 @@ impl LogReading<'_> {
     /// What a holder lacks before the next entry that it has. A replay ends with what is lost, and waits for no disk.
     fn lack(&self, next: Option<Lsn>, faults: &[ScanFault]) -> Lack {
         let for_now = faults.iter().find(|fault| fault.is_for_now);
-        let for_now = for_now.filter(|_| self.reading.for_good.is_some());
+        let for_now = for_now.filter(|_| self.reading.for_good && !self.is_given_up);
         Lack {
             next,
             for_now: for_now.map(|fault| fault.what.clone()),
@@ -199,12 +228,16 @@ impl LogReading<'_> {
         found: Found,
         each: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> ControlFlow<(), Option<Found>> {
-        let is_for_good = self.reading.for_good.is_some();
+        let (is_for_good, is_given_up) = (self.reading.for_good, self.is_given_up);
         let Some(asked) = &mut self.asked else {
             return ControlFlow::Continue(Some(found));
         };
         match found {
-            Found::Fault(fault) if fault.numbers.is_none() && is_for_good => {
+            Found::Fault(fault)
+                if fault.numbers.is_none()
+                    && (is_for_good || fault.is_for_now)
+                    && !(is_given_up && asked.passes_to == Some(None)) =>
+            {
                 asked.unreadable = Some(fault.what);
                 ControlFlow::Break(())
             }
@@ -230,6 +263,11 @@ impl LogReading<'_> {
             Found::Dropped(..) => ControlFlow::Continue(Some(found)),
         }
     }
+}
+
+/// The way out, for a person, where holders are there and cannot read a segment.
+fn way_out(id: SegmentId) -> String {
+    format!("where no holder can be mended, gs-ctl segment forget {id} --accept-loss gives up what none can read")
 }
 
 /// A fault, with the node that found it.

@@ -123,6 +123,7 @@ impl Delivery {
     fn read_ahead(&self) -> (mpsc::Receiver<Found>, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(ENTRIES_AHEAD);
         let (source, part, range) = (self.source.clone(), self.part.clone(), self.range);
+        let (progress, shard) = (Arc::clone(&self.progress), self.shard());
         let done = self.done();
         let reading = tokio::task::spawn_blocking(move || {
             // This is the end of the thread, whether the reading was broken off or not.
@@ -134,7 +135,8 @@ impl Delivery {
                 stop: Arc::new(move || probe.is_closed()),
                 // A job waits, and its operator cancels it.
                 patience: None,
-                for_good: None,
+                for_good: false,
+                waits: &|why| progress.waits_for(shard, &format!("its next entries: {why}")),
             };
             let _ = source.read(&reading, &mut |found| match sender.blocking_send(found) {
                 Ok(()) => ControlFlow::Continue(()),
@@ -207,7 +209,8 @@ impl Delivery {
 impl Host for Delivery {
     async fn before(&mut self, piece: &Piece, _again: bool) -> Go {
         self.pace.take(piece.stored_bytes()).await;
-        self.lease.held(|| self.progress.waits_for(CUT_OFF)).await;
+        let shard = self.shard();
+        self.lease.held(|| self.progress.waits_for(shard, CUT_OFF)).await;
         Go::Send
     }
 
@@ -226,7 +229,7 @@ impl Host for Delivery {
             | Answer::TooLarge(why)
             | Answer::Exhausted(why)
             | Answer::Refused(why)
-            | Answer::Operator(why) => self.progress.waits_for(&format!("the sink: {why}")),
+            | Answer::Operator(why) => self.progress.waits_for(self.shard(), &format!("the sink: {why}")),
         }
     }
 
@@ -276,9 +279,8 @@ impl Host for Delivery {
 
     fn unread(&mut self, entry: EntryId, why: &str) {
         let entry = shown(entry);
-        self.progress.waits_for(&format!(
-            "entry {entry}, which the sink failed at, to be read again: {why}"
-        ));
+        let why = format!("entry {entry}, which the sink failed at, to be read again: {why}");
+        self.progress.waits_for(self.shard(), &why);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use gophership_catalogue::Catalogue;
 use gophership_vault::ids::SegmentId;
 use gophership_vault::time::TimeRange;
-use gophership_vault::{ScanFault, Vault};
+use gophership_vault::{ScanFault, SegmentState, Vault};
 use gophership_vault_replication::peer::{ReplayFound, ReplayHandler, ReplayReading};
 use serde::{Deserialize, Serialize};
 
@@ -69,8 +69,20 @@ impl ReplayHandler for ForPeers {
         } = reading;
         let (vault, _) = self.parts()?;
         let part: Part = serde_json::from_slice(part).map_err(|e| format!("another version made the plan: {e}"))?;
-        if let Some(missing) = reader::copy_not_here(vault, &part) {
-            return Err(format!("its copy of segment {missing} cannot be read yet"));
+        match reader::copy_not_here(vault, &part) {
+            Some((segment, Some(SegmentState::Unreadable(what)))) => {
+                let (numbers, is_for_now) = (None, true);
+                let fault = ScanFault {
+                    segment,
+                    numbers,
+                    what,
+                    is_for_now,
+                };
+                take(ReplayFound::Missing(Missing::Fault(fault).to_bytes()));
+                return Ok(());
+            }
+            Some((segment, _)) => return Err(format!("its copy of segment {segment} cannot be read yet")),
+            None => {}
         }
         let _given_up = reader::read(vault, &part, time, done, move || !wanted(), &mut |found| {
             let found = match found {

@@ -48,8 +48,10 @@ pub(super) const PEER_PLAN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const PEER_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before a log is read on of which no node could read more.
 pub(super) const PEER_RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// Payload bytes of a lost node's log that are read at once; the last entry may exceed it.
+/// Bytes of a lost node's log that are read at once; an entry that is larger is alone.
 pub(super) const LOST_CHUNK_BYTES: usize = 256 * 1024;
+/// Number of such chunks that wait for their taker. It has one more, and one more is read.
+pub(super) const LOST_CHUNKS_AHEAD: usize = 1;
 /// Time for which an entry of a lost node, which is read again, may be waited for; it is tried later then.
 pub(super) const ENTRY_PATIENCE: Duration = Duration::from_secs(5);
 /// Time within which a sink must answer.
@@ -59,6 +61,18 @@ const _: () = assert!(REASON_BYTES_MAX <= gophership_catalogue::limits::JOB_REAS
 // A line of PEM takes one byte more in JSON, and the plan must fit beside it.
 const _: () = assert!(CA_PEM_BYTES_MAX + CA_PEM_BYTES_MAX / 2 <= gophership_catalogue::limits::JOB_SPEC_BYTES_MAX);
 
-/// Readings of lost nodes' logs at once. Each has a thread of those that consensus has for its disk as well, for as
-/// long as its taker stands still.
-pub(super) const LOST_READINGS_MAX: usize = 64;
+/// Readings of lost nodes' logs at once, for each exporter. Each has a thread of those that consensus has for its disk
+/// as well, for as long as its taker stands still.
+pub(super) const LOST_READINGS_MAX: usize = 4;
+
+/// Time for which a reading keeps its place while it only waits and another one needs the place.
+pub(super) const LOST_TURN: Duration = Duration::from_secs(10);
+
+// Of these threads there are 512.
+const _: () = assert!(LOST_READINGS_MAX * gophership_catalogue::limits::EXPORTERS_MAX <= 256);
+
+/// The most bytes that the readings of lost nodes' logs hold for one exporter, where an entry has at most `max_message`.
+pub(crate) fn lost_bytes_max(max_message: u64) -> u64 {
+    let chunk = (LOST_CHUNK_BYTES as u64).max(max_message + ENTRY_OVERHEAD_BYTES as u64);
+    (LOST_READINGS_MAX * (LOST_CHUNKS_AHEAD + 2)) as u64 * chunk
+}

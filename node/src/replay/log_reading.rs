@@ -53,6 +53,8 @@ pub(super) struct LogReading<'a> {
     is_by_owner: bool,
     /// A segment of which that node found something damaged, and which others hold, too.
     to_mend: Option<SealRecord>,
+    /// True where an operator gave up what no holder can read of the segment that is read from copies.
+    pub(super) is_given_up: bool,
     /// The holders that lack what comes next.
     pub(super) lacking: Lacking,
     /// The holder from which a segment is read.
@@ -111,6 +113,7 @@ impl<'a> LogReading<'a> {
             found: Instant::now(),
             is_by_owner: false,
             to_mend: None,
+            is_given_up: false,
             lacking: Lacking::default(),
             asked: None,
         }
@@ -134,11 +137,9 @@ impl<'a> LogReading<'a> {
             }
             if wait.why != told {
                 tracing::warn!(log = %self.log, error = wait.why, "replay.read.waits");
-                if let Some(waits) = self.reading.for_good {
-                    waits(&wait.why);
-                }
-                told = wait.why;
+                told.clone_from(&wait.why);
             }
+            (self.reading.waits)(&wait.why);
             if (self.reading.stop)() {
                 return ControlFlow::Continue(());
             }
@@ -158,7 +159,7 @@ impl<'a> LogReading<'a> {
             }
         }
         let owner = self.log.node;
-        if self.reading.for_good.is_some() || !(owner == self.own || (self.peers.is_alive)(owner)) {
+        if self.reading.for_good || !(owner == self.own || (self.peers.is_alive)(owner)) {
             return self.read_copies(each);
         }
         let part = Part {
@@ -294,7 +295,7 @@ impl<'a> LogReading<'a> {
                     let why = format!("the recovery of segment {} is not done", open.id);
                     return Attempt::Waits(Wait::nobody(Some(index), why));
                 }
-                KnownSegment::Lost(id) => Attempt::Over(self.hand_on(gone(*id, "an operator gave it up"), each)),
+                KnownSegment::Lost(id) => Attempt::Over(self.hand_on(gone(*id, GIVEN_UP), each)),
                 KnownSegment::Trimmed(id) if self.is_planned(*id) => {
                     Attempt::Over(self.hand_on(gone(*id, TRIMMED), each))
                 }
@@ -363,7 +364,9 @@ impl<'a> LogReading<'a> {
 
 const TRIMMED: &str = "it was trimmed before it was read to its end";
 
-fn gone(segment: SegmentId, why: &str) -> Found {
+pub(super) const GIVEN_UP: &str = "an operator gave it up";
+
+pub(super) fn gone(segment: SegmentId, why: &str) -> Found {
     Found::Fault(ScanFault {
         segment,
         numbers: None,

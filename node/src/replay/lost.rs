@@ -2,10 +2,13 @@
 //!
 //! **Invariants**:
 //! - I1: the end of a log is told only when all of it was read, or named as missing.
+//! - I2: no exporter takes a place of another one, and no reading that waits keeps a place that another one needs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::EntryId;
@@ -15,7 +18,7 @@ use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::limits::{CHUNKS_AHEAD, LOST_CHUNK_BYTES, LOST_READINGS_MAX};
+use super::limits::{ENTRY_OVERHEAD_BYTES, LOST_CHUNK_BYTES, LOST_CHUNKS_AHEAD, LOST_READINGS_MAX, LOST_TURN};
 use super::plan;
 use super::reader::Found;
 use super::source::{Reading, Source};
@@ -29,16 +32,20 @@ pub(crate) enum FromLost {
     Missing(ScanFault),
     /// The reading waits for this.
     Waits(String),
+    /// The reading waits for others of the same exporter.
+    Queues,
     /// All of the log was read: its last entry.
     End(Option<Lsn>),
 }
 
-/// The logs of lost nodes.
+/// The logs of lost nodes, for one exporter.
 #[derive(Clone)]
 pub(crate) struct LostLogs {
     source: Source,
     peers: Arc<Peers>,
     places: Arc<Semaphore>,
+    /// The number of readings that wait for a place.
+    queued: Arc<AtomicUsize>,
 }
 
 impl LostLogs {
@@ -52,24 +59,37 @@ impl LostLogs {
             source,
             peers,
             places: Arc::new(Semaphore::new(LOST_READINGS_MAX)),
+            queued: Arc::default(),
+        }
+    }
+
+    /// The same logs for another exporter, whose readings have places of their own.
+    pub(crate) fn for_another(&self) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(LOST_READINGS_MAX)),
+            queued: Arc::default(),
+            ..self.clone()
         }
     }
 
     /// Reads all of a log behind `done`, a little ahead of the receiver, until that is dropped. All segments of the log
-    /// are sealed.
+    /// are sealed. A reading that only waits, while another one waits for its place, ends without [`FromLost::End`]: it
+    /// is to be begun again.
     pub(crate) fn follow(&self, log: LogId, done: Option<Lsn>) -> mpsc::Receiver<Vec<FromLost>> {
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let (source, places) = (self.source.clone(), Arc::clone(&self.places));
+        let (sender, receiver) = mpsc::channel(LOST_CHUNKS_AHEAD);
+        let (source, places, queued) = (self.source.clone(), Arc::clone(&self.places), Arc::clone(&self.queued));
         let runtime = self.peers.runtime.clone();
         self.peers.runtime.spawn(async move {
             let place = match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => place,
                 Err(_) => {
-                    let why = format!("one of {LOST_READINGS_MAX} readings of lost nodes' logs to end");
-                    if sender.send(vec![FromLost::Waits(why)]).await.is_err() {
+                    if sender.send(vec![FromLost::Queues]).await.is_err() {
                         return;
                     }
-                    match places.acquire_owned().await {
+                    queued.fetch_add(1, Ordering::Relaxed);
+                    let place = places.acquire_owned().await;
+                    queued.fetch_sub(1, Ordering::Relaxed);
+                    match place {
                         Ok(place) => place,
                         Err(_) => return,
                     }
@@ -77,7 +97,7 @@ impl LostLogs {
             };
             runtime.spawn_blocking(move || {
                 let _place = place;
-                read_to(&source, log, done, sender);
+                read_to(&source, log, done, sender, &|| queued.load(Ordering::Relaxed) > 0);
             });
         });
         receiver
@@ -104,8 +124,15 @@ impl LostLogs {
     }
 }
 
-/// Reads all of a log behind `done`. A reading whose receiver is gone is stopped.
-fn read_to(source: &Source, log: LogId, done: Option<Lsn>, sender: mpsc::Sender<Vec<FromLost>>) {
+/// Reads all of a log behind `done`. A reading whose receiver is gone is stopped, and one that waits while its place is
+/// needed.
+fn read_to(
+    source: &Source,
+    log: LogId,
+    done: Option<Lsn>,
+    sender: mpsc::Sender<Vec<FromLost>>,
+    is_needed: &dyn Fn() -> bool,
+) {
     let (part, last) = source.catalogue.read(|state| {
         let mut parts = plan::parts_on_record(state, log.node, TimeRange::ALL).into_iter();
         let segments = state.segments_of(log.node, log.shard);
@@ -121,26 +148,41 @@ fn read_to(source: &Source, log: LogId, done: Option<Lsn>, sender: mpsc::Sender<
         found: Vec::new(),
         bytes: 0,
     });
+    let told = RefCell::new(String::new());
+    let (waits_since, makes_room) = (Cell::new(None), Arc::new(AtomicBool::new(false)));
     let waits = |why: &str| {
-        let _ = chunk.borrow_mut().send(FromLost::Waits(why.to_owned()), true);
+        let since = waits_since.get().unwrap_or_else(Instant::now);
+        waits_since.set(Some(since));
+        makes_room.store(since.elapsed() > LOST_TURN && is_needed(), Ordering::Relaxed);
+        if *told.borrow() != why {
+            why.clone_into(&mut told.borrow_mut());
+            let _ = chunk.borrow_mut().send(FromLost::Waits(why.to_owned()), true);
+        }
     };
     let read = part.map_or(ControlFlow::Continue(()), |part| {
         let reading = Reading {
             part: &part,
             range: TimeRange::ALL,
             done,
-            stop: Arc::new(move || probe.is_closed()),
+            stop: {
+                let makes_room = Arc::clone(&makes_room);
+                Arc::new(move || probe.is_closed() || makes_room.load(Ordering::Relaxed))
+            },
             patience: None,
-            for_good: Some(&waits),
+            for_good: true,
+            waits: &waits,
         };
-        source.read(&reading, &mut |found| match found {
-            Found::Entry(entry) => chunk.borrow_mut().send(FromLost::Entry(entry), false),
-            Found::Fault(fault) => chunk.borrow_mut().send(FromLost::Missing(fault), false),
-            // Its owner has counted it when it dropped it.
-            Found::Dropped(..) => ControlFlow::Continue(()),
+        source.read(&reading, &mut |found| {
+            waits_since.set(None);
+            match found {
+                Found::Entry(entry) => chunk.borrow_mut().send(FromLost::Entry(entry), false),
+                Found::Fault(fault) => chunk.borrow_mut().send(FromLost::Missing(fault), false),
+                // Its owner has counted it when it dropped it.
+                Found::Dropped(..) => ControlFlow::Continue(()),
+            }
         })
     });
-    if read.is_continue() {
+    if read.is_continue() && !makes_room.load(Ordering::Relaxed) {
         let _ = chunk.borrow_mut().send(FromLost::End(last), true);
     }
 }
@@ -155,13 +197,25 @@ struct Chunk {
 impl Chunk {
     /// Adds a find, and sends all of them once they are many. Breaks where nobody is there any more.
     fn send(&mut self, found: FromLost, at_once: bool) -> ControlFlow<()> {
-        if let FromLost::Entry(entry) = &found {
-            self.bytes += entry.payload.len();
+        let bytes = ENTRY_OVERHEAD_BYTES
+            + match &found {
+                FromLost::Entry(entry) => entry.payload.len(),
+                FromLost::Missing(ScanFault { what, .. }) | FromLost::Waits(what) => what.len(),
+                FromLost::Queues | FromLost::End(_) => 0,
+            };
+        if self.bytes + bytes > LOST_CHUNK_BYTES && !self.found.is_empty() {
+            self.flush()?;
         }
+        self.bytes += bytes;
         self.found.push(found);
-        if self.bytes < LOST_CHUNK_BYTES && !at_once {
-            return ControlFlow::Continue(());
+        if at_once {
+            self.flush()
+        } else {
+            ControlFlow::Continue(())
         }
+    }
+
+    fn flush(&mut self) -> ControlFlow<()> {
         self.bytes = 0;
         match self.sender.blocking_send(std::mem::take(&mut self.found)) {
             Ok(()) => ControlFlow::Continue(()),
@@ -169,3 +223,6 @@ impl Chunk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::job::{JobLoss, JobPosition, JobRecord, LossNames};
+use gophership_proto::view::rfc3339;
 use gophership_vault::ids::{NodeId, ShardId};
+use gophership_vault::time::now_unix_nano;
 
 use super::loss::{Loss, shortened};
 
@@ -37,8 +39,8 @@ impl Position {
 #[derive(Debug, Default)]
 struct Inner {
     position: Position,
-    /// What the job waits for, while it does not move.
-    waits: Option<String>,
+    /// What each shard that does not move waits for, and since when, nanoseconds since the Unix epoch.
+    waits: BTreeMap<(NodeId, ShardId), (u64, String)>,
 }
 
 /// A job's progress.
@@ -53,7 +55,7 @@ impl Progress {
         Self {
             inner: Mutex::new(Inner {
                 position: Position::on_record(record),
-                waits: None,
+                waits: BTreeMap::new(),
             }),
         }
     }
@@ -76,18 +78,26 @@ impl Progress {
         let mut inner = self.lock();
         inner.position.of_shards.insert(shard, to);
         inner.position.loss_names.merge(loss_names);
-        inner.waits = None;
+        inner.waits.remove(&shard);
     }
 
-    /// Says what the job waits for, until it moves.
-    pub(super) fn waits_for(&self, what: &str) {
-        self.lock().waits = Some(shortened(what));
+    /// Says what a shard of the job waits for, until it moves.
+    pub(super) fn waits_for(&self, shard: (NodeId, ShardId), what: &str) {
+        let mut inner = self.lock();
+        let wait = inner
+            .waits
+            .entry(shard)
+            .or_insert_with(|| (now_unix_nano(), String::new()));
+        wait.1 = shortened(what);
     }
 
-    /// The remark shown for a job under way.
+    /// The remark shown for a job under way: of several waits the longest.
     pub(super) fn remark(&self) -> String {
         let inner = self.lock();
-        let waits = inner.waits.as_ref().map(|what| format!("waiting for {what}"));
+        let waits = inner.waits.values().min().map(|(since, what)| {
+            let since = &rfc3339(*since)[.."2026-01-01T00:00:00".len()];
+            format!("waiting for {what} (since {since}Z)")
+        });
         let parts: Vec<String> = [waits, inner.position.not_delivered()].into_iter().flatten().collect();
         shortened(&parts.join(". "))
     }
@@ -122,10 +132,27 @@ mod tests {
         }
         let rejected = "the sink rejected 3 entries and 0 records; the first: bad";
         assert_eq!(progress.remark(), rejected);
-        progress.waits_for("the sink: Unavailable: later");
-        let waits = "waiting for the sink: Unavailable: later";
-        assert_eq!(progress.remark(), format!("{waits}. {rejected}"));
-        progress.advance((NodeId::FIRST, ShardId::new(0)), at(1), &LossNames::default());
+        let [first, other] = [0, 1].map(|shard| (NodeId::FIRST, ShardId::new(shard)));
+        progress.waits_for(first, "segment 1/0/2");
+        let since = progress.lock().waits[&first].0;
+        while now_unix_nano() <= since {}
+        progress.waits_for(other, "the sink: Unavailable: later");
+        progress.waits_for(first, "segment 1/0/3");
+        assert_eq!(progress.lock().waits[&first].0, since, "it has not moved");
+        let remark = progress.remark();
+        assert!(
+            remark.starts_with("waiting for segment 1/0/3 (since 20") && remark.ends_with(&format!("Z). {rejected}")),
+            "{remark}"
+        );
+        progress.advance(first, at(1), &LossNames::default());
+        assert!(
+            progress
+                .remark()
+                .starts_with("waiting for the sink: Unavailable: later (since"),
+            "{}",
+            progress.remark()
+        );
+        progress.advance(other, at(2), &LossNames::default());
         assert_eq!(progress.remark(), rejected, "it moves again");
     }
 }

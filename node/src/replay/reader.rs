@@ -99,15 +99,16 @@ fn stretches(part: &Part, is_foreign: bool, done: Option<Lsn>) -> Vec<(Option<Ls
     part.held.iter().map(run).filter(is_left).collect()
 }
 
-/// A planned segment of another node's log of which no copy can be read here.
-pub(super) fn copy_not_here(vault: &Vault, part: &Part) -> Option<SegmentId> {
+/// A planned segment of another node's log of which no copy can be read here, and its state here.
+pub(super) fn copy_not_here(vault: &Vault, part: &Part) -> Option<(SegmentId, Option<SegmentState>)> {
     let own = vault.identity().node_id;
     let log = part.log(own);
     if log.node == own {
         return None;
     }
-    let mut segments = planned(part, None).map(|index| log.segment(index));
-    segments.find(|id| !matches!(vault.segment_state(*id), Some(SegmentState::Sealed(_))))
+    let segments = planned(part, None).map(|index| log.segment(index));
+    let mut states = segments.map(|id| (id, vault.segment_state(id)));
+    states.find(|(_, state)| !matches!(state, Some(SegmentState::Sealed(_))))
 }
 
 /// The segments that are still to be read.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::EntryId;
-use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex};
+use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
 
@@ -38,8 +38,10 @@ pub(super) struct Reading<'a> {
     pub(super) stop: Arc<dyn Fn() -> bool + Send + Sync>,
     /// The patience of the replay; without a limit where `None`.
     pub(super) patience: Option<&'a Patience>,
-    /// For a reader for good, which never comes back for what it was told is missing: is called with what it waits for.
-    pub(super) for_good: Option<&'a dyn Fn(&str)>,
+    /// True for a reader that never comes back for what it was told is missing.
+    pub(super) for_good: bool,
+    /// Is called with what the reading waits for, from time to time while it does.
+    pub(super) waits: &'a dyn Fn(&str),
 }
 
 /// The waits of a replay for logs of other nodes.
@@ -122,7 +124,8 @@ impl Source {
             done: before(lsn),
             stop: Arc::new(|| false),
             patience: Some(&patience),
-            for_good: Some(&|_| ()),
+            for_good: true,
+            waits: &|_| (),
         };
         let mut result = Ok(None);
         let _ = self.read(&reading, &mut |found| {
@@ -144,6 +147,15 @@ fn before(lsn: Lsn) -> Option<Lsn> {
         Some(number) => Some(Lsn::at(lsn.index(), number)),
         None => SegmentIndex::new(lsn.index().get() - 1).map(Lsn::last_of),
     }
+}
+
+/// The present ends of another node's logs, as it says.
+///
+/// # Errors
+/// The reason for which it does not say.
+pub(crate) fn ends_at(peers: &Peers, node: NodeId) -> Result<Vec<(ShardId, Option<Lsn>)>, String> {
+    let parts = ask_for_parts(peers, node, TimeRange::ALL)?;
+    Ok(parts.into_iter().map(|part| (part.shard, Some(part.until))).collect())
 }
 
 fn ask_for_parts(peers: &Peers, node: NodeId, range: TimeRange) -> Result<Vec<Part>, String> {

@@ -96,7 +96,8 @@ pub(crate) fn stream(
                 done: None,
                 stop: Arc::new(move || probe.is_closed()),
                 patience: Some(&patience),
-                for_good: None,
+                for_good: false,
+                waits: &|_| (),
             };
             let read = source.read(&reading, &mut |found| chunker.take(found));
             // The next log may have to be waited for.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::ports::PeerPort;
 use crate::cluster::{self, Early, Joined, Member, until_answered};
 use crate::config::{self, Config};
-use crate::export::{Cursors, configure};
+use crate::export::{Cursors, begin, configure, own_ends_on_record};
 use crate::ingester::WatermarkNotify;
 
 /// The opened state on disk.
@@ -54,7 +54,12 @@ fn open_of_member(
     let epoch = joined.wait_for_epoch(data.highest_epoch()?)?;
     // Before the vault releases anything.
     let own = data.identity().node_id;
-    until_answered("the exporters", || configure(catalogue.as_ref(), own, &config.export))?;
+    let peers = joined.peers();
+    let ends = || catalogue.read(|state| own_ends_on_record(state, own));
+    until_answered("the exporters", || {
+        begin(catalogue.as_ref(), Some(&peers), ends, &config.export)?;
+        configure(catalogue.as_ref(), own, &config.export)
+    })?;
     let cursors = Cursors::new(Arc::clone(&catalogue));
     let options = VaultOptions {
         recovery: RecoveryBy::Leader,
@@ -99,7 +104,10 @@ fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> any
         .collect();
     let ledger = catalogue.ledger();
     // Before the vault releases anything.
-    configure(catalogue.as_ref(), data.identity().node_id, &config.export)?;
+    let own = data.identity().node_id;
+    let ends = || catalogue.read(|state| own_ends_on_record(state, own));
+    begin(catalogue.as_ref(), None, ends, &config.export)?;
+    configure(catalogue.as_ref(), own, &config.export)?;
     let cursors = Cursors::new(Arc::clone(&catalogue));
     let (vault, writers) = Vault::open(data, &vault_options(config, shards, &cursors), epoch, ledger, seams)?;
     Ok(Store {

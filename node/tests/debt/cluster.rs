@@ -308,6 +308,33 @@ impl Cluster {
         file.write_all_at(&[!byte[0]], len - 1).unwrap();
     }
 
+    /// Adds exporter `b`, which begins now and sends to `sink`, to the configuration of a node, and has it read that.
+    pub(crate) fn add_exporter(&self, i: usize, sink: &Sink) {
+        let node = &self.nodes[i];
+        let text = fs::read_to_string(&node.config).unwrap();
+        let added = format!(
+            "  - {{ name: b, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: now }}\n",
+            sink.address
+        );
+        fs::write(&node.config, text + &added).unwrap();
+        let pid = node.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        let runs = || {
+            self.metric(i, "gophership_export_debt_entries")
+                .iter()
+                .any(|(labels, _)| labels.contains("\"b\""))
+        };
+        until("an exporter that was added", runs, || self.logs());
+    }
+
+    /// Removes the WAL files of a node whose process has ended.
+    pub(crate) fn remove_wal(&self, i: usize) {
+        let wal = self.nodes[i].data.join("wal");
+        while let Some((_, file)) = largest(&wal, "wal") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+
     /// Removes all that a node has, whose process has ended.
     pub(crate) fn wipe(&self, i: usize) {
         fs::remove_dir_all(&self.nodes[i].data).unwrap();
@@ -315,11 +342,27 @@ impl Cluster {
 
     /// The recoveries that a node shows.
     pub(crate) fn recoveries(&self, i: usize) -> Vec<v1::RecoveryWait> {
+        self.status(i).recoveries
+    }
+
+    /// The cluster as a node sees it.
+    pub(crate) fn status(&self, i: usize) -> v1::ClusterStatusReply {
         let status = self.ask(i, async |channel| {
             let mut client = v1::cluster_client::ClusterClient::new(channel);
             client.cluster_status(v1::ClusterStatusRequest {}).await
         });
-        status.map(|status| status.into_inner().recoveries).unwrap_or_default()
+        status.map(tonic::Response::into_inner).unwrap_or_default()
+    }
+
+    /// The sealed segments with entries that node `i` lists.
+    pub(crate) fn sealed(&self, i: usize) -> Vec<v1::SegmentSummary> {
+        let list = self.ask(i, async |channel| {
+            let request = v1::ListSegmentsRequest::default();
+            ControlClient::new(channel).list_segments(request).await
+        });
+        let mut segments = list.map(|list| list.into_inner().segments).unwrap_or_default();
+        segments.retain(|segment| segment.state() == v1::SegmentState::Sealed && segment.entries > 0);
+        segments
     }
 
     /// Has a node give a segment up.

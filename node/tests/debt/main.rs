@@ -341,3 +341,128 @@ fn a_segment_of_a_replaced_node_that_nothing_recovers_holds_its_logs_up_until_it
     assert_in_order(&sink, kept);
     until_nothing_is_owed(&cluster, 0);
 }
+
+#[test]
+fn an_owner_that_is_there_and_has_too_little_ends_the_recovery_of_its_own_segment_with_what_others_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    let sent = records("sent", RECORDS);
+    cluster.send(2, &sent);
+    (0..2).for_each(|i| cluster.damage_unsealed(i));
+    cluster.kill(2);
+    cluster.remove_wal(2);
+    cluster.start(2);
+    let may_end = || cluster.recoveries(0).into_iter().find(|wait| wait.may_accept_loss);
+    until(
+        "a recovery that nothing ends",
+        || may_end().is_some(),
+        || format!("{:?} {}", cluster.recoveries(0), cluster.logs()),
+    );
+    let segment = may_end().unwrap().segment.unwrap();
+    cluster.until_ready(2);
+    let ended = cluster.forget(2, segment).unwrap();
+    assert_eq!(ended.state(), SegmentState::Sealed, "{ended:?}");
+    sink.take(usize::MAX);
+    let kept = &sent[..ended.entries as usize];
+    assert!(!kept.is_empty(), "{ended:?}");
+    until_taken(&sink, &cluster, kept);
+    assert!(ended.accepted_loss.is_some(), "{ended:?}");
+}
+
+#[test]
+fn a_sealed_segment_of_a_replaced_node_that_no_holder_can_read_holds_its_readers_up_until_it_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    cluster.send(2, &large_records(60));
+    cluster.seal(2);
+    (0..3).for_each(|i| cluster.until_copied(i));
+    let segment = cluster.sealed(0)[0].segment.unwrap();
+    let name = format!("{}/{}/{}", segment.node, segment.shard, segment.index);
+    (0..2).for_each(|i| cluster.remove(i));
+    cluster.kill(2);
+    let refused = cluster.forget(0, segment).unwrap_err();
+    assert!(
+        refused.message().contains("its owner alone"),
+        "it may come back: {refused:?}"
+    );
+
+    cluster.wipe(2);
+    cluster.start(2);
+    cluster.until_ready(2);
+    cluster.begin_job(0);
+    let says_why = |text: &str| text.contains(&format!("segment {name}"));
+    let waits = || says_why(&cluster.job(0).1) && cluster.job(0).1.contains("(since 20");
+    until("a job that says what it waits for", waits, || {
+        format!("{:?} {}", cluster.job(0), cluster.logs())
+    });
+    let command = format!("gs-ctl segment forget {name} --accept-loss");
+    let waits = || {
+        cluster
+            .status(0)
+            .lost_debt
+            .iter()
+            .any(|debt| debt.waiting.contains(&command))
+    };
+    until("a debt with the command that ends its wait", waits, || {
+        format!("{:?} {}", cluster.status(0).lost_debt, cluster.logs())
+    });
+
+    // The other holder is away, and may come back with its copy.
+    cluster.kill(1);
+    let refused = cluster.forget(0, segment).unwrap_err();
+    let is_of_other = |message: &str| message.contains("may give all of it") && message.contains("holds it");
+    assert!(is_of_other(refused.message()), "{refused:?}");
+    cluster.start(1);
+    cluster.until_ready(1);
+    let given_up = || cluster.forget(2, segment).ok();
+    let mut shown = None;
+    let is_given_up = || {
+        shown = given_up();
+        shown.is_some()
+    };
+    until("a segment that is given up", is_given_up, || {
+        format!("{:?} {}", cluster.forget(2, segment), cluster.logs())
+    });
+    let loss = shown.unwrap().copies_given_up.unwrap();
+    assert_eq!(loss.passed_over.matches("cannot be read").count(), 2, "{loss:?}");
+    assert!(!loss.by.is_empty(), "{loss:?}");
+
+    sink.take(usize::MAX);
+    until_nothing_is_owed(&cluster, 0);
+    assert_eq!(sink.taken(), Vec::<String>::new());
+    let unreadable = || (0..3).map(|i| cluster.metric(i, UNREADABLE)[0].1).sum::<f64>();
+    assert!(unreadable() >= 1.0, "it is counted");
+    let has_ended = || cluster.job(0).0 != ReplayState::Running;
+    until("the end of the job", has_ended, || {
+        format!("{:?} {}", cluster.job(0), cluster.logs())
+    });
+    let (state, why) = cluster.job(0);
+    assert!(state == ReplayState::Failed && says_why(&why), "{why}");
+    assert_eq!(cluster.status(1).given_up_segments, 1);
+}
+
+#[test]
+fn an_exporter_that_begins_now_gets_what_any_node_takes_in_from_then_on_and_nothing_from_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, late) = (Sink::start(), Sink::start());
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    let named = |when: &str| [0, 1, 2].map(|i| records(&format!("{when} at {i}"), 5));
+    // Of one node some of it is sealed, and the rest is not.
+    let before = named("before");
+    (0..3).for_each(|i| cluster.send(i, &before[i][..3]));
+    cluster.seal(1);
+    (0..3).for_each(|i| cluster.send(i, &before[i][3..]));
+    cluster.add_exporter(0, &late);
+
+    // The second node has it later, and the third is lost before.
+    let after = named("after");
+    (0..3).for_each(|i| cluster.send(i, &after[i]));
+    cluster.add_exporter(1, &late);
+    cluster.kill(2);
+    late.take(usize::MAX);
+    until_taken(&late, &cluster, &after.concat());
+    let taken: BTreeSet<String> = late.taken().into_iter().collect();
+    assert_eq!(taken, after.concat().into_iter().collect());
+}

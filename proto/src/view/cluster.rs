@@ -43,6 +43,8 @@ pub struct ClusterView {
     pub unreachable_segments: u64,
     /// Segments that are not sealed and one of whose peers was replaced: the loss of one more node may lose something.
     pub unsealed_on_replaced_segments: u64,
+    /// Segments that an operator gave up, or of which what no holder can read; until they are trimmed.
+    pub given_up_segments: u64,
     /// Segments whose end is being determined.
     pub recovering_segments: u64,
     /// Time since when the oldest of them is.
@@ -346,6 +348,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
             single_copy_segments: reply.single_copy_segments,
             unreachable_segments: reply.unreachable_segments,
             unsealed_on_replaced_segments: reply.unsealed_on_replaced_segments,
+            given_up_segments: reply.given_up_segments,
             recovering_segments: reply.recovering_segments,
             oldest_recovering_unix_nano: some_time(reply.oldest_recovering_unix_nano),
             recoveries: recoveries_unknown.is_none().then_some(recoveries),

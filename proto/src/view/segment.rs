@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{segment_name, some_text, some_time};
-use crate::control::v1::{HolderState, ListSegmentsReply, SegmentHolder, SegmentState, SegmentSummary, TimeRange};
+use crate::control::v1::{
+    AcceptedLoss, HolderState, ListSegmentsReply, SegmentHolder, SegmentState, SegmentSummary, TimeRange,
+};
 
 /// Segments, in the order of node, shard and index.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -50,16 +52,18 @@ pub struct SegmentView {
     pub bad_ranges: u32,
     /// Set where an operator had its recovery end with a loss.
     pub accepted_loss: Option<AcceptedLossView>,
+    /// Set where an operator gave up what no holder of the sealed segment can read: readers pass it.
+    pub copies_given_up: Option<AcceptedLossView>,
 }
 
-/// An operator had the recovery of a segment end without the reports that it needed.
+/// An operator accepted that entries of a segment are lost.
 #[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct AcceptedLossView {
     /// The operator.
     pub by: String,
     /// Time at which the loss was accepted.
     pub at_unix_nano: u64,
-    /// What the recovery waited for.
+    /// What the recovery waited for; of a sealed segment what is wrong with each copy.
     pub passed_over: String,
 }
 
@@ -138,11 +142,18 @@ impl From<SegmentSummary> for SegmentView {
             replicas: summary.replicas,
             holders: summary.holders.into_iter().map(HolderView::from).collect(),
             bad_ranges: summary.bad_ranges,
-            accepted_loss: summary.accepted_loss.map(|loss| AcceptedLossView {
-                by: loss.by,
-                at_unix_nano: loss.at_unix_nano,
-                passed_over: loss.passed_over,
-            }),
+            accepted_loss: summary.accepted_loss.map(AcceptedLossView::from),
+            copies_given_up: summary.copies_given_up.map(AcceptedLossView::from),
+        }
+    }
+}
+
+impl From<AcceptedLoss> for AcceptedLossView {
+    fn from(loss: AcceptedLoss) -> Self {
+        Self {
+            by: loss.by,
+            at_unix_nano: loss.at_unix_nano,
+            passed_over: loss.passed_over,
         }
     }
 }

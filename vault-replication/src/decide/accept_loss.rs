@@ -1,8 +1,12 @@
-//! Decides whether an operator may have a recovery end without the reports that it needs.
+//! Decides whether an operator may have a recovery end without the reports that it needs, and may give up what no holder
+//! of a sealed segment can read.
 //!
 //! **Invariants**:
 //! - I1: no loss is accepted while the recovery may still end by itself: its owner can come back, or enough reports
-//!   can.
+//!   can. An owner whose report is there, and does not suffice, can give no more.
+//! - I2: no copy is given up while a holder has all of it, or may have: one that did not say may come back with it.
+
+use std::collections::BTreeMap;
 
 use gophership_vault::NodeSet;
 use gophership_vault::ids::{EntryNumber, NodeId};
@@ -13,7 +17,7 @@ use super::recovery_end::Verdict;
 /// The way in which a recovery may still end by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Hope {
-    /// The owner was not replaced, and may come back with its file.
+    /// The owner was not replaced and has not reported: it may come with its file.
     Owner(NodeId),
     /// These nodes were asked, and may still answer.
     Answers(NodeSet),
@@ -34,14 +38,21 @@ pub struct Left {
     pub missing: u64,
 }
 
-/// Decides by the verdict on the reports so far. `alive` are the nodes that can be reached, and `replaced` those whose
-/// disk is gone for good.
+/// Decides by the verdict on the reports so far, which are those of `reported`. `alive` are the nodes that can be
+/// reached, and `replaced` those whose disk is gone for good.
 ///
 /// # Errors
 /// The way in which it may still end by itself.
-pub fn may_accept_loss(open: &OpenRecord, verdict: &Verdict, alive: NodeSet, replaced: NodeSet) -> Result<(), Hope> {
-    if !replaced.contains(open.id.node) {
-        return Err(Hope::Owner(open.id.node));
+pub fn may_accept_loss(
+    open: &OpenRecord,
+    verdict: &Verdict,
+    reported: NodeSet,
+    alive: NodeSet,
+    replaced: NodeSet,
+) -> Result<(), Hope> {
+    let owner = open.id.node;
+    if !replaced.contains(owner) && !reported.contains(owner) {
+        return Err(Hope::Owner(owner));
     }
     let peers = open.replicas.peers();
     let away = peers
@@ -58,6 +69,33 @@ pub fn may_accept_loss(open: &OpenRecord, verdict: &Verdict, alive: NodeSet, rep
     }
 }
 
+/// A holder's copy of a sealed segment, once it was asked to read all of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CopyState {
+    /// All of it can be read.
+    Whole,
+    /// A part of it can be read.
+    InPart,
+    /// Nothing of it can be read.
+    Unreadable,
+    /// The holder did not say.
+    Unknown,
+}
+
+/// Decides whether what no holder can read of a sealed segment may be given up. `copies` are those of all holders but
+/// the nodes whose disk is gone for good. Returns the nodes that have a part.
+///
+/// # Errors
+/// The first node that has all of it, or may have.
+pub fn may_give_up_copies(copies: &BTreeMap<NodeId, CopyState>) -> Result<NodeSet, NodeId> {
+    let hope = |state: CopyState| copies.iter().find(|(_, of_node)| **of_node == state);
+    if let Some((node, _)) = hope(CopyState::Whole).or_else(|| hope(CopyState::Unknown)) {
+        return Err(*node);
+    }
+    let in_part = copies.iter().filter(|(_, copy)| **copy == CopyState::InPart);
+    Ok(NodeSet::from_nodes(in_part.map(|(node, _)| *node)).expect("they are some of a set's"))
+}
+
 #[cfg(test)]
 mod tests {
     use gophership_vault::{Conflict, SegmentEnd};
@@ -65,6 +103,23 @@ mod tests {
     use super::*;
     use crate::decide::recovery_end::Missing;
     use crate::testkit::{node, nodes, number, opened};
+
+    #[test]
+    fn i2_copies_are_given_up_where_each_holder_says_that_it_has_not_all_of_it() {
+        use CopyState::{InPart, Unknown, Unreadable, Whole};
+        for (what, copies, expected) in [
+            ("nobody is left", &[][..], Ok(nodes(&[]))),
+            ("neither can be read", &[Unreadable, Unreadable], Ok(nodes(&[]))),
+            ("one has a part", &[Unreadable, InPart], Ok(nodes(&[2]))),
+            ("both have a part", &[InPart, InPart], Ok(nodes(&[1, 2]))),
+            ("one is away", &[Unreadable, Unknown], Err(node(2))),
+            ("one has all of it", &[InPart, Whole], Err(node(2))),
+            ("one is away and one has all", &[Unknown, Whole], Err(node(2))),
+        ] {
+            let copies = (1..).map(node).zip(copies.iter().copied()).collect();
+            assert_eq!(may_give_up_copies(&copies), expected, "{what}");
+        }
+    }
 
     #[test]
     fn i1_a_loss_is_accepted_where_nothing_else_ends_the_recovery() {
@@ -111,8 +166,14 @@ mod tests {
             ("and one of them is away", contradicts, &[2], &[1], away(&[3])),
             ("it is decided", ends, &[2, 3], &[1], Err(Hope::GoesOn)),
         ] {
-            let may = may_accept_loss(&opened(1, &[2, 3]), &verdict, nodes(alive), nodes(replaced));
+            let (open, replaced) = (opened(1, &[2, 3]), nodes(replaced));
+            let may = may_accept_loss(&open, &verdict, NodeSet::EMPTY, nodes(alive), replaced);
             assert_eq!(may, expected, "{what}");
+            // With an owner that has reported it is as with one that is gone for good.
+            let gone = replaced.with(node(1)).unwrap();
+            let reported = may_accept_loss(&open, &verdict, NodeSet::of(node(1)), nodes(alive), replaced);
+            let replaced = may_accept_loss(&open, &verdict, NodeSet::EMPTY, nodes(alive), gone);
+            assert_eq!(reported, replaced, "{what}, and its owner has reported");
         }
     }
 }

@@ -184,7 +184,11 @@ mod tests {
         assert_eq!(stops(&cluster, 2, &voters, &all), [], "one more has it");
         let elsewhere = Obstacle::OpenElsewhere { segments: 1 };
         assert_eq!(stops(&cluster, 2, &[1, 2, 4], &[1, 2, 4]), [elsewhere]);
-        assert_eq!(stops(&cluster, 4, &voters, &[1, 2, 4]), [], "it has no part in anything");
+        assert_eq!(
+            stops(&cluster, 4, &voters, &[1, 2, 4]),
+            [],
+            "it has no part in anything"
+        );
         cluster.recover(1, 1);
         assert_eq!(
             stops(&cluster, 4, &voters, &all),

@@ -156,6 +156,7 @@ pub(super) fn error_of(node: NodeId, status: &Status) -> PeerError {
     }
     match status.code() {
         Code::PermissionDenied => PeerError::Refused { node, why },
+        Code::DataLoss => PeerError::Damaged { node, why },
         Code::Aborted => match v1::StaleRecovery::decode(status.details()) {
             Ok(v1::StaleRecovery { promised }) => PeerError::StaleRecovery { node, promised },
             Err(_) => PeerError::Failed { node, why },

@@ -52,6 +52,14 @@ pub enum PeerError {
         /// The reason.
         why: String,
     },
+    /// The peer has what was asked for, and it is damaged.
+    #[error("node {node} cannot read it: {why}")]
+    Damaged {
+        /// The peer.
+        node: NodeId,
+        /// The reason.
+        why: String,
+    },
     /// What the peer said makes no sense.
     #[error("node {node} said what makes no sense: {odd}")]
     Odd {

@@ -102,6 +102,7 @@ fn failed(to: &Peer, e: &PeerError) -> TransportError {
         PeerError::Unanswered { .. }
         | PeerError::StaleRecovery { .. }
         | PeerError::Failed { .. }
+        | PeerError::Damaged { .. }
         | PeerError::Odd { .. } => TransportError::Unanswered { node, why },
     }
 }

@@ -265,9 +265,9 @@ impl RecoveryLeader {
         };
         let alive = holders_to_ask(&self.open).filter(|node| self.alive.contains_key(node));
         let alive = NodeSet::from_nodes(alive).expect("a replica set and its owner fit a set of nodes");
-        may_accept_loss(&self.open, verdict, alive, replaced)?;
         let from =
             NodeSet::from_nodes(reports.keys().copied()).expect("a replica set and its owner fit a set of nodes");
+        may_accept_loss(&self.open, verdict, from, alive, replaced)?;
         let all: Vec<HeldReport> = reports.values().cloned().collect();
         let Verdict::Ends(end) = end_with_loss(&self.open, &all, NodeSet::EMPTY, from) else {
             unreachable!("all that is waited for is there, and of two entries one counts");

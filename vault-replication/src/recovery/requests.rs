@@ -244,6 +244,7 @@ fn of_peer(node: NodeId, error: &PeerError, could_not: LeaderEvent) -> LeaderEve
         | PeerError::Refused { .. }
         | PeerError::Unanswered { .. }
         | PeerError::Failed { .. }
+        | PeerError::Damaged { .. }
         | PeerError::Odd { .. } => could_not,
     }
 }

@@ -279,6 +279,31 @@ fn an_exporter_can_begin_with_a_seek() {
 }
 
 #[test]
+fn an_exporter_begins_where_the_first_node_that_has_it_says() {
+    let mut state = ready();
+    let begin = |done: &[EntryId]| Command::BeginExporter {
+        exporter: "new".to_owned(),
+        done: done.to_vec(),
+        at_ns: 9,
+    };
+    let one = entry(segment(1, 0, 1), 4);
+    let unknown = entry(segment(77, 0, 1), 4);
+    assert!(matches!(
+        apply(&mut state, &begin(&[one, unknown])),
+        Err(Refusal::UnknownNode { .. })
+    ));
+    assert!(
+        state.exporter("new").is_none(),
+        "a command that is refused changes nothing"
+    );
+    say(&mut state, &[begin(&[one])]);
+    assert_eq!(state.cursor("new", node(1), one.1), Some(one.2));
+    let begun = state.clone();
+    say(&mut state, &[begin(&[]), begin(&[entry(segment(1, 0, 1), 9)])]);
+    assert_eq!(state, begun, "a later node changes nothing");
+}
+
+#[test]
 fn a_cursor_from_before_a_seek_does_not_undo_it() {
     let mut state = ready();
     say(

@@ -48,6 +48,8 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::CommitTakenCursors => commit_taken_cursors(v),
         Kind::AcceptLoss => accept_loss(v),
         Kind::GiveUp => give_up(v),
+        Kind::GiveUpCopies => give_up_copies(v),
+        Kind::BeginExporter => begin_exporter(v),
         Kind::RemoveNode => remove_node(v),
     }
 }
@@ -174,6 +176,13 @@ fn give_up(v: &mut Reader<'_>) -> Read {
     })
 }
 
+fn give_up_copies(v: &mut Reader<'_>) -> Read {
+    Ok(Command::GiveUpCopies {
+        id: v.segment()?,
+        loss: read_accepted(v)?,
+    })
+}
+
 fn create_job(v: &mut Reader<'_>) -> Read {
     Ok(Command::CreateJob {
         request: v.uuid()?,
@@ -278,6 +287,14 @@ fn seek_exporter(v: &mut Reader<'_>) -> Read {
         exporter: v.text()?,
         node: v.node()?,
         shards: v.list(parts::read_target)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn begin_exporter(v: &mut Reader<'_>) -> Read {
+    Ok(Command::BeginExporter {
+        exporter: v.text()?,
+        done: v.list(parts::read_entry)?,
         at_ns: v.u64()?,
     })
 }

@@ -356,6 +356,28 @@ fn golden_accepted_losses() -> Vec<Request> {
     ]
 }
 
+/// Requests about a sealed segment that no holder can read.
+fn golden_copies_given_up() -> Vec<Request> {
+    let (id, loss) = (segment(3, 1, 0x0102_0304), accepted_loss("Jörg", 70, 2));
+    let command = Command::GiveUpCopies { id, loss };
+    let actor = Actor::operator("Jörg");
+    vec![Request { actor, command }]
+}
+
+/// Requests about an exporter that is new.
+fn golden_begun() -> Vec<Request> {
+    let begin = |done| Request {
+        actor: Actor::Node,
+        command: Command::BeginExporter {
+            exporter: "Grün".to_owned(),
+            done,
+            at_ns: 72,
+        },
+    };
+    let (one, other) = (segment(3, 1, 4), segment(4, 0, 0x0102));
+    vec![begin(vec![]), begin(vec![entry(one, 5), entry(other, 0xFFFF_FFFF)])]
+}
+
 /// Requests by which an operator removes a node.
 fn golden_removals() -> Vec<Request> {
     let request = |node, accept_loss| Request {
@@ -375,7 +397,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 12] {
+fn golden_files() -> [(&'static str, Vec<Request>); 14] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -418,6 +440,11 @@ fn golden_files() -> [(&'static str, Vec<Request>); 12] {
             include_str!("../../../testdata/v1/commands_accepted_losses.txt"),
             golden_accepted_losses(),
         ),
+        (
+            include_str!("../../../testdata/v1/commands_copies_given_up.txt"),
+            golden_copies_given_up(),
+        ),
+        (include_str!("../../../testdata/v1/commands_begun.txt"), golden_begun()),
         (
             include_str!("../../../testdata/v1/commands_removals.txt"),
             golden_removals(),

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use gophership_catalogue::segment::AcceptedLoss;
 use gophership_catalogue::{Actor, Command};
 use gophership_vault::ids::{Epoch, FileUuid, SegmentId, ShardId};
 use gophership_vault::ledger::OpenRecord;
-use gophership_vault::{ReplicaSet, ScanFault};
+use gophership_vault::{NodeSet, ReplicaSet, ScanFault};
 use uuid::Uuid;
 
 use super::*;
@@ -80,7 +81,8 @@ fn logs_that_nobody_can_read_on_are_named_as_missing_when_the_patience_for_one_e
             // Generous: patience ends long before.
             stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
             patience: Some(&patience),
-            for_good: None,
+            for_good: false,
+            waits: &|_| (),
         };
         let read = source.read(&reading, &mut |found| {
             match found {
@@ -130,7 +132,8 @@ fn what_was_planned_of_a_lost_node_and_has_no_record_any_more_is_missing() {
         done: None,
         stop: Arc::new(|| false),
         patience: Some(&patience),
-        for_good: None,
+        for_good: false,
+        waits: &|_| (),
     };
     let mut found = Vec::new();
     let read = source.read(&reading, &mut |what| {
@@ -181,7 +184,8 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
             done: None,
             stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
             patience: None,
-            for_good: Some(waits),
+            for_good: true,
+            waits,
         };
         let (mut entries, mut missing) = (Vec::new(), Vec::new());
         let _ = source.read(&reading, &mut |found| {
@@ -220,7 +224,8 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
         done: None,
         stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
         patience: None,
-        for_good: None,
+        for_good: false,
+        waits: &|_| (),
     };
     let mut missing = Vec::new();
     let _ = source.read(&reading, &mut |found| {
@@ -246,4 +251,70 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
         "{missing:?}"
     );
     assert!(!missing[0].is_for_now, "{missing:?}");
+
+    // What an operator gave up is not waited for, and counts.
+    fail::cfg("file.read", &bad_sector).unwrap();
+    let (entries, missing) = read(&|_| give_up(&node, id));
+    fail::remove("file.read");
+    assert_eq!((entries.len(), missing.len()), (0, 1), "{missing:?}");
+}
+
+/// Notes that an operator gave up what no holder of a segment can read.
+fn give_up(node: &TestNode, id: SegmentId) {
+    let loss = AcceptedLoss {
+        by: "jo".to_owned(),
+        at_ns: 1,
+        reports: NodeSet::EMPTY,
+        passed_over: "its file is gone".to_owned(),
+    };
+    let give_up = Command::GiveUpCopies { id, loss };
+    node.catalogue.submit(Actor::operator("jo"), give_up).unwrap();
+}
+
+#[test]
+fn a_segment_of_which_no_copy_is_left_is_waited_for_until_an_operator_gives_it_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open(dir.path(), 1);
+    node.append(0, 1, &payload(1, 100));
+    let node = node.reopen();
+    let id = node.vault.own_segments()[0].0;
+    std::fs::remove_file(node.vault.segment_file(id)).unwrap();
+    assert!(node.vault.verify(id, &mut |_, _| {}).is_err());
+    let (source, _runtime) = without_peers(&node);
+    let part = Part {
+        owner: Some(id.node),
+        shard: id.shard,
+        until: Lsn::last_of(id.index),
+        held: vec![(id.index, id.index)],
+        dropped: None,
+        bytes: 0,
+    };
+    let waited = Cell::new(false);
+    let waits = |why: &str| {
+        let command = format!("gs-ctl segment forget {id} --accept-loss");
+        assert!(why.contains("cannot open") && why.contains(&command), "{why}");
+        give_up(&node, id);
+        waited.set(true);
+    };
+    let begun = Instant::now();
+    let reading = Reading {
+        part: &part,
+        range: TimeRange::ALL,
+        done: None,
+        stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
+        patience: None,
+        for_good: true,
+        waits: &waits,
+    };
+    let mut missing = Vec::new();
+    let read = source.read(&reading, &mut |found| {
+        missing.extend(match found {
+            Found::Fault(fault) => Some(fault.what),
+            Found::Entry(_) | Found::Dropped(..) => None,
+        });
+        ControlFlow::Continue(())
+    });
+    assert!(read.is_continue() && waited.get());
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(missing[0].contains("an operator gave it up"), "{missing:?}");
 }
