@@ -14,6 +14,19 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["gs-ctl cluster provision", "gs-ctl cluster provision --abort"],
     ),
     ("node list", &["gs-ctl node list"]),
+    (
+        "node drain",
+        &["gs-ctl node drain node-4 --dry-run", "gs-ctl node drain node-4"],
+    ),
+    ("node undrain", &["gs-ctl node undrain node-4"]),
+    (
+        "node remove",
+        &["gs-ctl node remove node-4", "gs-ctl node remove 7 --accept-loss"],
+    ),
+    (
+        "node can-stop",
+        &["gs-ctl node can-stop node-2 && systemctl stop gophership"],
+    ),
     ("raft status", &["gs-ctl raft status"]),
     (
         "top",

@@ -80,6 +80,19 @@ pub(crate) enum OperateError {
     /// A member is asked to forget its invitation.
     #[error("this node is a member of its cluster: there is no invitation to forget")]
     Member,
+    /// Copies on the nodes that would be left are known to be bad.
+    #[error(
+        "node {node} is not removed: without it {segments} segments have too few good copies, since others are bad, {first} \
+         the first. gs-ctl cluster status names them: wait until they are made anew, or say --accept-loss"
+    )]
+    BadCopiesElsewhere {
+        /// The node.
+        node: NodeId,
+        /// The number of such segments.
+        segments: u64,
+        /// The first of them.
+        first: SegmentId,
+    },
     /// No node of the cluster is called so.
     #[error("no node has the name or number {0:?}: gs-ctl node list shows them")]
     NoSuchNode(String),
@@ -158,6 +171,7 @@ impl OperateError {
             Self::Replay(error) => of_replay(error),
             Self::NoReason => Kind::Invalid,
             Self::ForgetLoses { .. }
+            | Self::BadCopiesElsewhere { .. }
             | Self::MayStillEnd { .. }
             | Self::MayBeRead { .. }
             | Self::Single

@@ -6,9 +6,10 @@ use gophership_catalogue::node::NodeState;
 use gophership_catalogue::{Actor, CatalogueError, Command, State, decide};
 use gophership_proto::control::v1;
 use gophership_vault::ids::NodeId;
-use gophership_vault_replication::decide::departure::{lack, obstacles};
+use gophership_vault_replication::decide::departure::{lack, needs_its_copies, obstacles};
 use gophership_vault_replication::decide::repair_plan::Staying;
 
+use super::bad_copies::BadCopies;
 use super::error::OperateError;
 use crate::context::{ClusterContext, NodeContext};
 
@@ -41,12 +42,14 @@ impl Wish {
     }
 }
 
-/// Does what an operator wants, or says with `dry_run` what would come of it. What is decided by is the newest state.
+/// Does what an operator wants, or says with `dry_run` what would come of it. What is decided by is the newest state,
+/// and what `cluster`'s nodes said of their copies.
 pub(super) fn change(
     context: &NodeContext,
     called: &str,
     wish: Wish,
     dry_run: bool,
+    bad: &BadCopies,
     by: &str,
 ) -> Result<v1::NodeReply, OperateError> {
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
@@ -55,7 +58,12 @@ pub(super) fn change(
         let seen = state.node(node).map_or(0, |record| record.version);
         let command = wish.command(node, seen);
         let decision = decide(state, &command).map(|_| ());
-        Ok::<_, OperateError>((node, command, decision))
+        if let (Wish::Remove { accept_loss: false }, Ok(())) = (wish, &decision)
+            && let Some((segments, first)) = needs_its_copies(state, node, &|id, node| bad.contains(&(id, node)))
+        {
+            return Err(OperateError::BadCopiesElsewhere { node, segments, first });
+        }
+        Ok((node, command, decision))
     })??;
     decision.map_err(CatalogueError::Refused)?;
     if !dry_run {
@@ -68,7 +76,7 @@ pub(super) fn change(
 }
 
 /// Says whether a node can be stopped.
-pub(super) fn check_stop(context: &NodeContext, called: &str) -> Result<v1::NodeReply, OperateError> {
+pub(super) fn check_stop(context: &NodeContext, called: &str, bad: &BadCopies) -> Result<v1::NodeReply, OperateError> {
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
     let seen = cluster.quorum.consensus.status();
     let voters = seen.members.iter().filter(|(_, member)| member.votes);
@@ -77,7 +85,8 @@ pub(super) fn check_stop(context: &NodeContext, called: &str) -> Result<v1::Node
         .collect();
     context.catalogue.read_latest(|state| {
         let node = find(state, called)?;
-        let why = obstacles(state, node, &voters, &|node| context.is_alive(node));
+        let is_bad = |id, node| bad.contains(&(id, node));
+        let why = obstacles(state, node, &voters, &|node| context.is_alive(node), &is_bad);
         let mut reply = shown(context, cluster, state, node);
         reply.obstacles = why.iter().map(ToString::to_string).collect();
         Ok(reply)

@@ -16,7 +16,7 @@ use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{exporters, letters, nodes, segments, zone};
+use super::{bad_copies, exporters, letters, nodes, segments, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
@@ -143,12 +143,15 @@ impl Operator {
         wish: Wish,
         by: String,
     ) -> Result<v1::NodeReply, OperateError> {
-        self.call(move |context| nodes::change(context, &asked.node, wish, asked.dry_run, &by))
+        let bad = bad_copies::told(&self.viewer.cluster_status().await?);
+        self.call(move |context| nodes::change(context, &asked.node, wish, asked.dry_run, &bad, &by))
             .await?
     }
 
     pub(crate) async fn check_stop(&self, node: String) -> Result<v1::NodeReply, OperateError> {
-        self.call(move |context| nodes::check_stop(context, &node)).await?
+        let bad = bad_copies::told(&self.viewer.cluster_status().await?);
+        self.call(move |context| nodes::check_stop(context, &node, &bad))
+            .await?
     }
 
     pub(crate) async fn seal_segments(

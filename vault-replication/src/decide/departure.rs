@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use gophership_catalogue::State;
 use gophership_catalogue::node::NodeState;
 use gophership_catalogue::segment::SegmentRecord;
-use gophership_vault::ids::NodeId;
+use gophership_vault::ids::{NodeId, SegmentId};
 use thiserror::Error;
 
 use super::repair_plan::Staying;
@@ -42,6 +42,33 @@ pub fn lack(state: &State, node: NodeId, staying: &Staying) -> Lack {
     lack
 }
 
+/// The sealed segments that would have fewer good copies than an acknowledgement waits for if a node were removed, and
+/// the first of them. `is_bad` says that a node's copy is known not to be good, which the record does not know.
+pub fn needs_its_copies(
+    state: &State,
+    node: NodeId,
+    is_bad: &dyn Fn(SegmentId, NodeId) -> bool,
+) -> Option<(u64, SegmentId)> {
+    let needed = |segment: &SegmentRecord| match segment {
+        SegmentRecord::Sealed(seal) if seal.stats.entries > 0 && seal.holders.contains(node) => {
+            let others = seal
+                .holders
+                .iter()
+                .filter(|other| *other != node && !state.is_replaced(*other));
+            let good = others.filter(|other| !is_bad(seal.id, *other)).count();
+            (good < ACK_COPIES).then_some(seal.id)
+        }
+        SegmentRecord::Sealed(_)
+        | SegmentRecord::Open { .. }
+        | SegmentRecord::Recovering { .. }
+        | SegmentRecord::Trimmed { .. }
+        | SegmentRecord::Lost { .. } => None,
+    };
+    let mut needed = state.segments().filter_map(needed);
+    let first = needed.next()?;
+    Some((1 + needed.count() as u64, first))
+}
+
 /// A reason not to stop a node now.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Obstacle {
@@ -68,7 +95,7 @@ pub enum Obstacle {
         segments: usize,
     },
     /// No live node would have a segment.
-    #[error("{segments} sealed segments have no other live copy")]
+    #[error("{segments} sealed segments have no other live copy that is good")]
     OnlyCopies {
         /// Their number.
         segments: usize,
@@ -82,12 +109,13 @@ pub enum Obstacle {
 }
 
 /// The reasons not to stop a node now; none where the cluster goes on without it, and loses nothing. `voters` are the
-/// voters of consensus.
+/// voters of consensus, and `is_bad` says that a node's copy is known not to be good.
 pub fn obstacles(
     state: &State,
     node: NodeId,
     voters: &BTreeSet<NodeId>,
     is_alive: &dyn Fn(NodeId) -> bool,
+    is_bad: &dyn Fn(SegmentId, NodeId) -> bool,
 ) -> Vec<Obstacle> {
     let stays = |other: NodeId| other != node && is_alive(other);
     let mut found = Vec::new();
@@ -114,7 +142,9 @@ pub fn obstacles(
         match segment {
             SegmentRecord::Recovering { .. } => recovering += 1,
             SegmentRecord::Sealed(seal) => {
-                only += usize::from(seal.stats.entries > 0 && !seal.holders.iter().any(stays));
+                only += usize::from(
+                    seal.stats.entries > 0 && !seal.holders.iter().any(|other| stays(other) && !is_bad(seal.id, other)),
+                );
             }
             SegmentRecord::Open { open, .. } if open.id.node != node && is_alive(open.id.node) => {
                 let copies = 1 + open.replicas.peers().iter().filter(|peer| stays(*peer)).count();
@@ -139,7 +169,13 @@ mod tests {
 
     fn stops(cluster: &Cluster, n: u32, voters: &[u32], alive: &[u32]) -> Vec<Obstacle> {
         let voters = voters.iter().map(|n| node(*n)).collect();
-        obstacles(&cluster.0, node(n), &voters, &|of| alive.contains(&of.get()))
+        obstacles(
+            &cluster.0,
+            node(n),
+            &voters,
+            &|of| alive.contains(&of.get()),
+            &|_, _| false,
+        )
     }
 
     #[test]
@@ -194,6 +230,28 @@ mod tests {
             stops(&cluster, 4, &voters, &all),
             [Obstacle::Recovering { segments: 1 }]
         );
+    }
+
+    #[test]
+    fn a_copy_that_is_known_to_be_bad_makes_the_others_needed() {
+        let mut cluster = Cluster::of(4);
+        cluster.seal_alone(1, 1, &[1, 2, 3]);
+        let id = cluster.sealed(1, 1).id;
+        let needed = |n, bad: &[u32]| {
+            let is_bad = |of, holder: NodeId| of == id && bad.contains(&holder.get());
+            needs_its_copies(&cluster.0, node(n), &is_bad)
+        };
+        assert_eq!(needed(3, &[]), None);
+        assert_eq!(needed(3, &[2]), Some((1, id)));
+        assert_eq!(needed(2, &[2]), None, "its own is no loss");
+        assert_eq!(needed(4, &[1, 2, 3]), None, "it has none");
+        let alive = [1, 2, 3, 4].map(node);
+        let stop = |bad: &[u32]| {
+            let is_bad = |_, holder: NodeId| bad.contains(&holder.get());
+            obstacles(&cluster.0, node(1), &alive.into(), &|_| true, &is_bad)
+        };
+        assert_eq!(stop(&[2]), []);
+        assert_eq!(stop(&[2, 3]), [Obstacle::OnlyCopies { segments: 1 }]);
     }
 
     #[test]
