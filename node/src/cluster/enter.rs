@@ -158,8 +158,8 @@ fn member(data: DataDir, early: &Early) -> anyhow::Result<Membership> {
 /// The error of a member whose catalogue is missing.
 pub(super) fn catalogue_is_gone(catalogue: &Path) -> String {
     format!(
-        "{} is gone, and this node may have promised by it: put it back, or, where a majority of the others runs, start \
-         with an empty node.data_dir, with which the node joins anew",
+        "{} is gone, and this node may have promised by it: put it back, or, where a majority of the others runs, \
+         start with an empty node.data_dir, with which the node joins anew",
         catalogue.display()
     )
 }

@@ -127,7 +127,8 @@ impl LetterStore {
         }
     }
 
-    /// Removes the copies whose letters went at another node: dropped, sent, or forgotten with their exporter. It blocks.
+    /// Removes the copies whose letters went at another node: dropped, sent, or forgotten with their exporter. It
+    /// blocks.
     ///
     /// # Errors
     ///

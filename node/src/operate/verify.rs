@@ -98,7 +98,8 @@ async fn tell_every_copy(
     let _gone = sender.send(together(id, copies)).await;
 }
 
-/// The nodes that are to verify their copies of a segment, and the verdicts on copies that are gone with replaced nodes.
+/// The nodes that are to verify their copies of a segment, and the verdicts on copies that are gone with replaced
+/// nodes.
 fn holders(state: &State, id: SegmentId) -> (Vec<NodeId>, Vec<v1::CopyVerdict>) {
     let holders = match state.segment(id) {
         Some(SegmentRecord::Sealed(seal)) => seal.holders.iter().collect(),
