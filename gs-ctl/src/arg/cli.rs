@@ -85,8 +85,8 @@ pub(crate) enum Command {
     /// Print the JSON Schema of a command's answer with -o json
     Schema {
         /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; segment-list for
-        /// list, seal and forget; node-change for drain, undrain, remove
-        /// and can-stop; replay-job for start, status and cancel; replay-file for start to a file
+        /// list, seal and forget; node-change for drain, undrain, remove and can-stop; replay-job for start, status and
+        /// cancel; replay-file for start to a file
         #[arg(value_enum)]
         name: SchemaName,
     },
