@@ -23,10 +23,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "node remove",
         &["gs-ctl node remove node-4", "gs-ctl node remove 7 --accept-loss"],
     ),
-    (
-        "node can-stop",
-        &["gs-ctl node can-stop node-2 && systemctl stop gophership"],
-    ),
+    ("node can-stop", &["gs-ctl node can-stop node-2"]),
     ("raft status", &["gs-ctl raft status"]),
     (
         "top",
