@@ -345,7 +345,7 @@ fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) 
     }
     let holders = seal.holders.with(node).or_else(|| {
         // What nodes that were replaced had was wiped: they make room.
-        let left = seal.holders.iter().filter(|holder| !state.is_replaced(*holder));
+        let left = seal.holders.iter().filter(|holder| !state.is_gone(*holder));
         NodeSet::from_nodes(left.chain([node]))
     });
     let holders = holders.ok_or(Refusal::TooLong {
@@ -424,7 +424,7 @@ fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
 fn accept_loss(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
     describable(loss)?;
     rule_for(state, id, Step::AcceptLoss)?;
-    if !state.is_replaced(id.node) && !loss.reports.contains(id.node) {
+    if !state.is_gone(id.node) && !loss.reports.contains(id.node) {
         return Err(Refusal::OwnerNotReplaced { id });
     }
     if state.accepted_loss(id) == Some(loss) {
@@ -464,7 +464,7 @@ fn other_holders(state: &State, seal: &SealRecord) -> NodeSet {
     let others = seal
         .holders
         .iter()
-        .filter(|node| *node != seal.id.node && !state.is_replaced(*node));
+        .filter(|node| *node != seal.id.node && !state.is_gone(*node));
     NodeSet::from_nodes(others).expect("they are some of a set's")
 }
 

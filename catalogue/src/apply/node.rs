@@ -82,8 +82,7 @@ pub(super) fn set_state(state: &State, node: NodeId, to: NodeState, seen: Option
         return unchanged(Reply::Done);
     }
     not_stale(|| format!("node {node}"), seen, record.version)?;
-    let takes =
-        |other: &NodeRecord| other.id != node && other.state == NodeState::Active && !state.is_replaced(other.id);
+    let takes = |other: &NodeRecord| other.id != node && other.state == NodeState::Active && !state.is_gone(other.id);
     if to == NodeState::Draining && !state.nodes().any(takes) {
         return Err(Refusal::LastActive { node });
     }
@@ -138,12 +137,12 @@ pub(super) fn not_gone(state: &State, node: NodeId) -> Result<(), Refusal> {
 
 pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool) -> Decision {
     node_of(state, node)?;
-    if state.is_replaced(node) {
+    if state.is_gone(node) {
         return unchanged(Reply::Done);
     }
     let left = state
         .nodes()
-        .filter(|other| other.id != node && !state.is_replaced(other.id))
+        .filter(|other| other.id != node && !state.is_gone(other.id))
         .count();
     if left < NODES_LEFT_MIN {
         let needed = NODES_LEFT_MIN;
@@ -294,7 +293,7 @@ mod tests {
             assert_eq!(apply(&mut state, &gone), Ok(Reply::Done));
         }
         assert_ne!(bytes(&state), before);
-        assert!(state.is_replaced(node(3)));
+        assert!(state.is_gone(node(3)));
         assert_eq!(state.node_named("node-3"), None, "the name is free");
         for said in [
             describe(3, "node-3", None),

@@ -73,7 +73,7 @@ pub(super) fn segments(state: &State, reply: &v1::ClusterStatusReply) -> Vec<v1:
         let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
             return None;
         };
-        let present = seal.holders.iter().filter(|node| !state.is_replaced(*node));
+        let present = seal.holders.iter().filter(|node| !state.is_gone(*node));
         let holders = present.map(|node| {
             let report = reports.get(&node.get());
             match report.map(|bad| bad.get(&id)) {

@@ -164,7 +164,7 @@ fn recovery(view: &RecoveryView, down: &[String]) -> v1::RecoveryWait {
             let plural = if missing.reports == 1 { "" } else { "s" };
             let reports = format!("{} more report{plural} of nodes that have", missing.reports);
             let without_owner =
-                || format!("{reports} an undamaged copy; its owner, node {owner}, was replaced or has too little");
+                || format!("{reports} an undamaged copy; its owner, node {owner}, is gone or has too little");
             match (&view.may_accept_loss, down) {
                 (Err(Hope::Owner(_)), down) => (
                     format!("{reports} a copy, or that of its owner, node {owner}"),
@@ -340,7 +340,7 @@ fn not_joined(state: &State, configured: &[Member]) -> Vec<v1::ConfiguredNode> {
 fn unsealed_on_replaced(state: &State) -> u64 {
     let is_on_replaced = |record: &&SegmentRecord| match record {
         SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. } => {
-            open.replicas.peers().iter().any(|peer| state.is_replaced(peer))
+            open.replicas.peers().iter().any(|peer| state.is_gone(peer))
         }
         SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => false,
     };

@@ -127,7 +127,7 @@ fn staying_without(cluster: &ClusterContext, state: &State, node: NodeId) -> Sta
 /// Sealed segments of which a node that is being drained has a copy that is not yet made up for elsewhere.
 pub(super) fn lacking_copies(context: &NodeContext, state: &State, node: NodeId) -> u64 {
     match (&context.cluster, state.node(node)) {
-        (Some(cluster), Some(record)) if record.state == NodeState::Draining && !state.is_replaced(node) => {
+        (Some(cluster), Some(record)) if record.state == NodeState::Draining && !state.is_gone(node) => {
             lack(state, node, &staying_without(cluster, state, node)).copies
         }
         _ => 0,

@@ -204,7 +204,7 @@ impl LogReading<'_> {
             }
         } else if (self.peers.is_alive)(node) {
             Holder::There
-        } else if self.source.catalogue.read(|state| state.is_replaced(node)) {
+        } else if self.source.catalogue.read(|state| state.is_gone(node)) {
             Holder::Gone
         } else {
             Holder::Away

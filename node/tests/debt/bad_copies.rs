@@ -112,7 +112,7 @@ fn a_start_finds_what_is_gone_and_its_first_round_what_is_damaged() {
     let _ = fs::remove_file(cluster.scrub_file(2));
     cluster.start(2);
     cluster.until_ready(2);
-    let is_replaced = || cluster.file(2, a).exists() && cluster.replaced(2).len() == 1;
-    until("both files to be made anew", is_replaced, || cluster.logs());
+    let is_gone = || cluster.file(2, a).exists() && cluster.replaced(2).len() == 1;
+    until("both files to be made anew", is_gone, || cluster.logs());
     until_clean(&cluster, &[a, b]);
 }

@@ -350,7 +350,7 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) ->
     if cluster.unsealed_on_replaced_segments > 0 {
         found.push(problem(
             format!(
-                "{} segments are not sealed and had a copy on a node that was replaced: lose no further node",
+                "{} segments are not sealed and had a copy on a node that is gone: lose no further node",
                 cluster.unsealed_on_replaced_segments
             ),
             "nothing: within seconds their owners go on with the new node, and they are sealed".to_owned(),
@@ -667,7 +667,7 @@ mod tests {
              segments"
         );
         assert!(
-            told[4].starts_with("3 segments are not sealed and had a copy on a node that was replaced"),
+            told[4].starts_with("3 segments are not sealed and had a copy on a node that is gone"),
             "{told:?}"
         );
         assert_eq!(told.len(), 5);

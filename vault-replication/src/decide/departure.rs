@@ -54,7 +54,7 @@ pub fn needs_its_copies(
             let others = seal
                 .holders
                 .iter()
-                .filter(|other| *other != node && !state.is_replaced(*other));
+                .filter(|other| *other != node && !state.is_gone(*other));
             let good = others.filter(|other| !is_bad(seal.id, *other)).count();
             (good < ACK_COPIES).then_some(seal.id)
         }
@@ -132,7 +132,7 @@ pub fn obstacles(
             .node(other)
             .is_some_and(|record| record.state == NodeState::Active)
     };
-    let is_active = |other: &NodeId| !state.is_replaced(*other) && takes(*other) && stays(*other);
+    let is_active = |other: &NodeId| !state.is_gone(*other) && takes(*other) && stays(*other);
     let left = state.nodes().map(|record| record.id).filter(is_active).count();
     if left < ACK_COPIES {
         found.push(Obstacle::TooFew { left });

@@ -27,7 +27,7 @@ pub fn due_for_the_lost(state: &State, own: NodeId, own_ns: u64, retention: Dura
     let lost: Vec<NodeId> = state
         .nodes()
         .map(|node| node.id)
-        .filter(|node| state.is_replaced(*node))
+        .filter(|node| state.is_gone(*node))
         .collect();
     if lost.is_empty() {
         return Vec::new();
@@ -51,7 +51,7 @@ fn agreed_time(state: &State, own: NodeId, own_ns: u64) -> u64 {
     let others = state
         .nodes()
         .map(|node| node.id)
-        .filter(|node| *node != own && !state.is_replaced(*node));
+        .filter(|node| *node != own && !state.is_gone(*node));
     let clocks = others
         .filter_map(|node| Some(state.clock(node)?.now_ns))
         .chain([own_ns]);

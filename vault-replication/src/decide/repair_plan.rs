@@ -33,7 +33,7 @@ impl Staying {
     /// segment is to have `replicas` copies where there are so many nodes.
     pub fn of(state: &State, replicas: usize, is_missed: &dyn Fn(NodeId) -> bool) -> Self {
         let active = state.nodes().filter(|node| node.state == NodeState::Active);
-        let stays = |node: &NodeId| !state.is_replaced(*node) && !is_missed(*node);
+        let stays = |node: &NodeId| !state.is_gone(*node) && !is_missed(*node);
         let nodes: BTreeSet<NodeId> = active.map(|node| node.id).filter(stays).collect();
         let wanted = replicas.min(nodes.len());
         Self { nodes, wanted }
@@ -78,7 +78,7 @@ pub fn copies_to_fetch<'a>(
     let staying = staying.clone();
     let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
     let is_due = move |seal: &&SealRecord| {
-        let is_sent = !state.is_replaced(seal.id.node) && seal.sealed_ns.saturating_add(after_ns) > now_ns;
+        let is_sent = !state.is_gone(seal.id.node) && seal.sealed_ns.saturating_add(after_ns) > now_ns;
         staying.lack(seal) && !is_sent
     };
     state.partly_held(own).filter(is_due).copied()

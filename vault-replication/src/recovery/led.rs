@@ -102,7 +102,7 @@ impl Led {
         self.tell_who_lives(parts, answers, alive);
         let (id, open) = (self.open.id, self.open);
         let (record, replaced, accepted) = parts.catalogue.read(|state| {
-            let replaced = holders_to_ask(&open).filter(|node| state.is_replaced(*node));
+            let replaced = holders_to_ask(&open).filter(|node| state.is_gone(*node));
             let replaced = NodeSet::from_nodes(replaced).expect("a replica set and its owner fit a set of nodes");
             let accepted = state.accepted_loss(id).map(|loss| loss.reports);
             (state.segment(id).copied(), replaced, accepted)

@@ -140,7 +140,7 @@ struct Seen {
     epoch: Option<Epoch>,
     is_dead: bool,
     /// Its name has moved to another number: it never comes back.
-    is_replaced: bool,
+    is_gone: bool,
 }
 
 /// The nodes as they were at the last walk over all segments.
@@ -215,17 +215,17 @@ impl Lead {
 
     fn look(&mut self) {
         let (nodes, replaced): (Vec<NodeRecord>, Vec<bool>) = self.parts.catalogue.read(|state| {
-            let all = state.nodes().map(|node| (*node, state.is_replaced(node.id)));
+            let all = state.nodes().map(|node| (*node, state.is_gone(node.id)));
             all.unzip()
         });
         let now = Instant::now();
         // Noted by followers, too: one that is elected need not begin to wait.
         let (boots, heartbeats) = (&mut self.boots, &self.parts.heartbeats);
-        let see = |(node, is_replaced): (&NodeRecord, bool)| Seen {
+        let see = |(node, is_gone): (&NodeRecord, bool)| Seen {
             node: node.id,
             epoch: node.epoch(),
             is_dead: heartbeats.is_dead(node.id, boots.up_for(node.id, node.epoch(), now)),
-            is_replaced,
+            is_gone,
         };
         let seen: Vec<Seen> = nodes.iter().zip(replaced).map(see).collect();
         if !(self.parts.leads)() {
@@ -356,8 +356,8 @@ fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
     let (mut peers, mut others, mut replaced) = (0, 0, false);
     for seen in nodes.iter().filter(|seen| seen.node != open.id.node) {
         let is_peer = open.replicas.peers().contains(seen.node);
-        let lives = !seen.is_dead && !seen.is_replaced && seen.epoch.is_some();
-        replaced |= is_peer && seen.is_replaced;
+        let lives = !seen.is_dead && !seen.is_gone && seen.epoch.is_some();
+        replaced |= is_peer && seen.is_gone;
         peers += usize::from(is_peer && lives);
         others += usize::from(!is_peer && lives);
     }
@@ -409,7 +409,7 @@ mod tests {
                     node: node(n),
                     epoch: (*is != NEVER_UP).then_some(open.epoch),
                     is_dead: *is == DEAD,
-                    is_replaced: *is == REPLACED,
+                    is_gone: *is == REPLACED,
                 })
                 .collect();
             let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), is_stranded(&open, nodes));
