@@ -90,8 +90,9 @@ pub enum Refusal {
     },
     /// A node to be removed has copies that are needed.
     #[error(
-        "node {node} cannot be removed: without it {segments} segments have fewer than {needed} copies, {first} the first. \
-         Drain it first (gs-ctl node drain), and wait until the others have copies; --accept-loss removes it all the same"
+        "node {node} cannot be removed: without it {segments} segments have fewer than {needed} copies or lack a report for \
+         their recovery, {first} the first. Drain it first (gs-ctl node drain), and wait until the others have copies; where \
+         a segment is recovered, gs-ctl cluster status says for what it waits. --accept-loss removes it all the same"
     )]
     CopiesNeeded {
         /// The node.
@@ -102,6 +103,17 @@ pub enum Refusal {
         first: SegmentId,
         /// The copies that each must have elsewhere.
         needed: usize,
+    },
+    /// A node to be removed has the only copies of the entries of dead letters.
+    #[error(
+        "node {node} cannot be removed: it has the copies of {letters} dead letters' entries (gs-ctl dead-letter list). \
+         Start it, and replay or drop them; --accept-loss removes it all the same"
+    )]
+    LettersThere {
+        /// The node.
+        node: NodeId,
+        /// Their number.
+        letters: usize,
     },
     /// No node would take entries any more.
     #[error("node {node} is the last one that is Active: make another one Active first")]
@@ -402,6 +414,7 @@ impl Refusal {
             | Self::TooFewLeft { .. }
             | Self::Unsealed { .. }
             | Self::CopiesNeeded { .. }
+            | Self::LettersThere { .. }
             | Self::LastActive { .. }
             | Self::EpochNotGranted { .. }
             | Self::OwnReplica { .. }

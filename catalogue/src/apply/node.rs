@@ -4,6 +4,8 @@
 //! - I1: of all nodes at most one has a name; a name that has moved never goes back by itself.
 //! - I2: without an operator who accepts a loss, no node is removed whose copies or whose word are needed.
 
+use std::collections::BTreeMap;
+
 use gophership_vault::ids::{Epoch, NodeId};
 use uuid::Uuid;
 
@@ -50,6 +52,7 @@ pub(super) fn up(
     at_ns: u64,
 ) -> Decision {
     let record = node_of(state, node)?;
+    not_gone(state, node)?;
     if record.storage_uuid != storage_uuid {
         return Err(Refusal::OtherStorage {
             node,
@@ -167,9 +170,17 @@ fn nothing_needs(state: &State, node: NodeId) -> Result<(), Refusal> {
         let segments = 1 + unsealed.count();
         return Err(Refusal::Unsealed { node, segments, first });
     }
+    let stays = |other: NodeId| other != node && !state.is_gone(other);
     let mut needed = state.segments().filter_map(|segment| match segment {
         SegmentRecord::Sealed(seal) if seal.stats.entries > 0 && seal.holders.contains(node) => {
-            (state.copies_left(seal) - 1 < COPIES_LEFT_MIN).then_some(seal.id)
+            (seal.holders.iter().filter(|other| stays(*other)).count() < COPIES_LEFT_MIN).then_some(seal.id)
+        }
+        // A recovery may need whatever report it can get.
+        SegmentRecord::Recovering { open, .. } if open.replicas.peers().contains(node) => Some(open.id),
+        SegmentRecord::Open { open, .. } if open.replicas.peers().contains(node) => {
+            let peers = open.replicas.peers();
+            let others = peers.iter().chain([open.id.node]).filter(|other| stays(*other));
+            (others.count() < COPIES_LEFT_MIN).then_some(open.id)
         }
         SegmentRecord::Sealed(_)
         | SegmentRecord::Open { .. }
@@ -186,7 +197,11 @@ fn nothing_needs(state: &State, node: NodeId) -> Result<(), Refusal> {
             needed: COPIES_LEFT_MIN,
         });
     }
-    Ok(())
+    let letters = state.dead_letters.values().flat_map(BTreeMap::values);
+    match letters.filter(|letter| letter.copied_to == Some(node)).count() {
+        0 => Ok(()),
+        letters => Err(Refusal::LettersThere { node, letters }),
+    }
 }
 
 #[cfg(test)]
@@ -197,7 +212,10 @@ mod tests {
     use super::*;
     use crate::apply::apply;
     use crate::command::Command;
-    use crate::testkit::{bytes, configure, describe, node, open, open_record, register, seal_record, segment, up};
+    use crate::exporter::DeadLetter;
+    use crate::testkit::{
+        bytes, configure, describe, letter, node, open, open_record, register, seal_record, segment, up, uuid,
+    };
 
     fn state_after(commands: &[Command]) -> State {
         let mut state = State::default();
@@ -349,6 +367,45 @@ mod tests {
             apply(&mut state, &said).unwrap();
         }
         assert!(matches!(refused(&state, 2), Refusal::CopiesNeeded { .. }));
+        // A recovery of another node's segment waits for whatever it has.
+        let mut state = four_and_a_segment(&[1, 2, 3]);
+        let (id, request) = (segment(1, 0, 2), uuid(9));
+        let opened = Command::Roll {
+            seal: None,
+            open: OpenRecord {
+                replicas: ReplicaSet::new(NodeSet::from_nodes([node(3), node(4)]).unwrap(), 2).unwrap(),
+                ..open_record(id, 1)
+            },
+            at_ns: 1,
+        };
+        apply(&mut state, &opened).unwrap();
+        let all = apply(&mut state.clone(), &remove(4, false));
+        assert_eq!(all, Ok(Reply::Done), "two others have what is open");
+        apply(&mut state, &Command::BeginRecovery { id, request, at_ns: 1 }).unwrap();
+        let recovered = refused(&state, 4);
+        assert!(
+            matches!(recovered, Refusal::CopiesNeeded { first, .. } if first == id),
+            "{recovered}"
+        );
+        // The only copies of what dead letters name.
+        let mut state = four_and_a_segment(&[1, 2, 3]);
+        let letters = vec![DeadLetter {
+            copied_to: Some(node(4)),
+            ..letter("otlp", segment(1, 0, 1), 1)
+        }];
+        let known = Command::SetExporter {
+            exporter: "otlp".to_owned(),
+            paused: false,
+            at_ns: 1,
+        };
+        for said in [known, Command::AddDeadLetters { letters }] {
+            apply(&mut state, &said).unwrap();
+        }
+        let why = Refusal::LettersThere {
+            node: node(4),
+            letters: 1,
+        };
+        assert_eq!(refused(&state, 4), why);
         // Nobody knows yet what its open segment has.
         let mut state = four_and_a_segment(&[1, 2, 3]);
         let first = segment(1, 0, 2);

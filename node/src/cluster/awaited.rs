@@ -327,6 +327,16 @@ fn contradiction(
             is_sure: true,
         });
     }
+    let was_removed = |who: &Who| who.removed == Some(node) && cluster_of(who) == Some(cluster);
+    if let Some((peer, _)) = answers.iter().find(|(_, who)| was_removed(who)) {
+        return Some(Contradiction {
+            why: format!(
+                "an operator removed node {node}, whose folder this is, from the cluster, as {peer} says: start {name} \
+                 with an empty node.data_dir, and it joins as a new node"
+            ),
+            is_sure: true,
+        });
+    }
     let members = answers.iter().filter_map(|(name, who)| Some((*name, cluster_of(who)?)));
     let elsewhere: Vec<(&str, ClusterId)> = members.filter(|(_, other)| *other != cluster).collect();
     let (_, other) = elsewhere.first()?;
@@ -365,6 +375,7 @@ mod tests {
             standing: Standing::Member { cluster, node },
             invitation: None,
             caller: NodeId::new(caller),
+            removed: None,
         }
     }
 
@@ -395,5 +406,12 @@ mod tests {
             "{why}"
         );
         assert!(why.contains("empty node.data_dir"), "{why}");
+        let removed = |number| Who {
+            removed: NodeId::new(number),
+            ..member(1, 0)
+        };
+        assert_eq!(sure(&[&removed(2)]), None, "that was an earlier node of the name");
+        let found = of(&[&member(1, 0), &removed(3)]).expect("it is gone for good");
+        assert!(found.is_sure && found.why.contains("as node-2 says"), "{found:?}");
     }
 }

@@ -57,6 +57,35 @@ pub(super) fn told(reply: &v1::ClusterStatusReply) -> BadCopies {
     reply.nodes.iter().filter_map(of_node).flatten().collect()
 }
 
+/// The copies that the nodes of a cluster told of, and the nodes that did not tell of all: those have a folder that does
+/// not answer, or too many bad copies, or gave no report.
+#[derive(Default)]
+pub(super) struct Told {
+    copies: BadCopies,
+    untold: BTreeSet<NodeId>,
+}
+
+impl Told {
+    pub(super) fn of(reply: &v1::ClusterStatusReply) -> Self {
+        let tells_all = |report: &v1::NodeReport| {
+            report.silent_folders.is_empty() && report.bad_copies.len() as u64 == report.bad_copies_total
+        };
+        let untold = reply
+            .nodes
+            .iter()
+            .filter(|node| !node.report.as_ref().is_some_and(tells_all));
+        Self {
+            copies: told(reply),
+            untold: untold.filter_map(|node| NodeId::new(node.id)).collect(),
+        }
+    }
+
+    /// True where a copy is not known to be good as far as its node knows.
+    pub(super) fn may_be_bad(&self, id: SegmentId, node: NodeId) -> bool {
+        self.untold.contains(&node) || self.copies.contains(&(id, node))
+    }
+}
+
 /// The segments that are on record as sealed and of which a node told of a bad copy, each with its holders on record
 /// that are not gone for good.
 pub(super) fn segments(state: &State, reply: &v1::ClusterStatusReply) -> Vec<v1::BadSegment> {

@@ -93,6 +93,9 @@ pub(crate) enum OperateError {
         /// The first of them.
         first: SegmentId,
     },
+    /// The folder of a log's segments does not answer.
+    #[error("{0}")]
+    FolderSilent(String),
     /// No node of the cluster is called so.
     #[error("no node has the name or number {0:?}: gs-ctl node list shows them")]
     NoSuchNode(String),
@@ -177,9 +180,11 @@ impl OperateError {
             | Self::Single
             | Self::Member => Kind::Precondition,
             Self::NoSuchNode(_) | Self::NoSuchShard { .. } | Self::NoHolder { .. } => Kind::NotFound,
-            Self::NotSealedYet { .. } | Self::RecoveryUnknown { .. } | Self::Stopping { .. } | Self::Peer(_) => {
-                Kind::Unavailable
-            }
+            Self::FolderSilent(_)
+            | Self::NotSealedYet { .. }
+            | Self::RecoveryUnknown { .. }
+            | Self::Stopping { .. }
+            | Self::Peer(_) => Kind::Unavailable,
             Self::TooManyVerifications => Kind::Overloaded,
             Self::Unwritable(_) | Self::Ended(_) | Self::VerificationEnded(_) => Kind::Internal,
         }

@@ -9,7 +9,7 @@ use gophership_vault::ids::NodeId;
 use gophership_vault_replication::decide::departure::{lack, needs_its_copies, obstacles};
 use gophership_vault_replication::decide::repair_plan::Staying;
 
-use super::bad_copies::BadCopies;
+use super::bad_copies::Told;
 use super::error::OperateError;
 use crate::context::{ClusterContext, NodeContext};
 
@@ -49,7 +49,7 @@ pub(super) fn change(
     called: &str,
     wish: Wish,
     dry_run: bool,
-    bad: &BadCopies,
+    bad: &Told,
     by: &str,
 ) -> Result<v1::NodeReply, OperateError> {
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
@@ -59,7 +59,7 @@ pub(super) fn change(
         let command = wish.command(node, seen);
         let decision = decide(state, &command).map(|_| ());
         if let (Wish::Remove { accept_loss: false }, Ok(())) = (wish, &decision)
-            && let Some((segments, first)) = needs_its_copies(state, node, &|id, node| bad.contains(&(id, node)))
+            && let Some((segments, first)) = needs_its_copies(state, node, &|id, node| bad.may_be_bad(id, node))
         {
             return Err(OperateError::BadCopiesElsewhere { node, segments, first });
         }
@@ -76,7 +76,7 @@ pub(super) fn change(
 }
 
 /// Says whether a node can be stopped.
-pub(super) fn check_stop(context: &NodeContext, called: &str, bad: &BadCopies) -> Result<v1::NodeReply, OperateError> {
+pub(super) fn check_stop(context: &NodeContext, called: &str, bad: &Told) -> Result<v1::NodeReply, OperateError> {
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
     let seen = cluster.quorum.consensus.status();
     let voters = seen.members.iter().filter(|(_, member)| member.votes);
@@ -85,7 +85,7 @@ pub(super) fn check_stop(context: &NodeContext, called: &str, bad: &BadCopies) -
         .collect();
     context.catalogue.read_latest(|state| {
         let node = find(state, called)?;
-        let is_bad = |id, node| bad.contains(&(id, node));
+        let is_bad = |id, node| bad.may_be_bad(id, node);
         let why = obstacles(state, node, &voters, &|node| context.is_alive(node), &is_bad);
         let mut reply = shown(context, cluster, state, node);
         reply.obstacles = why.iter().map(ToString::to_string).collect();

@@ -12,11 +12,12 @@ use gophership_vault::VaultError;
 use gophership_vault::ids::{SegmentId, ShardId};
 use tokio::sync::watch;
 
+use super::bad_copies::Told;
 use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{bad_copies, exporters, letters, nodes, segments, zone};
+use super::{exporters, letters, nodes, segments, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
@@ -143,13 +144,13 @@ impl Operator {
         wish: Wish,
         by: String,
     ) -> Result<v1::NodeReply, OperateError> {
-        let bad = bad_copies::told(&self.viewer.cluster_status().await?);
+        let bad = Told::of(&self.viewer.cluster_status().await?);
         self.call(move |context| nodes::change(context, &asked.node, wish, asked.dry_run, &bad, &by))
             .await?
     }
 
     pub(crate) async fn check_stop(&self, node: String) -> Result<v1::NodeReply, OperateError> {
-        let bad = bad_copies::told(&self.viewer.cluster_status().await?);
+        let bad = Told::of(&self.viewer.cluster_status().await?);
         self.call(move |context| nodes::check_stop(context, &node, &bad))
             .await?
     }

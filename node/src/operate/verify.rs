@@ -15,6 +15,7 @@ use gophership_somatic::Job;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::{SegmentFault, VaultError, VerifyReport};
 use gophership_vault_replication::decide::accept_loss::CopyState;
+use gophership_vault_replication::decide::folder::answers;
 use gophership_vault_replication::peer::{PeerError, PeerVerify};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -241,23 +242,27 @@ pub(super) fn own_copy(
     let runtime = Handle::current();
     let verifying = tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        // What a folder that is not mounted does not give says nothing about the copy.
+        answers(&vault.folder_of(id.log())).map_err(OperateError::FolderSilent)?;
         let mut block_began = Instant::now();
-        vault.verify(id, &mut |bytes_done, bytes_total| {
-            progress.send_replace(v1::VerifyProgress {
-                bytes_done,
-                bytes_total,
-                waits_for: throttle.waits_for(Job::Verify).unwrap_or_default(),
-                ..v1::VerifyProgress::default()
-            });
-            runtime.block_on(async {
-                tokio::select! {
-                    // No client waits for the rest, so it is read without pauses.
-                    () = progress.closed() => {}
-                    () = throttle.pass(Job::Verify, block_began.elapsed()) => {}
-                }
-            });
-            block_began = Instant::now();
-        })
+        vault
+            .verify(id, &mut |bytes_done, bytes_total| {
+                progress.send_replace(v1::VerifyProgress {
+                    bytes_done,
+                    bytes_total,
+                    waits_for: throttle.waits_for(Job::Verify).unwrap_or_default(),
+                    ..v1::VerifyProgress::default()
+                });
+                runtime.block_on(async {
+                    tokio::select! {
+                        // No client waits for the rest, so it is read without pauses.
+                        () = progress.closed() => {}
+                        () = throttle.pass(Job::Verify, block_began.elapsed()) => {}
+                    }
+                });
+                block_began = Instant::now();
+            })
+            .map_err(OperateError::from)
     });
     stream::unfold(Some((shown, verifying)), |state| async {
         let (mut shown, verifying) = state?;
@@ -266,7 +271,7 @@ pub(super) fn own_copy(
             return Some((Ok(progress), Some((shown, verifying))));
         }
         let result = match verifying.await {
-            Ok(report) => report.map(|report| result(&report)).map_err(OperateError::from),
+            Ok(report) => report.map(|report| result(&report)),
             Err(error) => Err(OperateError::VerificationEnded(error)),
         };
         Some((result, None))

@@ -21,7 +21,8 @@ use crate::limits::ACK_COPIES;
 pub struct Lack {
     /// Its own segments that are not sealed: the others seal them once it is stopped.
     pub unsealed: u64,
-    /// Sealed segments of which it has a copy that is not yet made up for elsewhere.
+    /// Sealed segments of which it has a copy that is not yet made up for elsewhere, and others' segments under recovery
+    /// of which it may have something.
     pub copies: u64,
 }
 
@@ -32,12 +33,11 @@ pub fn lack(state: &State, node: NodeId, staying: &Staying) -> Lack {
         copies: 0,
     };
     for segment in state.segments() {
-        if let SegmentRecord::Sealed(seal) = segment
-            && seal.holders.contains(node)
-            && staying.lack(seal)
-        {
-            lack.copies += 1;
-        }
+        lack.copies += u64::from(match segment {
+            SegmentRecord::Sealed(seal) => seal.holders.contains(node) && staying.lack(seal),
+            SegmentRecord::Recovering { open, .. } => open.replicas.peers().contains(node),
+            SegmentRecord::Open { .. } | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => false,
+        });
     }
     lack
 }

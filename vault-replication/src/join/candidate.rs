@@ -340,6 +340,7 @@ impl JoinHandler for Candidate {
             standing,
             invitation: state.invitation.clone(),
             caller: None,
+            removed: None,
         }
     }
 

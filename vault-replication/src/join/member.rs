@@ -39,6 +39,13 @@ pub struct MemberJoin {
     peers: PeerClient,
 }
 
+/// The latest number under which a node of this name was removed.
+fn removed(state: &State, name: &str) -> Option<NodeId> {
+    let removed =
+        |(id, facts): &(NodeId, &NodeFacts)| facts.moved_to == Some(*id) && facts.name.eq_ignore_ascii_case(name);
+    state.all_facts().filter(removed).map(|(id, _)| id).max()
+}
+
 /// The node that has a name.
 struct Holder {
     node: NodeId,
@@ -115,6 +122,7 @@ impl JoinHandler for MemberJoin {
             },
             invitation: None,
             caller: self.catalogue.read(|state| state.node_named(caller)),
+            removed: self.catalogue.read(|state| removed(state, caller)),
         }
     }
 

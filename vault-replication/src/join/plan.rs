@@ -40,6 +40,8 @@ pub struct Who {
     pub invitation: Option<Invitation>,
     /// The number that the caller's name has on record at a member.
     pub caller: Option<NodeId>,
+    /// The latest number under which a node of the caller's name was removed, at a member.
+    pub removed: Option<NodeId>,
 }
 
 /// The answer to an operator who provisions.
@@ -126,6 +128,7 @@ mod tests {
             standing,
             invitation,
             caller: None,
+            removed: None,
         };
         (name.to_owned(), who)
     }

@@ -48,6 +48,7 @@ pub(super) fn write_who(of: &Who) -> v1::WhoResponse {
         node: at.map_or(0, |(_, node)| node.get()),
         invitation: of.invitation.as_ref().map(write_invitation),
         caller: of.caller.map_or(0, NodeId::get),
+        removed: of.removed.map_or(0, NodeId::get),
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn read_who(of: v1::WhoResponse) -> Wire<Who> {
         standing,
         invitation: of.invitation.map(read_invitation).transpose()?,
         caller: NodeId::new(of.caller),
+        removed: NodeId::new(of.removed),
     })
 }
 

@@ -197,7 +197,15 @@ impl Quarantine {
             tracing::warn!(%segment, bytes, limit = QUARANTINED_FILES_BYTES_MAX, "quarantine.file.not_kept");
             return Ok(());
         }
-        self.keep_whole(reason, file_io::link)
+        let (segment, file) = (reason.segment, reason.file.clone());
+        match self.keep_whole(reason, file_io::link) {
+            // The segments are on a file system of their own, so that the file can have no second name here.
+            Err(VaultError::Io { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {
+                tracing::warn!(%segment, file = %file.display(), "quarantine.file.not_kept: it is on another file system");
+                Ok(())
+            }
+            kept => kept,
+        }
     }
 
     /// Has `give` give a whole file its name in quarantine, which takes the place of no other file.
@@ -220,7 +228,11 @@ impl Quarantine {
         let json = serde_json::to_vec_pretty(&reason)
             .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
         file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
-        give(&reason.file, &self.dir.join(format!("{name}.bin")))?;
+        if let Err(error) = give(&reason.file, &self.dir.join(format!("{name}.bin"))) {
+            // A record of nothing would take the name, and count as held.
+            file_io::remove(&self.dir.join(format!("{name}.reason.json")))?;
+            return Err(error);
+        }
         self.held().insert(name, reason);
         Ok(())
     }
