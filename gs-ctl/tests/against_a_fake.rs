@@ -112,7 +112,7 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         "Cluster   prod, answered by node-1\n",
         "Leader    node-1 (node 1)\n",
         "Acks      with 2 of 3 copies\n",
-        "Segments  1,200 sealed, 12 with fewer than 3 LIVE COPIES, 2 RECOVERING, the oldest for ",
+        "Segments  1,200 sealed, 12 with fewer than 3 LIVE COPIES, 2 RECOVERING (oldest ",
         "6 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data, which a recovery may need;",
         "! 12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node\n    -> start \
          node-3\n",

@@ -368,7 +368,7 @@ fn a_replay_to_a_sink_that_is_not_there_says_so_and_gives_up_when_asked() {
     assert_eq!(run.code, 5, "{}", run.err);
     for said in [
         "gs-ctl: job 1: waiting for the sink: transport error: 127.0.0.1:1: Connection refused (os error 111): nobody \
-         listens there: is the sink running, and is this its port?\n",
+         listens there: is the sink running, and is this its port? (since 20",
         "`gs-ctl replay cancel 1` stops it",
         "gs-ctl: job 1: 0 entries, 0 B of about 30 B (0 %); waiting for the sink: ",
         "gs-ctl: giving up on job 1: nothing was delivered for 4",

@@ -338,7 +338,7 @@ fn of_member(cluster: &ClusterView) -> Vec<(&'static str, String)> {
     if cluster.recovering_segments > 0 {
         let age = human::age(cluster.oldest_recovering_unix_nano, now_unix_nano());
         let count = human::count(cluster.recovering_segments);
-        segments += &format!(", {count} RECOVERING, the oldest for {age}");
+        segments += &format!(", {count} RECOVERING (oldest {age})");
     }
     if cluster.given_up_segments > 0 {
         segments += &format!(", {} given up", human::count(cluster.given_up_segments));
