@@ -116,7 +116,7 @@ pub enum Refusal {
         letters: usize,
     },
     /// No node would take entries any more.
-    #[error("node {node} is the last one that is Active: make another one Active first")]
+    #[error("node {node} is the last one that is Active: take another one back first (gs-ctl node undrain)")]
     LastActive {
         /// The node.
         node: NodeId,

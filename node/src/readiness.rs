@@ -100,7 +100,7 @@ impl fmt::Display for NotReady {
             Self::DiskFull(disk) => f.write_str(&disk_words(disk)),
             Self::Leaderless(leaderless) => leaderless.fmt(f),
             Self::Leaving => f.write_str(
-                "an operator drains it: gs-ctl node list says how far it is, and gs-ctl node undrain takes it back",
+                "an operator drains it: gs-ctl cluster status says how far it is, and gs-ctl node undrain takes it back",
             ),
             Self::Stalled(shard) => write!(
                 f,

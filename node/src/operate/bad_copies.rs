@@ -63,6 +63,7 @@ pub(super) fn told(reply: &v1::ClusterStatusReply) -> BadCopies {
 pub(super) struct Told {
     copies: BadCopies,
     untold: BTreeSet<NodeId>,
+    answered: BTreeSet<NodeId>,
 }
 
 impl Told {
@@ -70,14 +71,20 @@ impl Told {
         let tells_all = |report: &v1::NodeReport| {
             report.silent_folders.is_empty() && report.bad_copies.len() as u64 == report.bad_copies_total
         };
-        let untold = reply
-            .nodes
-            .iter()
-            .filter(|node| !node.report.as_ref().is_some_and(tells_all));
+        let those = |has: &dyn Fn(&v1::ClusterNode) -> bool| {
+            let nodes = reply.nodes.iter().filter(|node| has(node));
+            nodes.filter_map(|node| NodeId::new(node.id)).collect()
+        };
         Self {
             copies: told(reply),
-            untold: untold.filter_map(|node| NodeId::new(node.id)).collect(),
+            untold: those(&|node| !node.report.as_ref().is_some_and(tells_all)),
+            answered: those(&|node| node.report.is_some()),
         }
+    }
+
+    /// True where a node has answered just now, whatever was heard of it in the seconds before.
+    pub(super) fn is_there(&self, node: NodeId) -> bool {
+        self.answered.contains(&node)
     }
 
     /// True where a copy is not known to be good as far as its node knows.
@@ -97,7 +104,10 @@ pub(super) fn segments(state: &State, reply: &v1::ClusterStatusReply) -> Vec<v1:
             reports.insert(node.id, by_id.collect());
         }
     }
-    let ids: BTreeSet<SegmentId> = reports.values().flat_map(BTreeMap::keys).copied().collect();
+    // What an operator gave up is told apart from these, and nothing is to be done about it.
+    let is_wanted = |id: &SegmentId| state.copies_given_up(*id).is_none();
+    let ids = reports.values().flat_map(BTreeMap::keys).copied().filter(is_wanted);
+    let ids: BTreeSet<SegmentId> = ids.collect();
     let segment = |id: SegmentId| {
         let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
             return None;
@@ -136,5 +146,55 @@ pub(super) fn with_fault(node: NodeId, bad: &v1::BadCopy) -> v1::SegmentHolder {
         why: bad.why.clone(),
         since_unix_nano: bad.since_unix_nano,
         ..of_state(node, bad.state())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::{SegmentIndex, ShardId};
+
+    use super::*;
+    use crate::cluster::testkit::node;
+
+    #[test]
+    fn a_copy_may_be_bad_where_its_node_did_not_tell_of_all_that_are() {
+        let id = |index| SegmentId {
+            node: node(1),
+            shard: ShardId::new(0),
+            index: SegmentIndex::new(index).unwrap(),
+        };
+        let of = |n, report| v1::ClusterNode {
+            id: n,
+            report,
+            ..v1::ClusterNode::default()
+        };
+        let report = |total, silent: &[&str]| v1::NodeReport {
+            bad_copies: vec![v1::BadCopy {
+                segment: Some(segment_ref(id(1))),
+                ..v1::BadCopy::default()
+            }],
+            bad_copies_total: total,
+            silent_folders: silent.iter().map(|&folder| folder.to_owned()).collect(),
+            ..v1::NodeReport::default()
+        };
+        let told = Told::of(&v1::ClusterStatusReply {
+            nodes: vec![
+                of(1, Some(report(1, &[]))),
+                of(2, Some(report(2, &[]))),
+                of(3, Some(report(1, &["segments/1/0"]))),
+                of(4, None),
+            ],
+            ..v1::ClusterStatusReply::default()
+        });
+        for (n, index, may_be_bad, is_there) in [
+            (1, 1, true, true),
+            (1, 2, false, true),
+            (2, 2, true, true),
+            (3, 2, true, true),
+            (4, 2, true, false),
+        ] {
+            let found = (told.may_be_bad(id(index), node(n)), told.is_there(node(n)));
+            assert_eq!(found, (may_be_bad, is_there), "node {n}, segment {index}");
+        }
     }
 }

@@ -364,7 +364,10 @@ impl LiveCopies {
     pub(crate) fn count(state: &State, replicas: u32, is_alive: &dyn Fn(NodeId) -> bool, bad: &BadCopies) -> Self {
         let alive = alive(state, is_alive);
         let mut counted = Self::default();
-        let all = state.segments();
+        // Of a segment that an operator gave up no more copies are to be had.
+        let all = state
+            .segments()
+            .filter(|record| state.copies_given_up(record.id()).is_none());
         for copies in all.filter_map(|record| lacks(record, replicas, &alive, bad)) {
             counted.few += 1;
             counted.one += u64::from(copies == 1);

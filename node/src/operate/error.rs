@@ -96,6 +96,9 @@ pub(crate) enum OperateError {
     /// The folder of a log's segments does not answer.
     #[error("{0}")]
     FolderSilent(String),
+    /// A node that is to be removed answers.
+    #[error("node {0} is running, and is not removed while it does: stop it first")]
+    StillThere(NodeId),
     /// No node of the cluster is called so.
     #[error("no node has the name or number {0:?}: gs-ctl node list shows them")]
     NoSuchNode(String),
@@ -175,6 +178,7 @@ impl OperateError {
             Self::NoReason => Kind::Invalid,
             Self::ForgetLoses { .. }
             | Self::BadCopiesElsewhere { .. }
+            | Self::StillThere(_)
             | Self::MayStillEnd { .. }
             | Self::MayBeRead { .. }
             | Self::Single

@@ -66,6 +66,9 @@ pub(super) fn change(
         Ok((node, command, decision))
     })??;
     decision.map_err(CatalogueError::Refused)?;
+    if matches!(wish, Wish::Remove { .. }) && bad.is_there(node) {
+        return Err(OperateError::StillThere(node));
+    }
     if !dry_run {
         context.catalogue.submit(Actor::operator(by), command)?;
         tracing::warn!(node_id = %node, ?wish, by, "cluster.node.changed");
@@ -86,7 +89,9 @@ pub(super) fn check_stop(context: &NodeContext, called: &str, bad: &Told) -> Res
     context.catalogue.read_latest(|state| {
         let node = find(state, called)?;
         let is_bad = |id, node| bad.may_be_bad(id, node);
-        let why = obstacles(state, node, &voters, &|node| context.is_alive(node), &is_bad);
+        // One that died just now is still thought to be alive, and does not answer.
+        let is_alive = |node| context.is_alive(node) && bad.is_there(node);
+        let why = obstacles(state, node, &voters, &is_alive, &is_bad);
         let mut reply = shown(context, cluster, state, node);
         reply.obstacles = why.iter().map(ToString::to_string).collect();
         Ok(reply)

@@ -402,9 +402,12 @@ impl Cluster {
         drained.map(tonic::Response::into_inner)
     }
 
-    /// Has node `i` remove the node of this name, without accepting a loss.
-    pub(crate) fn remove_node(&self, i: usize, name: &str) -> Result<v1::NodeReply, Status> {
-        let request = node_request(name, false);
+    /// Has node `i` remove the node of this name.
+    pub(crate) fn remove_node(&self, i: usize, name: &str, accept_loss: bool) -> Result<v1::NodeReply, Status> {
+        let request = v1::NodeRequest {
+            accept_loss,
+            ..node_request(name, false)
+        };
         let removed = self.ask(i, async |channel| {
             ControlClient::new(channel).remove_node(request).await
         });

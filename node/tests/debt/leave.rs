@@ -26,8 +26,13 @@ fn a_node_that_leaves_takes_nothing_with_it_and_may_join_anew() {
     cluster.send(3, &open);
     all.extend(open);
 
-    let refused = cluster.remove_node(0, LEAVES).unwrap_err();
+    let refused = cluster.remove_node(0, LEAVES, false).unwrap_err();
     assert!(refused.message().contains("are not sealed"), "{refused}");
+    let refused = cluster.remove_node(0, LEAVES, true).unwrap_err();
+    assert!(
+        refused.message().contains("is running"),
+        "whatever is accepted: {refused}"
+    );
     assert!(cluster.drain(0, LEAVES, true).unwrap().dry_run);
     let (state, number) = cluster.state_of(1, LEAVES);
     assert_eq!(state, "active", "nothing was changed");
@@ -48,8 +53,8 @@ fn a_node_that_leaves_takes_nothing_with_it_and_may_join_anew() {
     cluster.kill(3);
     until(
         "its last segments sealed",
-        || cluster.remove_node(0, LEAVES).is_ok(),
-        || format!("{:?} {}", cluster.remove_node(0, LEAVES), cluster.logs()),
+        || cluster.remove_node(0, LEAVES, false).is_ok(),
+        || format!("{:?} {}", cluster.remove_node(0, LEAVES, false), cluster.logs()),
     );
     for i in 0..3 {
         let seen = || format!("{:?}", cluster.state_of(i, LEAVES));

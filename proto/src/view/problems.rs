@@ -41,7 +41,8 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     if has_consensus {
         found.extend(no_leader(cluster, &present).or_else(|| sole_voter(cluster, &present)));
     }
-    found.extend(down.iter().map(|node| is_down(node, cluster, &present)));
+    let missed = down.iter().filter(|node| node.state != "drained");
+    found.extend(missed.map(|node| is_down(node, cluster, &present)));
     found.extend(cluster.not_joined.iter().map(never_joined));
     found.extend(present.iter().filter_map(|node| leaves(node)));
     found.extend(bad_segments(&bad, cluster));
@@ -243,12 +244,17 @@ fn leaves(node: &ClusterNodeView) -> Option<ProblemView> {
             Some(problem(what, remedy))
         }
         "drained" => {
-            let what = format!("{called} is drained: every sealed segment has its copies on other nodes");
-            let remedy = format!(
-                "stop it, and once its last segments are sealed gs-ctl node remove {called}; gs-ctl node undrain {called} \
-                 takes it back"
-            );
-            Some(problem(what, remedy))
+            let done = "every sealed segment has its copies on other nodes";
+            Some(if node.alive {
+                let remedy = format!(
+                    "once gs-ctl node can-stop {called} agrees, stop it, then gs-ctl node remove {called}; gs-ctl node \
+                     undrain {called} takes it back"
+                );
+                problem(format!("{called} is drained: {done}"), remedy)
+            } else {
+                let remedy = format!("gs-ctl node remove {called}: it says what is not sealed yet, if anything");
+                problem(format!("{called} is drained and not heard: {done}"), remedy)
+            })
         }
         _ => None,
     }
@@ -258,7 +264,7 @@ fn never_joined(node: &ConfiguredNodeView) -> ProblemView {
     problem(
         format!("{} is configured at {}, and has never joined", node.name, node.address),
         "start it with an empty node.data_dir: it joins by itself; where it runs, gs-ctl cluster status there says \
-         what it waits for",
+         what it waits for. One that was removed is to go from cluster.peers",
     )
 }
 
@@ -368,8 +374,8 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) ->
         let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
         let remedy = if down.is_empty() {
             "wait until this is gone before another node is stopped or replaced: their owner completes copies on \
-             their way, and ten minutes after the seal a node that has none fetches one; gs-ctl segment list \
-             --lacking names them"
+             their way, and cluster.repair_after (ten minutes) after the seal a node that has none fetches one; gs-ctl \
+             segment list --lacking names them"
                 .to_owned()
         } else {
             start()
@@ -452,7 +458,8 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
         let what = format!("{name} is alive and gave no report: {why}");
         return found.push(problem(what, "ask again; where it lasts, look at its log"));
     };
-    if let Some(why) = &report.not_ready_reason {
+    let leaves = matches!(node.state.as_str(), "draining" | "drained");
+    if let Some(why) = report.not_ready_reason.as_ref().filter(|_| !leaves) {
         let what = format!("{name} takes no logs: {why}");
         found.push(problem(what, format!("gs-ctl status on {name} says more")));
     }
@@ -554,6 +561,49 @@ mod tests {
             ..node(4, false)
         });
         assert_eq!(told(reply), [""; 0]);
+    }
+
+    #[test]
+    fn a_node_that_leaves_is_one_item_with_the_next_step() {
+        let items = |state: &str, alive| {
+            let mut leaves = ClusterNode {
+                state: state.to_owned(),
+                ..node(4, alive)
+            };
+            if let Some(report) = &mut leaves.report {
+                (report.ready, report.not_ready_reason) = (false, "an operator drains it".to_owned());
+            }
+            let others = (1..=3).map(|id| node(id, true));
+            told(cluster(others.chain([leaves]).collect(), Some(1)))
+        };
+        for (state, alive, begins, step) in [
+            (
+                "draining",
+                true,
+                "node-4 is being drained: 0 sealed segments",
+                "=> wait",
+            ),
+            (
+                "drained",
+                true,
+                "node-4 is drained: ",
+                "node can-stop node-4 agrees, stop it, then",
+            ),
+            (
+                "drained",
+                false,
+                "node-4 is drained and not heard",
+                "=> gs-ctl node remove node-4",
+            ),
+        ] {
+            let found = items(state, alive);
+            assert!(
+                matches!(&found[..], [one] if one.starts_with(begins) && one.contains(step)),
+                "{found:#?}"
+            );
+        }
+        let down = items("draining", false);
+        assert_eq!(down.len(), 2, "what it has is still needed: {down:#?}");
     }
 
     #[test]

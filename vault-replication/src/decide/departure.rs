@@ -83,7 +83,7 @@ pub enum Obstacle {
         needed: usize,
     },
     /// Too few nodes would be left that take logs.
-    #[error("{left} nodes would be left that take logs, and an acknowledgement needs {ACK_COPIES}")]
+    #[error("nodes left that take logs: {left}, and an acknowledgement needs {ACK_COPIES}")]
     TooFew {
         /// Live nodes without it.
         left: usize,
