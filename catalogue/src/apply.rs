@@ -7,26 +7,24 @@
 //! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
 //!
 //! **Not here**: commands about nodes (`apply/node.rs`), exporters (`apply/export.rs`) and replay jobs
-//! (`apply/job.rs`), and the end of a segment (`apply/trim.rs`).
+//! (`apply/job.rs`), the end of a segment (`apply/trim.rs`), and losses (`apply/loss.rs`).
 
 use gophership_vault::ids::{NodeId, SegmentId};
-use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord};
+use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord};
 use gophership_vault::limits::SET_NODES_MAX;
 use gophership_vault::{NodeSet, RecoveryNumber};
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
-use crate::limits::{
-    ACTOR_BYTES_MAX, LEFTOVERS_MAX, LOSS_BYTES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX,
-    SETTINGS_MAX,
-};
+use crate::limits::{LEFTOVERS_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
 use crate::node::{NodeFacts, NodeRecord};
 use crate::refusal::Refusal;
-use crate::segment::{AcceptedLoss, RecoveryId, Rule, SegmentRecord, Step, rule};
+use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
 mod export;
 mod job;
+mod loss;
 mod node;
 mod trim;
 
@@ -70,10 +68,10 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::Unlinked { segments } => trim::unlinked(state, segments, |id| id.node),
         Command::UnlinkedOn { node, segments } => trim::unlinked(state, segments, |_| *node),
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
-        Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
-        Command::AcceptLoss { id, loss } => accept_loss(state, *id, loss),
-        Command::GiveUpCopies { id, loss } => give_up_copies(state, *id, loss),
-        Command::GiveUp { id, number, at_ns } => give_up(state, *id, *number, *at_ns),
+        Command::MarkLost { id, at_ns } => loss::mark_lost(state, *id, *at_ns),
+        Command::AcceptLoss { id, loss } => loss::accept_loss(state, *id, loss),
+        Command::GiveUpCopies { id, loss } => loss::give_up_copies(state, *id, loss),
+        Command::GiveUp { id, number, at_ns } => loss::give_up(state, *id, *number, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
         Command::TakeJob { job, node, seen } => job::take(state, *job, *node, *seen),
         Command::JobProgress {
@@ -396,76 +394,6 @@ fn keep_clock(state: &State, node: NodeId, mark: ClockMark) -> Decision {
         return unchanged(Reply::Done);
     }
     Ok((Reply::Done, vec![Change::Clock(node, mark)]))
-}
-
-fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
-    let was = match (rule_for(state, id, Step::MarkLost)?, state.segment(id)) {
-        (Rule::To(_), Some(SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. })) => {
-            FormerSegment::Open(*open)
-        }
-        (Rule::To(_), Some(SegmentRecord::Sealed(seal))) => {
-            let holders = other_holders(state, seal);
-            // Of a copy that can be read in part the rest would be lost, too.
-            let is_all_lost = state.copies_given_up(id).is_some_and(|loss| loss.reports.is_empty());
-            if !holders.is_empty() && !is_all_lost {
-                return Err(Refusal::HeldByOthers { id, holders });
-            }
-            FormerSegment::Sealed(*seal)
-        }
-        (Rule::To(_), _) => FormerSegment::Unrecorded(id),
-        (Rule::Same | Rule::Refuse, _) => return unchanged(Reply::Done),
-    };
-    let lost = SegmentRecord::Lost { was, lost_ns: at_ns };
-    Ok((Reply::Done, vec![Change::Segment(lost)]))
-}
-
-/// Notes that an operator accepts a loss, so that a recovery can end which nothing else ends. An owner that was not
-/// replaced, and whose report is not there, may come back with all that it wrote.
-fn accept_loss(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
-    describable(loss)?;
-    rule_for(state, id, Step::AcceptLoss)?;
-    if !state.is_gone(id.node) && !loss.reports.contains(id.node) {
-        return Err(Refusal::OwnerNotReplaced { id });
-    }
-    if state.accepted_loss(id) == Some(loss) {
-        return unchanged(Reply::Done);
-    }
-    Ok((Reply::Done, vec![Change::LossAccepted(id, loss.clone())]))
-}
-
-/// Notes that an operator gives up what no holder of a sealed segment can read, so that readers do not wait for it.
-fn give_up_copies(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
-    describable(loss)?;
-    rule_for(state, id, Step::GiveUpCopies)?;
-    if state.copies_given_up(id) == Some(loss) {
-        return unchanged(Reply::Done);
-    }
-    Ok((Reply::Done, vec![Change::CopiesGivenUp(id, loss.clone())]))
-}
-
-/// Refuses the words of a loss that are too long to be kept.
-fn describable(loss: &AcceptedLoss) -> Result<(), Refusal> {
-    within("an operator's name", loss.by.len(), ACTOR_BYTES_MAX)?;
-    within("what is given up", loss.passed_over.len(), LOSS_BYTES_MAX)
-}
-
-fn give_up(state: &State, id: SegmentId, number: RecoveryNumber, at_ns: u64) -> Decision {
-    if let Some(SegmentRecord::Recovering { .. } | SegmentRecord::Lost { .. }) = state.segment(id)
-        && state.accepted_loss(id).is_some()
-    {
-        may_seal(state, id, Some(number))?;
-        return mark_lost(state, id, at_ns);
-    }
-    Err(Refusal::LossNotAccepted { id })
-}
-
-/// The holders of a segment beside its owner. One whose storage was wiped, and joined anew, has lost it.
-fn other_holders(state: &State, seal: &SealRecord) -> NodeSet {
-    let others = seal
-        .holders
-        .iter()
-        .filter(|node| *node != seal.id.node && !state.is_gone(*node));
-    NodeSet::from_nodes(others).expect("they are some of a set's")
 }
 
 fn set_config(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, at_ns: u64) -> Decision {

@@ -16,7 +16,10 @@ use crate::node::NodeState;
 pub use crate::refusal::Refusal;
 use crate::segment::AcceptedLoss;
 
+mod kind;
 mod wire;
+
+pub use kind::Kind;
 
 /// A command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -331,135 +334,6 @@ pub enum Command {
         /// The entries.
         letters: Vec<EntryId>,
     },
-}
-
-/// The kinds of commands. The numbers are stored; none is ever reused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-#[allow(missing_docs)] // each is the kind of the command of its name
-pub enum Kind {
-    RegisterNode = 1,
-    NodeUp = 2,
-    SetNodeState = 3,
-    Roll = 4,
-    BeginRecovery = 5,
-    Seal = 6,
-    Trim = 7,
-    Unlinked = 8,
-    KeepClock = 9,
-    MarkLost = 10,
-    CreateJob = 11,
-    JobProgress = 12,
-    FinishJob = 13,
-    CancelJob = 14,
-    SetConfig = 15,
-    SetExporter = 16,
-    ForgetExporter = 17,
-    CommitCursors = 18,
-    SeekExporter = 19,
-    AddDeadLetters = 20,
-    DropDeadLetters = 21,
-    SealRecovered = 22,
-    ReplicaAdded = 23,
-    ConfigureExporters = 24,
-    DescribeNode = 25,
-    UnlinkedOn = 26,
-    CopyPlanned = 27,
-    TakeJob = 28,
-    TakeExport = 30,
-    CommitTakenCursors = 31,
-    AcceptLoss = 32,
-    GiveUp = 33,
-    GiveUpCopies = 34,
-    BeginExporter = 35,
-    RemoveNode = 36,
-}
-
-impl Kind {
-    /// Every kind there is.
-    pub const ALL: [Self; 35] = [
-        Self::RegisterNode,
-        Self::NodeUp,
-        Self::SetNodeState,
-        Self::Roll,
-        Self::BeginRecovery,
-        Self::Seal,
-        Self::Trim,
-        Self::Unlinked,
-        Self::KeepClock,
-        Self::MarkLost,
-        Self::CreateJob,
-        Self::JobProgress,
-        Self::FinishJob,
-        Self::CancelJob,
-        Self::SetConfig,
-        Self::SetExporter,
-        Self::ForgetExporter,
-        Self::CommitCursors,
-        Self::SeekExporter,
-        Self::AddDeadLetters,
-        Self::DropDeadLetters,
-        Self::SealRecovered,
-        Self::ReplicaAdded,
-        Self::ConfigureExporters,
-        Self::DescribeNode,
-        Self::UnlinkedOn,
-        Self::CopyPlanned,
-        Self::TakeJob,
-        Self::TakeExport,
-        Self::CommitTakenCursors,
-        Self::AcceptLoss,
-        Self::GiveUp,
-        Self::GiveUpCopies,
-        Self::BeginExporter,
-        Self::RemoveNode,
-    ];
-
-    /// The kind of a stored number.
-    pub fn from_stored(value: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == value)
-    }
-
-    /// The name that is logged.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RegisterNode => "register_node",
-            Self::NodeUp => "node_up",
-            Self::SetNodeState => "set_node_state",
-            Self::Roll => "roll",
-            Self::BeginRecovery => "begin_recovery",
-            Self::Seal => "seal",
-            Self::Trim => "trim",
-            Self::Unlinked => "unlinked",
-            Self::KeepClock => "keep_clock",
-            Self::MarkLost => "mark_lost",
-            Self::CreateJob => "create_job",
-            Self::JobProgress => "job_progress",
-            Self::FinishJob => "finish_job",
-            Self::CancelJob => "cancel_job",
-            Self::SetConfig => "set_config",
-            Self::SetExporter => "set_exporter",
-            Self::ForgetExporter => "forget_exporter",
-            Self::CommitCursors => "commit_cursors",
-            Self::SeekExporter => "seek_exporter",
-            Self::AddDeadLetters => "add_dead_letters",
-            Self::DropDeadLetters => "drop_dead_letters",
-            Self::SealRecovered => "seal_recovered",
-            Self::ReplicaAdded => "replica_added",
-            Self::ConfigureExporters => "configure_exporters",
-            Self::DescribeNode => "describe_node",
-            Self::UnlinkedOn => "unlinked_on",
-            Self::CopyPlanned => "copy_planned",
-            Self::TakeJob => "take_job",
-            Self::TakeExport => "take_export",
-            Self::CommitTakenCursors => "commit_taken_cursors",
-            Self::AcceptLoss => "accept_loss",
-            Self::GiveUp => "give_up",
-            Self::GiveUpCopies => "give_up_copies",
-            Self::BeginExporter => "begin_exporter",
-            Self::RemoveNode => "remove_node",
-        }
-    }
 }
 
 impl Command {

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::limits::{
-    DROPPED_RANGES_MAX, JOB_LOSS_NAME_BYTES_MAX, JOB_LOSS_NAMES_MAX, JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX,
-    JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX,
+    ACTOR_BYTES_MAX, DROPPED_RANGES_MAX, JOB_LOSS_NAME_BYTES_MAX, JOB_LOSS_NAMES_MAX, JOB_POSITIONS_MAX,
+    JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, LOSS_BYTES_MAX, UNLINKED_MAX,
 };
 use crate::node::NodeState;
 use crate::segment::SegmentState;

@@ -17,7 +17,7 @@ use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{exporters, letters, nodes, segments, zone};
+use super::{exporters, give_up, letters, nodes, segments, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
@@ -118,23 +118,23 @@ impl Operator {
         accept_loss: bool,
         by: String,
     ) -> Result<v1::SegmentSummary, OperateError> {
-        if accept_loss && segments::is_recovered(&self.context, id) {
+        if accept_loss && give_up::is_recovered(&self.context, id) {
             let shown = self.viewer.cluster_status().await?;
-            self.call(move |context| segments::accept_loss(context, id, &shown, &by))
+            self.call(move |context| give_up::accept_loss(context, id, &shown, &by))
                 .await??;
             return segments::ended(&self.context, id).await;
         }
-        if accept_loss && let Some(seal) = segments::sealed_in_a_cluster(&self.context, id) {
-            let loss = segments::loss_of_copies(&self.context, &seal, &self.verifies, &by).await?;
+        if accept_loss && let Some(seal) = give_up::sealed_in_a_cluster(&self.context, id) {
+            let loss = give_up::loss_of_copies(&self.context, &seal, &self.verifies, &by).await?;
             let by = by.clone();
-            self.call(move |context| segments::give_up_copies(context, id, loss, &by))
+            self.call(move |context| give_up::give_up_copies(context, id, loss, &by))
                 .await??;
             if id.node != self.context.vault.identity().node_id {
                 let given_up = segments::one(&self.context, id).segments.into_iter().next();
                 return given_up.ok_or(OperateError::Vault(VaultError::NoSuchSegment(id)));
             }
         }
-        self.call(move |context| segments::forget(context, id, accept_loss, &by))
+        self.call(move |context| give_up::forget(context, id, accept_loss, &by))
             .await?
     }
 
