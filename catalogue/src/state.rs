@@ -183,9 +183,9 @@ pub struct State {
     /// not name; of a trimmed one all that have not confirmed that they hold nothing more. Without an entry: none, and
     /// the owner.
     pub(crate) leftovers: BTreeMap<SegmentId, BTreeSet<NodeId>>,
-    /// By segment, until it is trimmed.
+    /// The losses with which operators let recoveries end, each until its segment is trimmed.
     pub(crate) accepted_losses: BTreeMap<SegmentId, AcceptedLoss>,
-    /// The same.
+    /// The losses for which operators gave up what no holder of a sealed segment can read, each until it is trimmed.
     pub(crate) copies_given_up: BTreeMap<SegmentId, AcceptedLoss>,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,

@@ -45,7 +45,7 @@ impl From<DeadLetter> for LetterView {
 }
 
 impl LetterView {
-    /// Where its entry is.
+    /// The place of the letter's entry, in a word or two.
     fn place(&self) -> String {
         match (self.copied_to, self.segment_held, self.segment_here) {
             (Some(node), ..) => format!("copy on {node}"),
