@@ -131,23 +131,21 @@ fn void(void: VoidRange) -> VoidView {
 
 impl DetailView {
     fn head(&self) -> String {
+        let mut rows = self.on_record();
+        match &self.path {
+            Some(path) => rows.extend(self.in_file(path)),
+            None => {
+                let entries = human::count(self.summary.entries.unwrap_or(0));
+                let holds = format!("{entries} entries, in a WAL file of node {}", self.node);
+                rows.push(("Holds", holds));
+            }
+        }
+        pairs(&rows)
+    }
+
+    /// Rows of what the cluster has on record.
+    fn on_record(&self) -> Vec<(&'static str, String)> {
         let s = &self.summary;
-        let (plain, stored) = (s.plain_bytes.unwrap_or(0), s.stored_bytes.unwrap_or(0));
-        let tenants: Vec<String> = self
-            .tenants
-            .iter()
-            .map(|t| format!("{} {}", t.number, t.name))
-            .collect();
-        let event = s.event.map_or_else(
-            || "-".to_owned(),
-            |e| {
-                format!(
-                    "{} to {}",
-                    human::time(e.first_unix_nano),
-                    human::time(e.last_unix_nano)
-                )
-            },
-        );
         let mut rows = vec![
             ("Segment", s.segment.clone()),
             ("State", s.state.to_owned()),
@@ -172,32 +170,33 @@ impl DetailView {
             let what = format!("by {}, {at}, where no holder can read it: {over}", loss.by);
             rows.push(("Given up", what));
         }
-        let Some(path) = &self.path else {
-            let entries = human::count(s.entries.unwrap_or(0));
-            rows.push((
-                "Holds",
-                format!("{entries} entries, in a WAL file of node {}", self.node),
-            ));
-            return pairs(&rows);
-        };
-        rows.extend([
+        rows
+    }
+
+    /// Rows of what the file at `path` says.
+    fn in_file(&self, path: &str) -> Vec<(&'static str, String)> {
+        let s = &self.summary;
+        let (plain, stored) = (s.plain_bytes.unwrap_or(0), s.stored_bytes.unwrap_or(0));
+        let records = human::count(s.records.unwrap_or(0));
+        let entries = human::count(s.entries.unwrap_or(0));
+        let apart = human::count(self.set_apart_entries);
+        let event = s.event.map_or_else(
+            || "-".to_owned(),
+            |e| {
+                let first = human::time(e.first_unix_nano);
+                format!("{first} to {}", human::time(e.last_unix_nano))
+            },
+        );
+        let tenants: Vec<String> = self
+            .tenants
+            .iter()
+            .map(|t| format!("{} {}", t.number, t.name))
+            .collect();
+        vec![
             ("File", format!("{path} on node {}", self.node)),
             ("Format", self.format.to_string()),
-            (
-                "Holds",
-                format!(
-                    "{} records in {} entries",
-                    human::count(s.records.unwrap_or(0)),
-                    human::count(s.entries.unwrap_or(0))
-                ),
-            ),
-            (
-                "Set apart",
-                format!(
-                    "{} entries, not in what `lz4 -dc` prints",
-                    human::count(self.set_apart_entries)
-                ),
-            ),
+            ("Holds", format!("{records} records in {entries} entries")),
+            ("Set apart", format!("{apart} entries, not in what `lz4 -dc` prints")),
             ("Plain", human::bytes(plain)),
             (
                 "Stored",
@@ -210,8 +209,7 @@ impl DetailView {
             ("WAL file", or_dash(self.file_uuid.as_ref())),
             ("Cluster", or_dash(self.cluster_id.as_ref())),
             ("Tenants", tenants.join(", ")),
-        ]);
-        pairs(&rows)
+        ]
     }
 }
 

@@ -4,13 +4,13 @@
 //! the cursor that the old one left. I2: the catalogue has every exporter as configured at this node before it is
 //! started, and until it has ended.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::CatalogueError;
+use gophership_catalogue::exporter::Generation;
 use gophership_catalogue::limits::EXPORTERS_MAX;
 use tokio::sync::watch;
 
@@ -156,18 +156,7 @@ impl Exporters {
             nudge: 0,
             stop: false,
         };
-        let node = self.vault.identity().node_id;
-        let positions: BTreeMap<_, _> = self
-            .shards
-            .iter()
-            .map(|shard| {
-                let done = self.catalogue.read(|state| state.cursor(name, node, *shard));
-                let generation = control.generation;
-                (*shard, CursorPosition { generation, done })
-            })
-            .collect();
-        let rings = self.shards.iter().map(|shard| (*shard, Arc::new(LiveRing::default())));
-        let status = Status::new(Default::default(), rings.collect(), positions);
+        let status = self.status_of(name, known.generation);
         // Its lanes make their own sinks; this one shows whether that is possible.
         open_sink(config)?;
         let (control, receiver) = watch::channel(control);
@@ -212,6 +201,17 @@ impl Exporters {
         drop(running);
         self.hand_over_to_all();
         Ok(())
+    }
+
+    /// The status of an exporter that starts, with its cursors as they are on record.
+    fn status_of(&self, name: &str, generation: Generation) -> Arc<Status> {
+        let node = self.vault.identity().node_id;
+        let positions = self.shards.iter().map(|shard| {
+            let done = self.catalogue.read(|state| state.cursor(name, node, *shard));
+            (*shard, CursorPosition { generation, done })
+        });
+        let rings = self.shards.iter().map(|shard| (*shard, Arc::new(LiveRing::default())));
+        Status::new(Default::default(), rings.collect(), positions.collect())
     }
 
     /// Gives the workers their live rings.

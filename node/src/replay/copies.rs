@@ -59,6 +59,16 @@ impl Asked {
     }
 }
 
+/// What follows an attempt at one holder.
+enum Next {
+    /// The reading of the segment ends so.
+    End(Attempt),
+    /// The holders are asked anew, by what this one was found to lack.
+    Again,
+    /// As `Again`, without this one.
+    Without(NodeId),
+}
+
 impl LogReading<'_> {
     /// Reads one sealed segment from its holders.
     pub(super) fn copy(&mut self, seal: &SealRecord, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
@@ -100,53 +110,72 @@ impl LogReading<'_> {
                     "replay.copy.damaged: another holder has the entries"
                 );
             }
-            if let Some(why) = asked.unreadable {
-                if self.is_given_up {
-                    let lack = self.lack(None, &[]);
+            match self.judge(seal, asked, attempt, !damaged_at.is_empty(), each) {
+                Next::End(attempt) => return attempt,
+                Next::Again => {}
+                Next::Without(node) => unusable.push(node),
+            }
+        }
+    }
+
+    /// What follows an attempt at one holder. `elsewhere`: others were found to lack something there.
+    fn judge(
+        &mut self,
+        seal: &SealRecord,
+        asked: Asked,
+        attempt: Attempt,
+        elsewhere: bool,
+        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Next {
+        let (node, is_for_good) = (asked.node, self.reading.for_good);
+        let segment = Some(seal.id.index);
+        if let Some(why) = asked.unreadable {
+            if self.is_given_up {
+                let lack = self.lack(None, &[]);
+                self.lacking.insert(self.done, node, lack);
+                return Next::Again;
+            }
+            if !is_for_good && elsewhere {
+                return Next::Without(node);
+            }
+            let why = format!(
+                "node {node} cannot read segment {}: {why}; {}",
+                seal.id,
+                way_out(seal.id)
+            );
+            return Next::End(Attempt::Waits(Wait {
+                why,
+                segment,
+                nobody: is_for_good,
+            }));
+        }
+        match (asked.lack, attempt) {
+            (Some(lack), _) => {
+                self.lacking.insert(self.done, node, lack);
+                Next::Again
+            }
+            (None, Attempt::Over(ControlFlow::Continue(()))) => {
+                let is_whole = match is_for_good {
+                    true => self.done >= seal.stats.last_lsn,
+                    false => asked.faults.is_empty(),
+                };
+                if !is_whole && asked.passes_to != Some(None) {
+                    let lack = self.lack(None, &asked.faults);
                     self.lacking.insert(self.done, node, lack);
-                } else if !is_for_good && !damaged_at.is_empty() {
-                    unusable.push(node);
-                } else {
-                    return Attempt::Waits(Wait {
-                        why: format!(
-                            "node {node} cannot read segment {}: {why}; {}",
-                            seal.id,
-                            way_out(seal.id)
-                        ),
-                        segment: Some(index),
-                        nobody: is_for_good,
-                    });
+                    return Next::Again;
                 }
-                continue;
-            }
-            match (asked.lack, attempt) {
-                (Some(lack), _) => self.lacking.insert(self.done, node, lack),
-                (None, Attempt::Over(ControlFlow::Continue(()))) => {
-                    let is_whole = match is_for_good {
-                        true => self.done >= seal.stats.last_lsn,
-                        false => asked.faults.is_empty(),
-                    };
-                    if !is_whole && asked.passes_to != Some(None) {
-                        let lack = self.lack(None, &asked.faults);
-                        self.lacking.insert(self.done, node, lack);
-                        continue;
+                for fault in asked.faults.into_iter().filter(|_| !is_whole) {
+                    if self.hand_on(Found::Fault(at_node(node, fault)), each).is_break() {
+                        return Next::End(Attempt::Over(ControlFlow::Break(())));
                     }
-                    for fault in asked.faults.into_iter().filter(|_| !is_whole) {
-                        if self.hand_on(Found::Fault(at_node(node, fault)), each).is_break() {
-                            return Attempt::Over(ControlFlow::Break(()));
-                        }
-                    }
-                    self.done = self.done.max(Some(Lsn::last_of(index)));
-                    return Attempt::Over(ControlFlow::Continue(()));
                 }
-                // A replay names what is missing, as soon as there is a holder that it can read the rest from.
-                (None, Attempt::Waits(_)) if !is_for_good && !damaged_at.is_empty() => unusable.push(node),
-                (None, Attempt::Waits(wait)) => {
-                    let segment = Some(index);
-                    return Attempt::Waits(Wait { segment, ..wait });
-                }
-                (None, over) => return over,
+                self.done = self.done.max(Some(Lsn::last_of(seal.id.index)));
+                Next::End(Attempt::Over(ControlFlow::Continue(())))
             }
+            // A replay names what is missing, as soon as there is a holder that it can read the rest from.
+            (None, Attempt::Waits(_)) if !is_for_good && elsewhere => Next::Without(node),
+            (None, Attempt::Waits(wait)) => Next::End(Attempt::Waits(Wait { segment, ..wait })),
+            (None, over) => Next::End(over),
         }
     }
 

@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use gophership_somatic::{Throttle, ZoneCell};
+use gophership_vault::Vault;
 use tokio::sync::Mutex;
 use tokio::sync::watch::channel;
 use tonic_health::server::HealthReporter;
@@ -137,8 +138,10 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let admin = Admin::start(admin, node, &stopped);
     let shards = config.shards(machine);
     let notifies: Vec<WatermarkNotify> = (0..shards).map(|_| WatermarkNotify::default()).collect();
-    let waiting = peer.as_ref().map(|peer| Waiting::begin(config, peer, &otlp, node));
-    let waiting = waiting.transpose()?;
+    let waiting = peer
+        .as_ref()
+        .map(|peer| Waiting::begin(config, peer, &otlp, node))
+        .transpose()?;
     let Store {
         data_path,
         catalogue,
@@ -146,10 +149,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         vault,
         writers,
         member,
-    } = match peer.zip(waiting.as_ref()) {
-        None => store::open(config, shards, &notifies).await?,
-        Some((peer, waiting)) => store::open_in_cluster(config, peer, shards, &notifies, &waiting.early).await?,
-    };
+    } = store::open(config, peer.zip(waiting.as_ref()), shards, &notifies).await?;
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
@@ -166,10 +166,9 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         routes: &routes,
         leaving: node.leaving(),
     })?;
-    let scrubbed = Arc::clone(&catalogue);
     let running = Running {
         vault: vault.clone(),
-        catalogue,
+        catalogue: Arc::clone(&catalogue),
         cluster: member.as_ref().map(Member::context),
         budget,
         exporters: Arc::clone(&exporters),
@@ -186,11 +185,8 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     }
     let accepting = ingest.accept(otlp);
     node.set_phase(Phase::Serving);
-    let scrub = scrub::start(config, &vault, &scrubbed, &data_path, throttle_of_scrub)?;
-    let listeners = &config.listeners;
-    tracing::info!(node = %config.node.name, epoch = %vault.epoch(), shards, data = %data_path.display(),
-        otlp_grpc = %listeners.otlp_grpc.address, otlp_http = %listeners.otlp_http.address,
-        admin = %listeners.admin.address, "node.start.done");
+    let scrub = scrub::start(config, &vault, &catalogue, &data_path, throttle_of_scrub)?;
+    say_started(config, &vault, shards, &data_path);
     let shutdown = Shutdown {
         ingest,
         zone,
@@ -205,4 +201,12 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         admin: admin.served,
     };
     Ok(Started { shutdown, health })
+}
+
+/// Logs that the node serves, and where.
+fn say_started(config: &Config, vault: &Vault, shards: u16, data_path: &Path) {
+    let listeners = &config.listeners;
+    tracing::info!(node = %config.node.name, epoch = %vault.epoch(), shards, data = %data_path.display(),
+        otlp_grpc = %listeners.otlp_grpc.address, otlp_http = %listeners.otlp_http.address,
+        admin = %listeners.admin.address, "node.start.done");
 }

@@ -9,7 +9,8 @@ use gophership_vault::{DataDir, OnFull, RecoveryBy, Release, ShardSeam, ShardWri
 use uuid::Uuid;
 
 use super::ports::PeerPort;
-use crate::cluster::{self, Early, Joined, Member, until_answered};
+use super::waiting::Waiting;
+use crate::cluster::{self, Joined, Member, until_answered};
 use crate::config::{self, Config};
 use crate::export::{Cursors, begin, configure, own_ends_on_record};
 use crate::ingester::WatermarkNotify;
@@ -25,20 +26,24 @@ pub(super) struct Store {
     pub(super) member: Option<Member>,
 }
 
-/// Opens the store of a node of a cluster, once it is a member and has its epoch. `early` shows what it waits for.
-pub(super) async fn open_in_cluster(
+/// Opens the store on a thread that may block, so that probes are answered meanwhile. That of a node of a cluster is
+/// opened once it is a member and has its epoch; what it waits for until then is shown.
+pub(super) async fn open(
     config: &Config,
-    peer: PeerPort,
+    in_cluster: Option<(PeerPort, &Waiting)>,
     shards: u16,
     notifies: &[WatermarkNotify],
-    early: &Early,
 ) -> anyhow::Result<Store> {
-    let security = peer.security();
-    let joined = cluster::join(config, peer.listener, security, shards, early).await?;
-    let (config, notifies) = (config.clone(), notifies.to_vec());
-    tokio::task::spawn_blocking(move || open_of_member(&config, joined, shards, &notifies))
-        .await
-        .context("opening the store panicked")?
+    let (own_config, notifies) = (config.clone(), notifies.to_vec());
+    let opening = match in_cluster {
+        None => tokio::task::spawn_blocking(move || open_store(&own_config, shards, &notifies)),
+        Some((peer, waiting)) => {
+            let security = peer.security();
+            let joined = cluster::join(config, peer.listener, security, shards, &waiting.early).await?;
+            tokio::task::spawn_blocking(move || open_of_member(&own_config, joined, shards, &notifies))
+        }
+    };
+    opening.await.context("opening the store panicked")?
 }
 
 fn open_of_member(
@@ -75,14 +80,6 @@ fn open_of_member(
         writers,
         member: Some(member),
     })
-}
-
-/// Opens the store on a thread that may block, so that probes are answered meanwhile.
-pub(super) async fn open(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> anyhow::Result<Store> {
-    let (config, notifies) = (config.clone(), notifies.to_vec());
-    tokio::task::spawn_blocking(move || open_store(&config, shards, &notifies))
-        .await
-        .context("opening the store panicked")?
 }
 
 fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> anyhow::Result<Store> {
