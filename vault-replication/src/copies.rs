@@ -239,7 +239,7 @@ fn complete_all(ended: &Receiver<(Arc<Log>, Completion)>, tell: &Completed) {
     }
 }
 
-/// Locks what is whole at every point, whoever panicked.
+/// Locks; a panic under these locks leaves no change half made.
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -301,7 +301,7 @@ pub struct ExporterView {
     pub rejected_records: u64,
     /// Requests split.
     pub split_requests: u64,
-    /// Entries given up because of their age.
+    /// Entries that waited for longer than `expire`, and were passed over.
     pub expired_entries: u64,
     /// Deferred entries that proved malformed.
     pub malformed_entries: u64,

@@ -72,7 +72,7 @@ const COUNTERS: [PerExporter; 12] = [
     ),
     (
         "gophership_export_expired_entries_total",
-        "Entries given up because of their age",
+        "Entries that waited for longer than expire, and were passed over",
         |v| v.expired_entries as f64,
     ),
     (

@@ -63,7 +63,7 @@ const GAUGES: [PerShard; 2] = [
     }),
     (
         "gophership_ingester_waiting_entries",
-        "Entries appended and not durable yet",
+        "Entries appended that wait for their acknowledgement",
         |w| w.waiting,
     ),
 ];

@@ -88,7 +88,8 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     node.set_tls(certificates.clone());
     let started = tokio::select! {
         started = start(config, machine, ports, &node) => started?,
-        // It has taken nothing yet. A node of a cluster may wait for others for long.
+        // No client has been served yet, so the process may end at once: a node of a cluster may wait for others for
+        // long.
         () = signals.end() => {
             tracing::info!("node.start.interrupted");
             std::process::exit(0);

@@ -43,7 +43,7 @@ pub struct ClusterView {
     pub unreachable_segments: u64,
     /// Segments that are not sealed and one of whose peers was replaced: the loss of one more node may lose something.
     pub unsealed_on_replaced_segments: u64,
-    /// Segments that an operator gave up, or of which what no holder can read; until they are trimmed.
+    /// Segments that an operator gave up, whole or what no holder of them can read; until they are trimmed.
     pub given_up_segments: u64,
     /// Segments whose end is being determined.
     pub recovering_segments: u64,

@@ -1,7 +1,7 @@
 //! Decides what is still to be done before a node can leave, and whether one can be stopped now.
 //!
 //! **Invariants**:
-//! - I1: what only a node that is away could tell counts as an obstacle.
+//! - I1: a fact that only an absent node knows counts against the stop.
 //!
 //! **Not here**: the removal, which the catalogue's `apply` decides; who is alive (`liveness`).
 

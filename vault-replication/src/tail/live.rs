@@ -208,7 +208,7 @@ impl LiveTail {
         });
     }
 
-    /// It is whole at every point, whoever panicked.
+    /// A panic under this lock leaves no change half made.
     fn newest(&self) -> MutexGuard<'_, Newest> {
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }

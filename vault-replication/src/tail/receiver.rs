@@ -250,8 +250,8 @@ impl TailReceiver {
         self.streams.remove(&(log, stream));
     }
 
-    /// Closes every copy, each of which a new stream opens again. Who panicked in the midst of one left it as it is on
-    /// the disk.
+    /// Closes every copy, each of which a new stream opens again. After a panic in the midst of one, what is on the
+    /// disk counts.
     pub fn close_all(&mut self) {
         self.open.clear();
     }

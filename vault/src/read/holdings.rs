@@ -349,8 +349,8 @@ impl Holdings {
         self.changed.notify_all();
     }
 
-    /// Waits until this process writes a segment no more, at most for `within`; says whether it does not.
-    pub(crate) fn is_left(&self, id: SegmentId, within: Duration) -> bool {
+    /// Waits, at most for `within`, until this process no longer writes a segment. Returns true once it does not.
+    pub(crate) fn waits_until_left(&self, id: SegmentId, within: Duration) -> bool {
         let slots = self.lock();
         let writes = |slots: &mut Slots| matches!(slots.by_id.get(&id), Some(Slot::Live(_)));
         let waited = self.changed.wait_timeout_while(slots, within, writes);

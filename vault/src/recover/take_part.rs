@@ -99,7 +99,7 @@ impl Vault {
         }
         if matches!(parts.holdings.get(id), Some(Slot::Live(_))) {
             self.fenced(id);
-            if !parts.holdings.is_left(id, FENCE_WAIT) {
+            if !parts.holdings.waits_until_left(id, FENCE_WAIT) {
                 let why = "this process still writes it".to_owned();
                 return Err(VaultError::Unreadable { id, why });
             }

@@ -70,7 +70,7 @@ impl SegmentMarks {
         }
     }
 
-    /// Sets the mark of a peer that was restarted: it may have lost entries that it answered for.
+    /// Sets the mark of a peer that begins the segment anew: it may have lost entries that it answered for.
     pub fn peer_restarted(&mut self, node: NodeId, number: u32) {
         if let Some(place) = self.replicas.peers().iter().position(|peer| peer == node) {
             self.peers[place] = number;

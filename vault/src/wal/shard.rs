@@ -154,7 +154,7 @@ impl ShardShared {
         self.watermark.renewed(fenced);
     }
 
-    /// Says that the writer has left every file of a fenced epoch, and so has whoever has left this many.
+    /// True where the writer has left the fenced epoch, and a thread that has left `left_files` files has left it too.
     pub(crate) fn is_past_fence(&self, left_files: u32) -> bool {
         self.watermark.fenced().is_none() && left_files >= self.renewed.load(Ordering::Acquire)
     }
