@@ -663,6 +663,49 @@ impl Sealed {
 }
 
 #[test]
+fn i5_a_follower_waits_at_damage_that_other_nodes_may_give_and_has_it_noted() {
+    let segment = sealed_segment(30);
+    let (block, shard) = (segment.blocks[1], segment.id.shard);
+    let before = segment.entries.iter().filter(|e| e.lsn.number() < block.first).count();
+    let flip = || {
+        let mut bytes = fs::read(&segment.path).unwrap();
+        bytes[(block.offset + block.stored_bytes / 2) as usize] ^= 1;
+        fs::write(&segment.path, bytes).unwrap();
+    };
+    flip();
+    let is_elsewhere = |is| move |_| is;
+    for (what, from) in [("from the beginning", None), ("within the damage", Some(before))] {
+        let from = from.map(|at: usize| segment.entries[at].lsn);
+        let left = from.map_or(before, |_| 0);
+        let mut alone = segment.vault.follower(shard, from).leave_to(is_elsewhere(false));
+        let passed = alone.by_ref().filter(Result::is_err).count();
+        assert_eq!((passed, alone.waits()), (1, None), "{what}: nobody else has it");
+        let mut follower = segment.vault.follower(shard, from).leave_to(is_elsewhere(true));
+        for _ in 0..2 {
+            let given = follower.by_ref().map(|found| found.expect("nothing is passed over"));
+            assert!(given.count() <= left, "{what}");
+            let why = follower.waits().unwrap_or_default();
+            assert!(
+                why.contains("is damaged here") && why.contains("other nodes"),
+                "{what}: {why}"
+            );
+            assert_eq!(follower.position().number(), block.first, "{what}");
+        }
+        let bad: Vec<SegmentId> = segment.vault.bad_copies().into_iter().map(|bad| bad.id).collect();
+        assert_eq!(bad, [segment.id], "{what}");
+        flip();
+        assert_eq!(
+            follower.by_ref().filter_map(Result::ok).count(),
+            10 - before,
+            "{what}: mended"
+        );
+        flip();
+    }
+    flip();
+    segment.end();
+}
+
+#[test]
 fn any_flipped_bit_in_a_segment_costs_at_most_its_block_and_is_noticed() {
     let segment = sealed_segment(30);
     let bytes = fs::read(&segment.path).unwrap();

@@ -39,8 +39,10 @@ pub(super) struct ExporterSetup {
     pub(super) budget: Arc<Budget>,
     pub(super) max_message: usize,
     pub(super) control: watch::Receiver<Control>,
-    /// The lost node whose logs are exported in its place, and their reader. Without: this node's own logs are.
-    pub(super) lost: Option<(NodeId, LostLogs)>,
+    /// The lost node whose logs are exported in its place. Without: this node's own logs are.
+    pub(super) lost: Option<NodeId>,
+    /// The reader of segments from all who hold them; `None` on a single node.
+    pub(super) logs: Option<LostLogs>,
 }
 
 /// Starts the thread.
@@ -78,6 +80,7 @@ async fn work(setup: ExporterSetup) {
         max_message: setup.max_message,
         expire: setup.config.expire,
         lost: setup.lost,
+        logs: setup.logs,
     });
     let target = Rc::new(setup.config.target);
     let mut lanes = tokio::task::JoinSet::new();

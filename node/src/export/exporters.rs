@@ -61,8 +61,8 @@ pub(super) struct Running {
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
     /// The lost node whose logs it exports; `None` for this node's own.
     pub(super) lost: Option<LostRun>,
-    /// Of one for this node's own logs in a cluster: the readings of lost nodes' logs for it, and the memory of what is
-    /// sent of these. The exports of all lost nodes share them; each ends, so that another one has its turn.
+    /// Of one for this node's own logs in a cluster: the readings from other nodes for it, and the memory of what is
+    /// sent of lost nodes' logs. The exports of all lost nodes share them; each ends, so that another one has its turn.
     pub(super) for_lost: Option<(LostLogs, Arc<Budget>)>,
 }
 

@@ -51,8 +51,10 @@ pub(super) struct LaneParts {
     pub(super) batch_bytes: usize,
     pub(super) max_message: usize,
     pub(super) expire: Option<Duration>,
-    /// The lost node whose logs are exported in its place, and their reader.
-    pub(super) lost: Option<(NodeId, LostLogs)>,
+    /// The lost node whose logs are exported in its place.
+    pub(super) lost: Option<NodeId>,
+    /// The reader of segments from all who hold them; `None` on a single node.
+    pub(super) logs: Option<LostLogs>,
 }
 
 /// A lane (see the module).
@@ -106,10 +108,7 @@ impl Lane {
         mut receiver: ControlReceiver,
     ) -> Self {
         Self {
-            node: match &parts.lost {
-                Some((owner, _)) => *owner,
-                None => parts.vault.identity().node_id,
-            },
+            node: parts.lost.unwrap_or_else(|| parts.vault.identity().node_id),
             source: source(&parts, shard, position.done),
             parts,
             shard,
@@ -429,11 +428,18 @@ impl Lane {
 }
 
 fn source(parts: &LaneParts, shard: ShardId, done: Option<Lsn>) -> LaneSource {
-    if let Some((node, logs)) = &parts.lost {
-        let log = LogId { node: *node, shard };
+    if let (Some(node), Some(logs)) = (parts.lost, &parts.logs) {
+        let log = LogId { node, shard };
         return LaneSource::Lost(LostSource::new(logs.clone(), log, done));
     }
     let ring = Arc::clone(&parts.status.rings[&shard]);
-    let own = Source::new(&parts.vault, shard, done, ring, Arc::clone(&parts.zone));
+    let own = Source::new(
+        &parts.vault,
+        parts.logs.clone(),
+        shard,
+        done,
+        ring,
+        Arc::clone(&parts.zone),
+    );
     LaneSource::Own(Box::new(own))
 }

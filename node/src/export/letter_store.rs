@@ -23,7 +23,7 @@ use crate::sink::read_entry;
 pub(crate) struct LetterStore {
     vault: Vault,
     catalogue: Arc<dyn Catalogue>,
-    /// The logs of lost nodes, whose entries are perhaps not here; `None` on a single node.
+    /// The reader of entries that are perhaps not here; `None` on a single node.
     lost: Option<LostLogs>,
     /// The copies that letters on record need, or needed before one went at another node. Held while a copy and the
     /// letters that need it change together.
@@ -96,8 +96,8 @@ impl LetterStore {
     /// The reason for which it cannot be read now.
     fn original(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
         match &self.lost {
-            Some(lost) if entry.0 != self.own() => lost.entry(entry),
-            Some(_) | None => read_entry(&self.vault, entry),
+            Some(lost) => lost.entry(entry),
+            None => read_entry(&self.vault, entry),
         }
     }
 

@@ -266,7 +266,8 @@ impl Exporters {
             budget: Arc::clone(budget),
             max_message: self.max_message,
             control: receiver,
-            lost: Some((owner, logs.clone())),
+            lost: Some(owner),
+            logs: Some(logs.clone()),
         };
         let thread = match exporter::start(setup) {
             Ok(thread) => thread,

@@ -1,11 +1,12 @@
-//! The source of a lane that exports a log of a lost node: its sealed segments, here or on other nodes.
+//! The source of a lane that exports a log of a lost node, or a segment that this node cannot read all of: the sealed
+//! segments, here or on other nodes.
 //!
 //! **Invariants**:
 //! - I1: entries come in Lsn order, and only those are left out that no node has.
 
 use std::collections::VecDeque;
 
-use gophership_vault::ids::{LogId, Lsn};
+use gophership_vault::ids::{LogId, Lsn, SegmentId};
 use gophership_vault::{ScanFault, StoredEntry};
 use tokio::sync::mpsc;
 
@@ -13,10 +14,12 @@ use crate::replay::{FromLost, LostLogs};
 
 use super::limits::{IDLE_WAIT, LANE_PAUSE};
 
-/// The source of a lane that exports a log of a lost node (see the module).
+/// The source of entries that other nodes may hold (see the module).
 pub(super) struct LostSource {
     logs: LostLogs,
     log: LogId,
+    /// The one segment that is read; the whole log where `None`.
+    only: Option<SegmentId>,
     /// The last entry that was given.
     done: Option<Lsn>,
     /// The reading, once something was asked for.
@@ -33,6 +36,7 @@ impl LostSource {
         Self {
             logs,
             log,
+            only: None,
             done,
             reading: None,
             found: VecDeque::new(),
@@ -41,9 +45,18 @@ impl LostSource {
         }
     }
 
+    /// A source of the entries of one sealed segment behind `done`.
+    pub(super) fn of_segment(logs: LostLogs, id: SegmentId, done: Option<Lsn>) -> Self {
+        let (node, shard) = (id.node, id.shard);
+        Self {
+            only: Some(id),
+            ..Self::new(logs, LogId { node, shard }, done)
+        }
+    }
+
     fn reading(&mut self) -> &mut mpsc::Receiver<Vec<FromLost>> {
         self.reading
-            .get_or_insert_with(|| self.logs.follow(self.log, self.done))
+            .get_or_insert_with(|| self.logs.follow(self.log, self.done, self.only))
     }
 
     /// The next entry, or the fault in its place; `None` where there is none yet, or at the end.

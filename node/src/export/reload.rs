@@ -162,6 +162,12 @@ impl Exporters {
         let (control, receiver) = watch::channel(control);
         let share = self.memory / of.max(1) as u64;
         let budget = Budget::new(share.max(config.memory(self.max_message as u64)), 1);
+        // In that of the exporter's own lanes, which may be as large as one batch, those of lost nodes would never have
+        // enough while the others are busy.
+        let for_lost = self.lost.as_ref().map(|lost| {
+            let memory = Budget::new(config.memory(self.max_message as u64), LOST_RUNS_EXPECTED);
+            (lost.logs.for_another(), memory)
+        });
         let setup = ExporterSetup {
             config: config.clone(),
             vault: self.vault.clone(),
@@ -174,13 +180,8 @@ impl Exporters {
             max_message: self.max_message,
             control: receiver,
             lost: None,
+            logs: for_lost.as_ref().map(|(logs, _)| logs.clone()),
         };
-        // In that of the exporter's own lanes, which may be as large as one batch, those of lost nodes would never have
-        // enough while the others are busy.
-        let for_lost = self.lost.as_ref().map(|lost| {
-            let memory = Budget::new(config.memory(self.max_message as u64), LOST_RUNS_EXPECTED);
-            (lost.logs.for_another(), memory)
-        });
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stopped.load(Ordering::SeqCst) {
             return Ok(());

@@ -1,19 +1,22 @@
 //! The source of a lane's entries: the vault, at the lane's pace, or the live ring, as entries are acknowledged. Either
-//! way the bytes are read from the log.
+//! way the bytes are read from the log. Of a sealed segment that this node cannot read all of, the rest is read from all
+//! who hold it.
 //!
 //! **Invariants**:
-//! - I1: entries come in Lsn order, and only damaged ones are left out.
+//! - I1: entries come in Lsn order, and only those are left out that are damaged at every holder.
 //! - I2: on the live ring only entries are read that were handed over, or were durable when the ring was opened or
 //!   stood idle.
 
 use std::sync::Arc;
 
 use gophership_somatic::{Zone, ZoneCell};
-use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ids::{LogId, Lsn, SegmentId, ShardId};
 use gophership_vault::{ScanFault, ShardCursor, StoredEntry, Vault};
 
 use super::limits::{CLOSED_WAIT, IDLE_WAIT, LIVE_GAP};
+use super::lost_source::LostSource;
 use crate::buffer::LiveRing;
+use crate::replay::LostLogs;
 
 /// The source of a lane's entries (see the module).
 pub(super) struct Source {
@@ -24,29 +27,54 @@ pub(super) struct Source {
     zone: Arc<ZoneCell>,
     /// On the ring: the last position taken from it. `None` while the source reads the vault.
     live: Option<Option<Lsn>>,
+    /// The reader of segments from all who hold them; `None` on a single node.
+    logs: Option<LostLogs>,
+    /// The segment at which the cursor waits, read from all who hold it.
+    copies: Option<(SegmentId, LostSource)>,
+}
+
+/// A follower of an own log, which leaves to `logs` what other nodes may give.
+fn follower(vault: &Vault, logs: Option<&LostLogs>, shard: ShardId, from: Option<Lsn>) -> ShardCursor {
+    let cursor = vault.follower(shard, from);
+    match logs.cloned() {
+        Some(logs) => cursor.leave_to(move |id| logs.is_elsewhere(id)),
+        None => cursor,
+    }
 }
 
 impl Source {
     /// A source of all entries behind `done`.
     pub(super) fn new(
         vault: &Vault,
+        logs: Option<LostLogs>,
         shard: ShardId,
         done: Option<Lsn>,
         ring: Arc<LiveRing>,
         zone: Arc<ZoneCell>,
     ) -> Self {
         Self {
-            cursor: vault.follower(shard, done.and_then(Lsn::after)),
+            cursor: follower(vault, logs.as_ref(), shard, done.and_then(Lsn::after)),
             vault: vault.clone(),
             shard,
             ring,
             zone,
             live: None,
+            logs,
+            copies: None,
         }
     }
 
     /// The next entry, or the fault in its place.
     pub(super) fn next(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
+        if let Some((id, copies)) = &mut self.copies {
+            if let Some(found) = copies.next() {
+                return Some(found);
+            }
+            copies.end()?;
+            let behind = Lsn::last_of(id.index).after();
+            self.cursor = follower(&self.vault, self.logs.as_ref(), self.shard, behind);
+            self.copies = None;
+        }
         if let Some(next) = self.cursor.next() {
             return Some(next);
         }
@@ -97,7 +125,26 @@ impl Source {
 
     /// The thing that the next entry waits for, where it is there and cannot be read yet.
     pub(super) fn waits(&self) -> Option<&str> {
-        self.cursor.waits()
+        let copies = self.copies.as_ref().and_then(|(_, copies)| copies.waits());
+        copies.or(self.cursor.waits())
+    }
+
+    /// Goes on at those who hold the segment that the cursor waits at, where it waits for what they may give.
+    fn turn_to_copies(&mut self) {
+        let Some(logs) = self.logs.as_ref().filter(|_| self.cursor.waits().is_some()) else {
+            return;
+        };
+        let (at, node) = (self.cursor.position(), self.vault.identity().node_id);
+        let id = LogId {
+            node,
+            shard: self.shard,
+        }
+        .segment(at.index());
+        if logs.is_elsewhere(id) {
+            tracing::warn!(segment = %id, error = self.cursor.waits(), "export.segment.read_elsewhere");
+            self.copies = Some((id, LostSource::of_segment(logs.clone(), id, at.before())));
+            self.leave_ring();
+        }
     }
 
     /// True where it is on the live ring.
@@ -118,6 +165,12 @@ impl Source {
 
     /// Waits until there may be more entries.
     pub(super) async fn wait(&mut self) {
+        if self.copies.is_none() {
+            self.turn_to_copies();
+        }
+        if let Some((_, copies)) = &mut self.copies {
+            return copies.wait().await;
+        }
         // Without a ring there is no notification of more entries.
         let limit = if self.is_live() { IDLE_WAIT } else { CLOSED_WAIT };
         if tokio::time::timeout(limit, self.ring.wait()).await.is_err()

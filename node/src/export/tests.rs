@@ -729,7 +729,7 @@ fn a_lane_that_is_nearly_at_the_end_goes_on_to_the_ring_before_it_finds_nothing(
     };
     append(&mut node, 2);
     let zone = Arc::new(ZoneCell::new(Instant::now()));
-    let mut source = Source::new(&node.vault, SHARD, None, Arc::default(), zone);
+    let mut source = Source::new(&node.vault, None, SHARD, None, Arc::default(), zone);
     let mut read = |entries| {
         assert!((0..entries).all(|_| source.next().unwrap().is_ok()));
         source.is_live()

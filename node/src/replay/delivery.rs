@@ -29,7 +29,6 @@ use super::reader::Found;
 use super::source::{Reading, Source};
 use crate::sink::{
     Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
-    read_again,
 };
 use gophership_somatic::{Job as ThrottledJob, Throttle};
 
@@ -266,14 +265,12 @@ impl Host for Delivery {
     }
 
     async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
-        let stored = if entry.0 == self.source.vault.identity().node_id {
-            // A replay does not wait for a file.
-            read_again(&self.source.vault, entry).await.ok().flatten()
-        } else {
-            let source = self.source.clone();
-            let read = tokio::task::spawn_blocking(move || source.entry(entry));
-            read.await.map_err(|error| error.to_string())??
-        };
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || source.entry_anywhere(entry));
+        let read = read.await.map_err(|error| error.to_string())?;
+        // A replay does not wait for a file of this node alone.
+        let is_own = entry.0 == self.source.vault.identity().node_id;
+        let stored = if is_own { read.ok().flatten() } else { read? };
         Ok(stored.and_then(|stored| self.decoder.item(stored, self.max_message).ok()))
     }
 

@@ -1,4 +1,5 @@
-//! Reads the logs of nodes that are lost, for the exporters that go on in their place.
+//! Reads segments from whichever nodes hold them, for exporters: the logs of nodes that are lost, and what this node
+//! cannot read of its own.
 //!
 //! **Invariants**:
 //! - I1: the end of a log is told only when all of it was read, or named as missing.
@@ -10,18 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::EntryId;
-use gophership_vault::ids::{LogId, Lsn};
+use gophership_catalogue::{Catalogue, State};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId};
 use gophership_vault::ledger::KnownSegment;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::limits::{ENTRY_OVERHEAD_BYTES, LOST_CHUNK_BYTES, LOST_CHUNKS_AHEAD, LOST_READINGS_MAX, LOST_TURN};
-use super::plan;
+use super::plan::{self, Part};
 use super::reader::Found;
-use super::source::{Reading, Source};
+use super::source::{Reading, Source, part_of};
 use crate::cluster::Peers;
 
 /// A find in a lost log.
@@ -75,7 +76,14 @@ impl LostLogs {
     /// Reads all of a log behind `done`, a little ahead of the receiver, until that is dropped. All segments of the log
     /// are sealed. A reading that only waits, while another one waits for its place, ends without [`FromLost::End`]: it
     /// is to be begun again.
-    pub(crate) fn follow(&self, log: LogId, done: Option<Lsn>) -> mpsc::Receiver<Vec<FromLost>> {
+    ///
+    /// With `only` it reads one sealed segment of the log, whose writer may be there.
+    pub(crate) fn follow(
+        &self,
+        log: LogId,
+        done: Option<Lsn>,
+        only: Option<SegmentId>,
+    ) -> mpsc::Receiver<Vec<FromLost>> {
         let (sender, receiver) = mpsc::channel(LOST_CHUNKS_AHEAD);
         let (source, places, queued) = (self.source.clone(), Arc::clone(&self.places), Arc::clone(&self.queued));
         let runtime = self.peers.runtime.clone();
@@ -97,10 +105,23 @@ impl LostLogs {
             };
             runtime.spawn_blocking(move || {
                 let _place = place;
-                read_to(&source, log, done, sender, &|| queued.load(Ordering::Relaxed) > 0);
+                let (part, last) = match only {
+                    Some(id) => (Some(part_of(id)), None),
+                    None => source.catalogue.read(|state| whole(state, log)),
+                };
+                let done = done.max(only.and_then(|id| Lsn::at(id.index, EntryNumber::FIRST).before()));
+                read_to(&source, (part, last), done, sender, &|| {
+                    queued.load(Ordering::Relaxed) > 0
+                });
             });
         });
         receiver
+    }
+
+    /// True where a sealed segment is read from all who hold it, because this node's copy may not be all of it that
+    /// is left: others have one, or an operator gave up what none of them can read.
+    pub(crate) fn is_elsewhere(&self, id: SegmentId) -> bool {
+        self.source.is_elsewhere(id)
     }
 
     /// Reads one entry again; `None` where no node has it. It blocks, for a bounded time.
@@ -109,7 +130,7 @@ impl LostLogs {
     ///
     /// The reason for which it cannot be read now; it may be readable later.
     pub(crate) fn entry(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
-        self.source.entry(entry)
+        self.source.entry_anywhere(entry)
     }
 
     /// Reads one entry again, on a thread that may block.
@@ -119,29 +140,31 @@ impl LostLogs {
     /// As for [`Self::entry`].
     pub(crate) async fn entry_again(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
         let source = self.source.clone();
-        let read = self.peers.runtime.spawn_blocking(move || source.entry(entry));
+        let read = self.peers.runtime.spawn_blocking(move || source.entry_anywhere(entry));
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 
-/// Reads all of a log behind `done`. A reading whose receiver is gone is stopped, and one that waits while its place is
+/// All of a lost node's log, and its last entry.
+fn whole(state: &State, log: LogId) -> (Option<Part>, Option<Lsn>) {
+    let mut parts = plan::parts_on_record(state, log.node, TimeRange::ALL).into_iter();
+    let segments = state.segments_of(log.node, log.shard);
+    let last = segments.filter_map(|segment| match segment.known() {
+        KnownSegment::Sealed(seal) => seal.stats.last_lsn,
+        KnownSegment::Open(_) | KnownSegment::Lost(_) | KnownSegment::Trimmed(_) => None,
+    });
+    (parts.find(|part| part.shard == log.shard), last.max())
+}
+
+/// Reads a part of a log behind `done`. A reading whose receiver is gone is stopped, and one that waits while its place is
 /// needed.
 fn read_to(
     source: &Source,
-    log: LogId,
+    (part, last): (Option<Part>, Option<Lsn>),
     done: Option<Lsn>,
     sender: mpsc::Sender<Vec<FromLost>>,
     is_needed: &dyn Fn() -> bool,
 ) {
-    let (part, last) = source.catalogue.read(|state| {
-        let mut parts = plan::parts_on_record(state, log.node, TimeRange::ALL).into_iter();
-        let segments = state.segments_of(log.node, log.shard);
-        let last = segments.filter_map(|segment| match segment.known() {
-            KnownSegment::Sealed(seal) => seal.stats.last_lsn,
-            KnownSegment::Open(_) | KnownSegment::Lost(_) | KnownSegment::Trimmed(_) => None,
-        });
-        (parts.find(|part| part.shard == log.shard), last.max())
-    });
     let probe = sender.clone();
     let chunk = RefCell::new(Chunk {
         sender,

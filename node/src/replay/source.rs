@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::EntryId;
-use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
+use gophership_catalogue::segment::SegmentRecord;
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
 
@@ -19,6 +20,7 @@ use super::plan::{self, Part};
 use super::reader::{self, Found};
 use crate::cluster::Peers;
 use crate::context::NodeContext;
+use crate::sink::read_entry;
 
 /// Everything that a replay reads from.
 #[derive(Clone)]
@@ -103,6 +105,43 @@ impl Source {
         LogReading::new(self, peers, reading).read(each)
     }
 
+    /// True where this node's copy of a sealed segment may not be all of it that is left: other nodes have one, or an
+    /// operator gave up what no holder can read.
+    pub(super) fn is_elsewhere(&self, id: SegmentId) -> bool {
+        let own = self.vault.identity().node_id;
+        self.catalogue.read(|state| match state.segment(id) {
+            Some(SegmentRecord::Sealed(seal)) => {
+                let has = |node| node != own && !state.is_gone(node);
+                state.copies_given_up(id).is_some() || seal.holders.iter().any(has)
+            }
+            Some(
+                SegmentRecord::Open { .. }
+                | SegmentRecord::Recovering { .. }
+                | SegmentRecord::Trimmed { .. }
+                | SegmentRecord::Lost { .. },
+            )
+            | None => false,
+        })
+    }
+
+    /// Reads one entry again: one of this node's own log here, where that can be done, and otherwise from any holder.
+    /// `None` where no node has it. It blocks, for a bounded time.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it cannot be read now; it may be readable later.
+    pub(super) fn entry_anywhere(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
+        let (node, shard, lsn) = entry;
+        if node == self.vault.identity().node_id {
+            let read = read_entry(&self.vault, entry);
+            let id = LogId { node, shard }.segment(lsn.index());
+            if matches!(read, Ok(Some(_))) || self.peers.is_none() || !self.is_elsewhere(id) {
+                return read;
+            }
+        }
+        self.entry(entry)
+    }
+
     /// Reads one entry of another node's log again; `None` where no node has it. It blocks, for a bounded time.
     ///
     /// # Errors
@@ -110,12 +149,8 @@ impl Source {
     /// The reason for which it cannot be read now; it may be readable later.
     pub(super) fn entry(&self, (node, shard, lsn): EntryId) -> Result<Option<StoredEntry>, String> {
         let part = Part {
-            owner: Some(node),
-            shard,
             until: lsn,
-            held: vec![(lsn.index(), lsn.index())],
-            dropped: None,
-            bytes: 0,
+            ..part_of(LogId { node, shard }.segment(lsn.index()))
         };
         let patience = Patience::new(ENTRY_PATIENCE);
         let reading = Reading {
@@ -138,6 +173,18 @@ impl Source {
             ControlFlow::Break(())
         });
         result
+    }
+}
+
+/// The part of a log that is one segment.
+pub(super) fn part_of(id: SegmentId) -> Part {
+    Part {
+        owner: Some(id.node),
+        shard: id.shard,
+        until: Lsn::last_of(id.index),
+        held: vec![(id.index, id.index)],
+        dropped: None,
+        bytes: 0,
     }
 }
 

@@ -4,23 +4,32 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use gophership_proto::control::v1::{BadSegment, CopyVerdict, HolderState, SegmentRef};
+use gophership_proto::control::v1::{BadSegment, CopyVerdict, HolderState, SegmentRef, SegmentState};
 
-use crate::cluster::{Cluster, until};
-use crate::large_records;
+use crate::cluster::{Cluster, payload, until};
 use crate::sink::Sink;
+use crate::{UNREADABLE, assert_in_order, large_records, until_taken};
 
 /// Turns some bytes in the middle of a file over. Once more, and it is as it was.
 fn flip(path: &Path) {
+    flip_at(path, 4);
+}
+
+/// Turns some bytes at so many eighths of a file over.
+fn flip_at(path: &Path, eighths: usize) {
     let mut bytes = fs::read(path).unwrap();
-    let at = bytes.len() / 2;
+    let at = bytes.len() / 8 * eighths;
     bytes[at..at + 64].iter_mut().for_each(|byte| *byte = !*byte);
     fs::write(path, bytes).unwrap();
 }
 
 /// A segment of node `owner`, once all three have it.
 fn sealed_by(cluster: &Cluster, owner: usize) -> SegmentRef {
-    cluster.send(owner, &large_records(20));
+    sealed_of(cluster, owner, &large_records(20))
+}
+
+fn sealed_of(cluster: &Cluster, owner: usize, records: &[String]) -> SegmentRef {
+    cluster.send(owner, records);
     let segment = cluster.seal(owner);
     let all_have = || cluster.have(0, segment) == 3;
     until("three copies", all_have, || cluster.logs());
@@ -115,4 +124,66 @@ fn a_start_finds_what_is_gone_and_its_first_round_what_is_damaged() {
     let is_gone = || cluster.file(2, a).exists() && cluster.replaced(2).len() == 1;
     until("both files to be made anew", is_gone, || cluster.logs());
     until_clean(&cluster, &[a, b]);
+}
+
+#[test]
+fn an_exporter_passes_over_nothing_of_its_own_log_that_another_holder_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let cluster = Cluster::form(dir.path(), 3, &sink);
+    let sent = large_records(60);
+    let segment = sealed_of(&cluster, 2, &sent);
+    // No copy is whole, and they have all entries between them.
+    for (i, eighths) in [(0, 2), (1, 6), (2, 4)] {
+        flip_at(&cluster.file(i, segment), eighths);
+    }
+    // One that this node has not becomes a dead letter, and is copied all the same.
+    let mut kept = sent.clone();
+    let refused = kept.remove(33);
+    sink.refuse(&refused[..11], "400 Bad Request", 1);
+    sink.take(usize::MAX);
+    until_taken(&sink, &cluster, &kept);
+    assert_in_order(&sink, &kept);
+    assert_eq!(cluster.letters(2), [payload(&refused)]);
+    assert_eq!(cluster.metric(2, UNREADABLE)[0].1, 0.0, "nothing was passed over");
+    // It has told its vault, which mends the file as soon as there is a good one, and not at the next round.
+    flip_at(&cluster.file(0, segment), 2);
+    let is_mended = || !cluster.replaced(2).is_empty();
+    until("the file to be made anew", is_mended, || {
+        format!("{:?} {}", cluster.bad_segments(2), cluster.logs())
+    });
+}
+
+#[test]
+fn an_exporter_of_a_live_owner_says_what_it_waits_for_and_goes_on_with_what_is_left_of_what_was_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let cluster = Cluster::form(dir.path(), 3, &sink);
+    let sent = large_records(60);
+    let segment = sealed_of(&cluster, 2, &sent);
+    // The sink has taken nothing yet, so the exporter has not opened the file.
+    fs::remove_file(cluster.file(2, segment)).unwrap();
+    (0..2).for_each(|i| flip(&cluster.file(i, segment)));
+    sink.take(usize::MAX);
+    let name = format!("{}/{}/{}", segment.node, segment.shard, segment.index);
+    let command = format!("gs-ctl segment forget {name} --accept-loss");
+    let waits = || cluster.exporter_waits(2).contains(&command);
+    until("an exporter that says what ends its wait", waits, || {
+        format!("{} {}", cluster.exporter_waits(2), cluster.logs())
+    });
+    let before = sink.taken().len();
+    assert!((1..60).contains(&before), "{before}");
+
+    let given_up = cluster.forget(2, segment).unwrap();
+    assert_eq!(given_up.state(), SegmentState::Sealed, "{given_up:?}");
+    assert!(given_up.copies_given_up.is_some(), "{given_up:?}");
+    until_taken(&sink, &cluster, &sent[59..]);
+    let kept: Vec<String> = sent
+        .iter()
+        .filter(|text| sink.taken().contains(text))
+        .cloned()
+        .collect();
+    assert!((before..60).contains(&kept.len()), "{}", kept.len());
+    assert_in_order(&sink, &kept);
+    assert!(cluster.metric(2, UNREADABLE)[0].1 >= 1.0, "it is counted");
 }

@@ -177,6 +177,17 @@ impl Cluster {
         .collect()
     }
 
+    /// What exporter `a` of a node waits for; empty where it does not.
+    pub(crate) fn exporter_waits(&self, i: usize) -> String {
+        let all = self.ask(i, async |channel| {
+            let request = v1::ListExportersRequest::default();
+            ControlClient::new(channel).list_exporters(request).await
+        });
+        let exporters = all.map(|all| all.into_inner().exporters).unwrap_or_default();
+        let mut waits = exporters.into_iter().map(|exporter| exporter.waiting);
+        waits.next().unwrap_or_else(|| "it does not answer".to_owned())
+    }
+
     /// The number of a node in the cluster.
     pub(crate) fn number(&self, i: usize) -> u32 {
         let text = fs::read_to_string(self.nodes[i].data.join("node.json")).unwrap();

@@ -11,6 +11,9 @@
 //!   error) makes its owner wait. Any other cursor waits for recoveries and descriptors, and reports the rest as
 //!   missing.
 //!
+//! - I5: a follower passes no damage of a sealed segment that other nodes may give; it waits there for its owner, who
+//!   reads those.
+//!
 //! **Not here**: what it does with damage (`cursor/damage.rs`).
 
 use std::collections::{BTreeSet, VecDeque};
@@ -24,6 +27,7 @@ use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex};
 use crate::ledger::SealRecord;
+use crate::read::bad_copy::CopyFault;
 use crate::read::holdings::Holdings;
 use crate::read::open_sealed::open_sealed;
 use crate::read::quarantine::Quarantine;
@@ -77,6 +81,8 @@ pub struct ShardCursor {
     done: bool,
     /// True where it never waits.
     follows: bool,
+    /// Says of a sealed segment whether other nodes may give what is damaged here.
+    elsewhere: Box<dyn Fn(SegmentId) -> bool + Send + Sync>,
     /// True once no reader wants anything of it any more.
     stop: Box<dyn Fn() -> bool + Send + Sync>,
     /// The reason for which the last step gave nothing although there will be something.
@@ -107,6 +113,7 @@ impl ShardCursor {
             nothing,
             done: nothing,
             follows: false,
+            elsewhere: Box::new(|_| false),
             stop: Box::new(|| false),
             waits: None,
             short_waits: SHORT_WAITS,
@@ -118,6 +125,14 @@ impl ShardCursor {
     #[must_use]
     pub fn stop_when(mut self, stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.stop = Box::new(stop);
+        self
+    }
+
+    /// Makes a follower wait at what it cannot read of a sealed segment of which `elsewhere` says that other nodes may
+    /// give it. Its caller then reads the rest of the segment there, and goes on behind it with a new cursor.
+    #[must_use]
+    pub fn leave_to(mut self, elsewhere: impl Fn(SegmentId) -> bool + Send + Sync + 'static) -> Self {
+        self.elsewhere = Box::new(elsewhere);
         self
     }
 
@@ -234,8 +249,11 @@ impl ShardCursor {
             self.next_segment();
             return None;
         }
-        if self.follows && self.may_give_more(id, &reader) {
-            self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
+        let is_elsewhere = reader.met_bad_pages() && (self.elsewhere)(id);
+        if self.follows && (is_elsewhere || self.may_give_more(id, &reader)) {
+            let why = format!("the disk cannot read all of the file of segment {id}");
+            self.parts.holdings.is_bad(id, CopyFault::Unreadable, &why, false);
+            self.waits = Some(why);
             return None;
         }
         if self.note_faults(id, &mut reader) {

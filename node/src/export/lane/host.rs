@@ -98,8 +98,8 @@ impl Host for Lane {
 
     async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         self.unread = None;
-        let stored = match &self.parts.lost {
-            Some((_, logs)) => logs.entry_again(entry).await?,
+        let stored = match &self.parts.logs {
+            Some(logs) => logs.entry_again(entry).await?,
             None => read_again(&self.parts.vault, entry).await?,
         };
         Ok(stored.and_then(|stored| self.decoder.item(stored, self.parts.max_message).ok()))

@@ -42,15 +42,15 @@ async fn i2_an_exporter_whose_sink_stands_still_takes_no_place_of_another_one() 
     let peers = node.lost_peers(&tokio::runtime::Handle::current());
     let stands = LostLogs::new(node.vault.clone(), Arc::clone(&node.catalogue), peers);
     let mut all: Vec<Reading> = (0..LOST_READINGS_MAX)
-        .map(|_| stands.follow(log(&node, 0), None))
+        .map(|_| stands.follow(log(&node, 0), None, None))
         .collect();
     for reading in &mut all {
         assert!(has_entry(&first_of(reading).await));
     }
-    let mut more = stands.follow(log(&node, 1), None);
+    let mut more = stands.follow(log(&node, 1), None, None);
     let waits = first_of(&mut more).await;
     assert!(matches!(&waits[..], [FromLost::Queues]));
-    let mut other = stands.for_another().follow(log(&node, 1), None);
+    let mut other = stands.for_another().follow(log(&node, 1), None, None);
     assert!(has_entry(&first_of(&mut other).await));
     drop(all);
     assert!(has_entry(&first_of(&mut more).await), "a place is free");
@@ -66,13 +66,13 @@ async fn i2_a_reading_that_waits_makes_room_for_one_that_need_not() {
     let peers = node.lost_peers(&tokio::runtime::Handle::current());
     let logs = LostLogs::new(node.vault.clone(), Arc::clone(&node.catalogue), peers);
     let mut all: Vec<Reading> = (0..LOST_READINGS_MAX)
-        .map(|_| logs.follow(log(&node, 0), None))
+        .map(|_| logs.follow(log(&node, 0), None, None))
         .collect();
     for reading in &mut all {
         let first = first_of(reading).await;
         assert!(matches!(&first[..], [FromLost::Waits(_)]), "{}", has_entry(&first));
     }
-    let mut other = logs.follow(log(&node, 1), None);
+    let mut other = logs.follow(log(&node, 1), None, None);
     while !has_entry(&first_of(&mut other).await) {}
 }
 

@@ -1,5 +1,5 @@
 //! What a cursor does with damage: it puts the bytes on record, reports what is missing, once, and goes on behind it;
-//! or it waits, where the disk may give more at another time (I3 and I4 of the cursor).
+//! or it waits, where the disk may give more at another time, or other nodes may give it (I3, I4 and I5 of the cursor).
 
 use std::path::Path;
 
@@ -66,10 +66,15 @@ impl ShardCursor {
         let is_for_now = self.may_give_more(id, &file.reader);
         if self.follows && is_for_now {
             // The file is opened anew at the next step.
-            self.waits = Some(self.fault(id, fault, is_for_now).what);
+            let what = self.fault(id, fault, is_for_now).what;
+            self.parts.holdings.is_bad(id, CopyFault::Unreadable, &what, false);
+            self.waits = Some(what);
             return None;
         }
         if !self.keep(id, fault, &file.reader.damaged_bytes(fault)) {
+            return None;
+        }
+        if self.is_left_to_others(id, &self.fault(id, fault, is_for_now).what) {
             return None;
         }
         let is_new = fault.numbers.is_none_or(|numbers| self.told.insert(numbers));
@@ -91,6 +96,12 @@ impl ShardCursor {
                 found.push(self.fault(id, &fault, self.may_give_more(id, reader)));
             }
         }
+        if let Some(what) = found.first().map(|fault| fault.what.clone())
+            && self.is_left_to_others(id, &what)
+        {
+            return false;
+        }
+        // No other holder has these: the digest of the seal says that they are not there.
         for hole in reader.footer().map(|f| f.holes.as_slice()).unwrap_or_default() {
             if hole.reason == HoleReason::Quarantined && asked(hole.first, hole.last) {
                 let what = "they were found damaged when the segment was recovered after a restart; what was there is \
@@ -107,6 +118,15 @@ impl ShardCursor {
         found.retain(|fault| fault.numbers.is_none_or(|numbers| self.told.insert(numbers)));
         self.faults.extend(found);
         true
+    }
+
+    /// Has a follower wait at damage that other nodes may give. Returns whether it does.
+    fn is_left_to_others(&mut self, id: SegmentId, what: &str) -> bool {
+        let is_left = self.follows && (self.elsewhere)(id);
+        if is_left {
+            self.waits = Some(format!("segment {id} is damaged here: {what}; other nodes may have it"));
+        }
+        is_left
     }
 
     fn keep(&mut self, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) -> bool {
