@@ -60,7 +60,12 @@ impl Budget {
     }
 
     fn give(&self, bytes: u64) {
-        self.free.fetch_add(bytes, Ordering::Relaxed);
+        let free = self.free.fetch_add(bytes, Ordering::Relaxed);
+        assert!(
+            bytes <= self.limit.saturating_sub(free),
+            "a budget of {} bytes with {free} free was given {bytes} back",
+            self.limit
+        );
     }
 }
 
@@ -139,7 +144,12 @@ impl Slice {
     }
 
     fn give_back(&self, bytes: u64) {
-        self.used.set(self.used.get() - bytes);
+        let used = self.used.get();
+        assert!(
+            bytes <= used,
+            "a slice in which permits hold {used} bytes was given {bytes} back"
+        );
+        self.used.set(used - bytes);
         let unused = self.unused.get() + bytes;
         let excess = unused.saturating_sub(self.budget.keep);
         self.unused.set(unused - excess);
@@ -218,6 +228,20 @@ mod tests {
         assert_eq!(slice.used(), 0);
         slice.rebalance();
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "a budget of 1000 bytes with 1000 free was given 1 back")]
+    fn i2_a_budget_never_has_more_than_its_limit() {
+        Budget::new(1000, 1).give(1);
+    }
+
+    #[test]
+    #[should_panic(expected = "a slice in which permits hold 10 bytes was given 11 back")]
+    fn i2_a_slice_never_has_less_than_nothing_in_use() {
+        let slice = Slice::new(Budget::new(1000, 1));
+        let _permit = slice.must_take(10);
+        slice.give_back(11);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!
 //! - `operator`: [`Operator`], which takes a permit for each call and runs its verb. `viewer`: [`Viewer`], which does
 //!   so for those that only show.
-//! - `nodes`: drain, removal and stop of a cluster's nodes.
+//! - `nodes`: drain, removal and stop of a cluster's nodes. `bad_copies`: what the holders of copies say is wrong
+//!   with them.
 //! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`: the verbs, by their subject.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.

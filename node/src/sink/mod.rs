@@ -6,7 +6,7 @@
 //! - `sink`: one sink of either protocol, on `otlp_grpc` or `otlp_http`. `answer`: the meanings of its answers.
 //!   `backoff`: pauses between attempts. `compress`: compression over HTTP.
 //! - `dial`: a connection: TCP, the environment's proxy, TLS. `client_tls`: TLS settings.
-//! - `own_address`: the check for a sink that is the node itself.
+//! - `own_address`: the check for a sink that is the node itself. `error`, `limits`: errors and bounds.
 
 mod answer;
 mod backoff;

@@ -9,7 +9,8 @@
 //! - `heard`: what a node has heard of its peers' promises. `vouch`: the moment from which one that started takes part.
 //! - `raft_catalogue`: the catalogue for the code above. `timing`, `election`: the times of elections.
 //! - `bootstrap`, `membership`: the beginning, growth and shrinking of a cluster. `tend`: the leader's standing task,
-//!   which lets the members follow the catalogue. `status`: the view for an operator.
+//!   which lets the members follow the catalogue. `touched`: the subjects of the newest changes. `status`: the view for
+//!   an operator. `limits`: the bounds.
 //!
 //! This is the only folder that names openraft. **Key terms.** A *voter* counts for majorities, a *learner* only
 //! follows. The *mark* is the newest promise of a node. A write is *unknown* when no node has reported its result.

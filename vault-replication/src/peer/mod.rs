@@ -8,7 +8,7 @@
 //! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`, `replay_client`,
 //!   `operate_client`: the rest.
 //! - `heartbeats`: hellos to all peers, and which of them are alive.
-//! - `wire`: our values as messages. `limits`: the bounds.
+//! - `wire`: our values as messages. `error`, `limits`: errors and bounds.
 //!
 //! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
 //! its *number* is what the catalogue granted to that name.

@@ -4,7 +4,7 @@
 //! - `live`: what the owner's cutter has just cut, for the senders of a shard.
 //! - `receiver`: the replica's end.
 //! - `streams`: all streams of an owner; `stream`: one of them, which does what its sender says; `backoff`: its pauses.
-//! - `sealed`: a ledger through which the streams learn of seals.
+//! - `sealed`: a ledger through which the streams learn of seals. `lag`: how far replicas are behind.
 //!
 //! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its end.
 //! A *stream* is one connection from an owner to a replica; a new one takes the place of the one before. A segment is

@@ -3,7 +3,7 @@
 //! - `slot`: what is known of a segment. `holdings`: the segments that this node holds; `debt`: what of them lies
 //!   behind a position; `bad_copy`: what is wrong with copies.
 //! - `cursor`: the one reader, of WAL files and segments alike. `stored_entry`: what it gives. `sealed_file`: its
-//!   position in the file of a sealed segment.
+//!   position in the file of a sealed segment. `open_sealed`: that file, opened and checked.
 //! - `frames`: a segment as frames of a tail stream, for a replica that is behind.
 //! - `quarantine`: bytes that were found damaged. `kept_entries`: copies of single entries that outlive their segment.
 //! - `dump`: a file, for people.
