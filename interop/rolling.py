@@ -30,6 +30,7 @@ from collections import Counter  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from dataclasses import dataclass, field  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest  # noqa: E402
 from opentelemetry.sdk._logs.export import LogRecordExporter, SimpleLogRecordProcessor  # noqa: E402
@@ -81,6 +82,13 @@ class Member:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
             return done.returncode == 0
         return False
+
+
+    def ask(self, args: argparse.Namespace, *words: str) -> Any:
+        """The JSON that gs-ctl prints."""
+        command = [str(args.gs_ctl.resolve()), "--socket", str(self.home / "data" / "gophership.sock"), "-o", "json"]
+        done = subprocess.run([*command, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True)
+        return json.loads(done.stdout)
 
 
 @contextlib.contextmanager
@@ -206,12 +214,16 @@ class Load:
         for thread in self.threads:
             thread.start()
 
-    def end(self) -> None:
-        """Ends the clients; the Collector sends what it has queued first."""
+    def end(self, sink: StubSink) -> None:
+        """Ends the clients, the Collector once all that it took has arrived: when it ends, it gives up what it waits to
+        send again."""
         self.ended.set()
         for thread in self.threads:
             thread.join()
         self.go.communicate()
+        with contextlib.suppress(TimeoutError):  # what is missing then is found missing
+            sent = self.through_collector.sent
+            common.wait_until("arrival", self.collector, lambda: not sent - sink.records, STEP_WITHIN_S)
         self.collector.stop()
 
     def acknowledged_by_go(self) -> set[int]:
@@ -279,9 +291,10 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
             try:
                 restart_each(args, members)
             finally:
-                load.end()
+                load.end(sink)
         finally:
             haproxy.stop()
+        events = [each.ask(args, "events")["events"] for each in members]
         if not members[0].can(args, "replay", "start", "--from", "1970-01-01T00:00:00Z", "--sink", f"file:{out}"):
             raise RuntimeError("the replay of the cluster failed")
         payloads = common.read_lenpb(out)
@@ -290,6 +303,10 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
         for each in members:
             each.stop()
         compare(checks, load, payloads, sink.records)
+    checks.that("each node has the same events on record", events[0] == events[1] == events[2])
+    starts = Counter(event["subject"] for event in events[0] if event["what"] == "node_up")
+    checks.that("each node took a new epoch once", set(starts.values()) == {2} and len(starts) == 3, dict(starts))
+    print(f"       events: {dict(Counter(event['what'] for event in events[0]))}", flush=True)
     for each in members:
         checks.that(f"{each.name} ends cleanly on SIGTERM, twice", each.exits == [0, 0], each.exits)
 

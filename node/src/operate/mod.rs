@@ -6,7 +6,7 @@
 //! - `operator`: [`Operator`], which takes a permit for each call and runs its verb. `viewer`: [`Viewer`], which does
 //!   so for those that only show.
 //! - `nodes`: drain, removal and stop of a cluster's nodes.
-//! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`: the verbs, by their subject.
+//! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`, `events`: the verbs, by their subject.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
 //! - `error`: errors of verbs, and their kinds.
@@ -16,6 +16,7 @@ mod bad_copies;
 mod blocking;
 mod cluster;
 mod error;
+mod events;
 mod exporters;
 mod for_peers;
 mod give_up;
