@@ -168,13 +168,8 @@ def start_haproxy(folder: Path, members: list[Member], fronts: dict[str, int]) -
     path = folder / "haproxy.cfg"
     path.write_text(config)
     child = common.Child("haproxy", [common.need_tool("haproxy"), "-db", "-f", str(path)], folder)
-    common.wait_until("listeners", child, lambda: all(accepts_logs(port) for port in fronts.values()), STEP_WITHIN_S)
+    common.wait_until("listeners", child, lambda: all(common.accepts(port) for port in fronts.values()), STEP_WITHIN_S)
     return child
-
-
-def accepts_logs(port: int) -> bool:
-    """True where the port of haproxy is open. Its servers count as up until a check fails."""
-    return common.accepts(port)
 
 
 def send_until(ended: threading.Event, exporter: LogRecordExporter, run: str) -> None:
@@ -294,7 +289,14 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
                 load.end(sink)
         finally:
             haproxy.stop()
-        events = [each.ask(args, "events")["events"] for each in members]
+        events: list[Any] = []
+
+        def same_events() -> bool:
+            events[:] = [each.ask(args, "events")["events"] for each in members]
+            return bool(events[0] == events[1] == events[2])
+
+        with contextlib.suppress(TimeoutError):  # then they are found to differ
+            await_that("the same events on all", members[0], same_events)
         if not members[0].can(args, "replay", "start", "--from", "1970-01-01T00:00:00Z", "--sink", f"file:{out}"):
             raise RuntimeError("the replay of the cluster failed")
         payloads = common.read_lenpb(out)
