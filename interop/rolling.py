@@ -45,6 +45,7 @@ WITHIN_S = 900
 STEP_WITHIN_S = 120
 PAUSE_S = 0.02
 NAMES = ["node-1", "node-2", "node-3"]
+PORTS = ["4317", "4318", "9091", "9097"]
 GO_SDK = common.INTEROP / "go_sdk"
 DOCS = common.REPOSITORY / "docs" / "operations.md"
 
@@ -99,10 +100,11 @@ def cluster(args: argparse.Namespace, folder: Path, sink: StubSink) -> Iterator[
         made = [str(args.gophership.resolve()), "certs", "--out", str(certs), "--name", name]
         subprocess.run(made, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
     members = []
+    ports = iter(common.free_ports(len(PORTS) * len(NAMES)))
     for name in NAMES:
         home = folder / name
         home.mkdir()
-        members.append(Member(name, home, {key: common.free_port() for key in ("4317", "4318", "9091", "9097")}))
+        members.append(Member(name, home, {key: next(ports) for key in PORTS}))
     peers = [{"name": each.name, "address": address(each.ports["9097"])} for each in members]
     for each in members:
         tls = {"cert": str(certs / f"{each.name}.pem"), "key": str(certs / f"{each.name}.key")}
@@ -277,7 +279,7 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
     common.need_tool("haproxy")
     if not GO_SDK.exists():
         common.skip(f"{GO_SDK} is missing: run interop/install.sh")
-    fronts = {"4317": common.free_port(), "4318": common.free_port()}
+    fronts = dict(zip(("4317", "4318"), common.free_ports(2), strict=True))
     out = folder / "all.lenpb"
     with StubSink() as sink, cluster(args, folder, sink) as members:
         haproxy = start_haproxy(folder, members, fronts)
