@@ -83,6 +83,15 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def free_ports(count: int) -> list[int]:
+    """So many loopback TCP ports that were free a moment ago, no two the same."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in listeners]
+
+
 @dataclass
 class Checks:
     """The claims of one test. The last line printed is PASS or FAIL."""

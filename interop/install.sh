@@ -2,7 +2,8 @@
 # Installs the foreign peers that the tests in this folder talk to, under target/interop:
 #   venv     the Python OpenTelemetry SDK, grpcio, h2 and rotel, at the versions of requirements.txt
 #   otelcol  the OpenTelemetry Collector, built from the Go module proxy (collector-build.yaml)
-# and, where they are missing, h2load, lz4, zstd and protoc from Debian. What is there already is left alone.
+#   go_sdk   a client with the Go OpenTelemetry SDK (go_sdk/)
+# and, where they are missing, h2load, lz4, zstd, protoc and haproxy from Debian. What is there already is left alone.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,6 +25,7 @@ debian_packages() {
     command -v lz4 >/dev/null || missing+=(lz4)
     command -v zstd >/dev/null || missing+=(zstd)
     command -v protoc >/dev/null || missing+=(protobuf-compiler)
+    command -v haproxy >/dev/null || missing+=(haproxy)
     if [ ${#missing[@]} -eq 0 ]; then
         return
     fi
@@ -60,6 +62,15 @@ collector() {
     rm -rf "$target/otelcol-src"
 }
 
+go_sdk() {
+    if ! command -v go >/dev/null; then
+        echo "install: not built, no go here: go_sdk"
+        return
+    fi
+    (cd "$here/go_sdk" && go build -o "$target/go_sdk" .)
+}
+
 step "Debian packages" debian_packages
 step "Python venv" python_venv
 step "OpenTelemetry Collector $collector_version" collector
+step "Go SDK client" go_sdk

@@ -21,6 +21,7 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
 EXPORT_METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+RETRY_INFO = "google.rpc.retryinfo-bin"
 TIMEOUT_S = 30
 
 
@@ -54,6 +55,7 @@ class Ledger:
     empty: int = 0
     kinds: set[str] = field(default_factory=set)
     complaints: list[str] = field(default_factory=list)
+    not_retryable: list[str] = field(default_factory=list)  # those of the complaints that OTLP has no retry for
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tried(self, payload: bytes) -> None:
@@ -76,10 +78,12 @@ class Ledger:
             self.kinds |= value_kinds(payload)
             self.payload_bytes += len(payload)
 
-    def refused(self, why: str) -> None:
-        """An answer other than an acknowledgement."""
+    def refused(self, why: str, retryable: bool = False) -> None:
+        """An answer other than an acknowledgement. `retryable`: it says when to ask again."""
         with self.lock:
             self.complaints.append(why)
+            if not retryable:
+                self.not_retryable.append(why)
 
 
 class RecordingStub:
@@ -105,7 +109,9 @@ class RecordingStub:
         try:
             answer = self._call(request, **options)
         except grpc.RpcError as error:
-            self._ledger.refused(f"gRPC {error.code().name}: {error.details()}")
+            told_when = any(key == RETRY_INFO for key, _ in error.trailing_metadata() or ())
+            retryable = told_when and error.code() is grpc.StatusCode.UNAVAILABLE
+            self._ledger.refused(f"gRPC {error.code().name}: {error.details()}", retryable)
             raise
         self._ledger.acked(self._handed_over.payload, answer)
         return answer
@@ -144,12 +150,17 @@ class RecordingSession(requests.Session):
         if body != self.payload:
             self._ledger.refused("the body on the wire is not the payload handed over")
         self._ledger.tried(self.payload)
-        answer = super().request(method, url, **options)
+        try:
+            answer = super().request(method, url, **options)
+        except requests.RequestException as error:
+            self._ledger.refused(f"HTTP: {error}")
+            raise
         kind = answer.headers.get("content-type", "")
         if answer.status_code == 200 and kind == "application/x-protobuf":
             self._ledger.acked(self.payload, ExportLogsServiceResponse.FromString(answer.content))
         else:
-            self._ledger.refused(f"HTTP {answer.status_code} {kind}: {answer.text[:200]}")
+            retryable = answer.status_code == 503 and "retry-after" in answer.headers
+            self._ledger.refused(f"HTTP {answer.status_code} {kind}: {answer.text[:200]}", retryable)
         return answer
 
 

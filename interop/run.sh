@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the named interoperability tests (without a name all: sdk collector collector_sink segments garbage hostile)
-# against the built node, and counts the verdicts. With NO_SKIP set a skipped test counts as failed. Further options go
-# to each test, e.g.: interop/run.sh sdk -- --records 500
+# Runs the named interoperability tests (without a name: sdk collector collector_sink segments garbage hostile) against
+# the built node, and counts the verdicts. With NO_SKIP set a skipped test counts as failed. Further options go to each
+# test, e.g.: interop/run.sh sdk -- --records 500
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -11,14 +11,30 @@ pub enum Actor {
     Vault,
     /// A node itself, for its exporters, its jobs, its start.
     Node,
-    /// A person or program that asked a node for it, under the name that nodes use.
-    Operator(String),
+    /// A person or program that asked a node for it.
+    Operator {
+        /// The name that nodes use.
+        name: String,
+        /// The time at which it was asked for, nanoseconds since the Unix epoch; 0 before it is submitted, and in a
+        /// command of before.
+        at_ns: u64,
+    },
 }
 
 impl Actor {
     /// An operator of this name, which is cut to [`ACTOR_BYTES_MAX`] bytes.
     pub fn operator(name: &str) -> Self {
-        Self::Operator(name[..name.floor_char_boundary(ACTOR_BYTES_MAX)].to_owned())
+        let name = name[..name.floor_char_boundary(ACTOR_BYTES_MAX)].to_owned();
+        Self::Operator { name, at_ns: 0 }
+    }
+
+    /// The same, who asks at this time, nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn asking_at(self, at_ns: u64) -> Self {
+        match self {
+            Self::Operator { name, .. } => Self::Operator { name, at_ns },
+            Self::Vault | Self::Node => self,
+        }
     }
 }
 
@@ -27,7 +43,7 @@ impl fmt::Display for Actor {
         f.write_str(match self {
             Self::Vault => "vault",
             Self::Node => "node",
-            Self::Operator(name) => name,
+            Self::Operator { name, .. } => name,
         })
     }
 }

@@ -22,11 +22,14 @@ use crate::refusal::Refusal;
 use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
+mod event;
 mod export;
 mod job;
 mod loss;
 mod node;
 mod trim;
+
+pub use event::{apply_request, decide_request};
 
 /// The result for a command that was accepted: its answer, and its changes. No change means that it was submitted
 /// before.
@@ -137,6 +140,8 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             node::describe(state, *node, facts, *replaces)
         }
         Command::ConfigureExporters { node, names } => export::configure_exporters(state, *node, names),
+        // All that it does is to be an event.
+        Command::Note { .. } => unchanged(Reply::Done),
     }
 }
 

@@ -61,9 +61,12 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
     fn submit(&self, actor: Actor, command: Command) -> Result<Reply, CatalogueError> {
         let (name, operator) = (
             command.kind().name(),
-            matches!(actor, Actor::Operator(_)).then(|| actor.to_string()),
+            matches!(actor, Actor::Operator { .. }).then(|| actor.to_string()),
         );
-        let answer = self.commit(Request { actor, command });
+        let answer = self.commit(Request {
+            actor: actor.asking_at(now_unix_nano()),
+            command,
+        });
         if let Some(actor) = operator {
             let refused = answer.as_ref().err().map(tracing::field::display);
             tracing::info!(actor, command = name, refused, "catalogue.command.asked");

@@ -10,6 +10,7 @@ use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
 use crate::actor::Actor;
+use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
@@ -334,6 +335,17 @@ pub enum Command {
         /// The entries.
         letters: Vec<EntryId>,
     },
+    /// Puts an event on record that no other command is about. One that says nothing new changes nothing.
+    Note {
+        /// What happened.
+        what: What,
+        /// What it happened to.
+        subject: String,
+        /// More about it; maybe empty.
+        detail: String,
+        /// The present time, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
 }
 
 impl Command {
@@ -375,6 +387,7 @@ impl Command {
             Self::GiveUpCopies { .. } => Kind::GiveUpCopies,
             Self::BeginExporter { .. } => Kind::BeginExporter,
             Self::RemoveNode { .. } => Kind::RemoveNode,
+            Self::Note { .. } => Kind::Note,
         }
     }
 }

@@ -26,15 +26,14 @@ use uuid::Uuid;
 
 use self::one_of_each_kind::one_of_each_kind;
 use crate::actor::Actor;
-use crate::apply::apply;
 use crate::catalogue::Catalogue;
 use crate::command::{Command, Reply};
 use crate::error::CatalogueError;
 use crate::segment::SegmentState;
 use crate::state::State;
 use crate::testkit::{
-    bytes, command, configure, epoch, exporter, letter, node, open, open_record, register, seal_record, segment, up,
-    uuid,
+    apply_by_node, bytes, command, configure, epoch, exporter, letter, node, open, open_record, register, seal_record,
+    segment, up, uuid,
 };
 
 mod one_of_each_kind;
@@ -82,7 +81,7 @@ fn answers_survive_the_end_of_the_process(fixture: &mut dyn Fixture) {
     let mut model = state_of(&catalogue);
     for command in one_of_each_kind() {
         let answer = catalogue.submit(Actor::Node, command.clone()).unwrap();
-        assert_eq!(Ok(answer), apply(&mut model, &command), "{command:?}");
+        assert_eq!(Ok(answer), apply_by_node(&mut model, &command), "{command:?}");
         catalogue = fixture.reopen(catalogue);
         assert_eq!(state_of(&catalogue), model, "{command:?}");
     }
@@ -369,7 +368,7 @@ fn any_history_leaves_the_rows_of_the_pure_transition(fixture: &mut dyn Fixture)
             };
             match (
                 catalogue.submit(Actor::Node, command.clone()),
-                apply(&mut model, &command),
+                apply_by_node(&mut model, &command),
             ) {
                 (Ok(answer), Ok(reply)) => prop_assert_eq!(answer, reply),
                 (Err(CatalogueError::Refused(answer)), Err(refusal)) => prop_assert_eq!(answer, refusal),

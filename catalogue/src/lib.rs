@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod command;
 pub mod dropped;
 pub mod error;
+pub mod event;
 pub mod exporter;
 pub mod job;
 mod ledger;
@@ -29,7 +30,7 @@ pub mod state;
 mod wire;
 
 pub use actor::Actor;
-pub use apply::{apply, decide};
+pub use apply::{apply, apply_request, decide, decide_request};
 pub use catalogue::Catalogue;
 pub use command::{Command, Outcome, Refusal, Reply, Request};
 pub use error::{CatalogueError, Disposition};

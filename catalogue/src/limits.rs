@@ -87,6 +87,12 @@ pub const COMMAND_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a stored row.
 pub const ROW_BYTES_MAX: usize = 512 << 10;
 
+/// Events that are kept; the oldest goes first.
+pub const EVENTS_MAX: u64 = 10_000;
+
+/// Limit of bytes of each text of an event: who, to what, and more about it.
+pub const EVENT_TEXT_BYTES_MAX: usize = 256;
+
 /// Memory that redb may use for pages.
 pub const PAGE_CACHE_BYTES: usize = 8 << 20;
 
@@ -102,6 +108,8 @@ const _: () = assert!(
     JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_BYTES_MAX + JOB_LOSS_BYTES_MAX + 128 < ROW_BYTES_MAX
 );
 const _: () = assert!(SETTING_VALUE_BYTES_MAX + 32 < ROW_BYTES_MAX);
+// All events together have less than 8 MiB.
+const _: () = assert!(EVENTS_MAX * (3 * EVENT_TEXT_BYTES_MAX as u64 + 32) < 8 << 20);
 const _: () = assert!(UNLINKED_MAX * 10 + 512 < COMMAND_BYTES_MAX);
 const _: () = assert!(COMMIT_CURSORS_MAX * (EXPORTER_NAME_BYTES_MAX + 22) + 512 < COMMAND_BYTES_MAX);
 const _: () =

@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use gophership_vault::Identity;
 
-use crate::apply::decide;
+use crate::apply::decide_request;
 use crate::catalogue::Catalogue;
-use crate::command::{Command, Outcome, Reply, Request};
+use crate::command::{Outcome, Reply, Request};
 use crate::error::CatalogueError;
 use crate::row::row_of;
 use crate::state::{Change, State};
@@ -46,7 +46,7 @@ pub struct LocalCatalogue {
 
 /// A command that waits for its commit.
 struct Pending {
-    command: Command,
+    request: Request,
     answer: Arc<OnceLock<Result<Reply, CatalogueError>>>,
 }
 
@@ -138,7 +138,7 @@ impl LocalCatalogue {
         let mut changes: Vec<Change> = Vec::new();
         let mut outcomes = Vec::with_capacity(batch.len());
         for pending in batch {
-            outcomes.push(decide(&writer.ahead, &pending.command).map(|(reply, more)| {
+            outcomes.push(decide_request(&writer.ahead, &pending.request).map(|(reply, more)| {
                 more.iter().for_each(|change| writer.ahead.install(change.clone()));
                 changes.extend(more);
                 reply
@@ -169,10 +169,10 @@ impl Catalogue for LocalCatalogue {
     }
 
     /// Commands that come while another commit is under way share the next one.
-    fn commit(&self, Request { command, .. }: Request) -> Result<Reply, CatalogueError> {
+    fn commit(&self, request: Request) -> Result<Reply, CatalogueError> {
         let answer = Arc::new(OnceLock::new());
         self.queue().push(Pending {
-            command,
+            request,
             answer: Arc::clone(&answer),
         });
         // The thread that holds the writer answers all commands queued before it; only a thread that finds no answer

@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 
 use gophership_vault::Identity;
 
-use crate::apply::apply;
+use crate::apply::{apply, apply_request};
 use crate::catalogue::Catalogue;
 use crate::command::{Command, Reply, Request};
 use crate::error::CatalogueError;
@@ -53,7 +53,7 @@ impl Catalogue for MemoryCatalogue {
 
     fn commit(&self, request: Request) -> Result<Reply, CatalogueError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(apply(&mut state, &request.command)?)
+        Ok(apply_request(&mut state, &request)?)
     }
 
     fn view(&self, f: &mut dyn FnMut(&State)) {

@@ -22,6 +22,7 @@ use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
+pub(crate) mod event;
 pub(crate) mod export;
 pub(crate) mod job;
 pub(crate) mod segment;
@@ -56,6 +57,7 @@ const KIND_EXPORT_TAKEN: u8 = 15;
 const KIND_CONFIGURED: u8 = 16;
 const KIND_LOSS_ACCEPTED: u8 = 17;
 const KIND_COPIES_GIVEN_UP: u8 = 18;
+const KIND_EVENT: u8 = 20;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -147,6 +149,8 @@ pub fn row_of(change: &Change) -> Row {
             export::dead_letter_key(&letter.exporter, letter.entry()),
             Some(export::write_dead_letter(letter)),
         ),
+        Change::Event(number, event) => (key(KIND_EVENT).u64_be(*number), Some(event::write_event(event))),
+        Change::EventGone(number) => (key(KIND_EVENT).u64_be(*number), None),
         Change::DeadLetterGone(name, entry) => (export::dead_letter_key(name, *entry), None),
     };
     Row {
@@ -214,6 +218,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
         KIND_EXPORT_TAKEN => export::read_taken(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
+        KIND_EVENT => Change::Event(k.u64_be()?, event::read_event(&mut v)?),
         found => return Err(k.unknown("kind", found)),
     };
     k.end()?;

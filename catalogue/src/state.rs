@@ -8,11 +8,13 @@
 //! which nodes hold a segment (`state/holding.rs`), the bytes of a row (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
 
 use crate::dropped::{DroppedKey, DroppedRange};
+use crate::event::{Event, EventNumber};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord};
 use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
@@ -136,6 +138,10 @@ pub enum Change {
     DeadLetter(DeadLetter),
     /// Removes a dead letter of an exporter.
     DeadLetterGone(String, EntryId),
+    /// Something happened.
+    Event(EventNumber, Event),
+    /// Removes the oldest event.
+    EventGone(EventNumber),
 }
 
 /// Counts of records, for status.
@@ -203,6 +209,8 @@ pub struct State {
     pub(crate) exports_taken: BTreeMap<String, BTreeMap<NodeId, Takeover>>,
     /// Dead letters by exporter; an exporter without any is not in the map.
     pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryId, DeadLetter>>,
+    /// The newest events, without a gap.
+    pub(crate) events: BTreeMap<EventNumber, Event>,
 }
 
 impl Default for State {
@@ -231,6 +239,7 @@ impl Default for State {
             cursors: BTreeMap::new(),
             exports_taken: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
+            events: BTreeMap::new(),
         }
     }
 }
@@ -361,6 +370,17 @@ impl State {
         self.settings.iter().map(|(k, v)| (k.as_str(), v))
     }
 
+    /// The events behind this number, oldest first.
+    pub fn events_after(&self, number: EventNumber) -> impl Iterator<Item = (EventNumber, &Event)> {
+        let behind = (Bound::Excluded(number), Bound::Unbounded);
+        self.events.range(behind).map(|(number, event)| (*number, event))
+    }
+
+    /// The number of the newest event; 0 before the first.
+    pub(crate) fn newest_event(&self) -> EventNumber {
+        self.events.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
     /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.
     pub fn newest_seal_ns(&self, node: NodeId, shard: ShardId) -> Option<u64> {
         self.tally.newest_seal_ns(node, shard)
@@ -435,6 +455,8 @@ impl State {
             Change::DeadLetter(letter) => {
                 export::put(&mut self.dead_letters, letter.exporter.clone(), letter.entry(), letter);
             }
+            Change::Event(number, event) => drop(self.events.insert(number, event)),
+            Change::EventGone(number) => drop(self.events.remove(&number)),
             Change::DeadLetterGone(name, entry) => export::remove(&mut self.dead_letters, &name, &entry),
         }
     }
@@ -477,6 +499,11 @@ impl State {
                 self.copies_given_up
                     .iter()
                     .map(|(id, loss)| Change::CopiesGivenUp(*id, loss.clone())),
+            )
+            .chain(
+                self.events
+                    .iter()
+                    .map(|(number, event)| Change::Event(*number, event.clone())),
             )
     }
 }

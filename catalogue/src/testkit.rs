@@ -8,13 +8,25 @@ use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::command::Command;
+use crate::actor::Actor;
+use crate::apply::apply_request;
+use crate::command::{Command, Outcome, Request};
+use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::row::rows;
 use crate::segment::AcceptedLoss;
 use crate::state::State;
+
+/// Applies a command that a node submits.
+pub fn apply_by_node(state: &mut State, command: &Command) -> Outcome {
+    let request = Request {
+        actor: Actor::Node,
+        command: command.clone(),
+    };
+    apply_request(state, &request)
+}
 
 pub fn uuid(n: u8) -> Uuid {
     Uuid::from_bytes([n; 16])
@@ -335,6 +347,9 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::GiveUp { id, number, at_ns }),
         1 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
             Command::GiveUpCopies { id, loss: accepted_loss(&by, at_ns, n) }
+        }),
+        2 => (prop::sample::select(What::ALL), 1..3u32, at.clone()).prop_map(|(what, n, at_ns)| Command::Note {
+            what, subject: format!("node {n}"), detail: String::new(), at_ns
         }),
         7 => job_command(),
         2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(

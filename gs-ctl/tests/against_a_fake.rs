@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+
 use serde_json::Value;
 use support::{Fake, ctl};
 use tempfile::TempDir;
@@ -35,6 +37,7 @@ fn schema_of(words: &[&str]) -> &'static str {
         ["dead-letter", "show", ..] => "dead-letter-show",
         ["dead-letter", "replay", ..] => "dead-letter-replay",
         ["dead-letter", "drop", ..] => "dead-letter-drop",
+        ["events", ..] => "events",
         ["override", ..] => "override",
         ["top", ..] => "top",
         other => panic!("{other:?} has no schema"),
@@ -45,12 +48,13 @@ fn schema_of(words: &[&str]) -> &'static str {
 #[test]
 fn every_command_answers_in_every_format_on_stdout() {
     let (_dir, fake) = fake();
-    let commands: [(&[&str], &str, &str); 17] = [
+    let commands: [(&[&str], &str, &str); 18] = [
         (&["status"], "Zone", "zone:"),
         (&["cluster", "status"], "node 1", "under_replicated_segments: 12"),
         (&["cluster", "provision", "--abort"], "forgotten", "forgotten: true"),
         (&["node", "list"], "RAFT", "nodes:"),
         (&["raft", "status"], "MATCHED", "members:"),
+        (&["events"], "exporter_paused", "events:"),
         (&["exporter", "list"], "NAME", "exporters:"),
         (&["exporter", "pause", "backend"], "paused", "state: \"paused\""),
         (
@@ -453,4 +457,39 @@ fn help_and_completions_know_the_commands() {
             assert!(run.out.contains(word), "{shell}: {word}");
         }
     }
+}
+
+#[test]
+fn events_are_listed_over_all_pages_and_followed() {
+    let (dir, fake) = fake();
+    let shown = json(&fake, &["events", "--since", "1700000000"]);
+    let numbers: Vec<_> = shown["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["number"].as_u64())
+        .collect();
+    assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
+    let asked = fake.asked();
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.contains("since_unix_nano: 1700000000000000000")),
+        "{asked:?}"
+    );
+    let mut following = std::process::Command::new(env!("CARGO_BIN_EXE_gs-ctl"))
+        .args(["events", "--follow", "-o", "json", "--socket"])
+        .arg(dir.path().join("x.sock"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    // The fourth comes only to one who asks again.
+    let whats = lines
+        .take(4)
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["what"].clone());
+    let whats: Vec<Value> = whats.collect();
+    following.kill().unwrap();
+    following.wait().unwrap();
+    assert_eq!(whats, ["node_up", "exporter_paused", "node_dead", "node_removed"]);
 }

@@ -40,11 +40,12 @@ pub enum Kind {
     GiveUpCopies = 34,
     BeginExporter = 35,
     RemoveNode = 36,
+    Note = 40,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -80,6 +81,7 @@ impl Kind {
         Self::GiveUpCopies,
         Self::BeginExporter,
         Self::RemoveNode,
+        Self::Note,
     ];
 
     /// The kind of a stored number.
@@ -125,6 +127,7 @@ impl Kind {
             Self::GiveUpCopies => "give_up_copies",
             Self::BeginExporter => "begin_exporter",
             Self::RemoveNode => "remove_node",
+            Self::Note => "note",
         }
     }
 }

@@ -38,6 +38,8 @@ const WITH_NODE: u8 = 2;
 const ACTOR_VAULT: u8 = 1;
 const ACTOR_NODE: u8 = 2;
 const ACTOR_OPERATOR: u8 = 3;
+/// An operator, and when that one asked.
+const ACTOR_OPERATOR_AT: u8 = 4;
 
 impl Request {
     /// The stored form.
@@ -46,7 +48,8 @@ impl Request {
         let w = match &self.actor {
             Actor::Vault => w.u8(ACTOR_VAULT),
             Actor::Node => w.u8(ACTOR_NODE),
-            Actor::Operator(name) => w.u8(ACTOR_OPERATOR).text(name),
+            Actor::Operator { name, at_ns: 0 } => w.u8(ACTOR_OPERATOR).text(name),
+            Actor::Operator { name, at_ns } => w.u8(ACTOR_OPERATOR_AT).text(name).u64(*at_ns),
         };
         let (kind, version) = (self.command.kind(), version_of(&self.command));
         write_fields(w.u8(kind as u8).u8(version), &self.command).done()
@@ -66,7 +69,14 @@ impl Request {
         let actor = match v.u8()? {
             ACTOR_VAULT => Actor::Vault,
             ACTOR_NODE => Actor::Node,
-            ACTOR_OPERATOR => Actor::Operator(v.text()?),
+            ACTOR_OPERATOR => Actor::Operator {
+                name: v.text()?,
+                at_ns: 0,
+            },
+            ACTOR_OPERATOR_AT => Actor::Operator {
+                name: v.text()?,
+                at_ns: v.u64()?,
+            },
             found => return Err(v.unknown("actor", found)),
         };
         let kind = v.u8()?;
@@ -119,6 +129,12 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             w.u64(seen.map_or(0, Epoch::get)).u64(*at_ns)
         }
         Command::SetNodeState { node, state, seen } => w.u32(node.get()).u8(*state as u8).option(*seen, Writer::u64),
+        Command::Note {
+            what,
+            subject,
+            detail,
+            at_ns,
+        } => w.u8(*what as u8).text(subject).text(detail).u64(*at_ns),
         Command::RemoveNode { node, accept_loss } => w.u32(node.get()).u8(u8::from(*accept_loss)),
         Command::Roll { seal, open, at_ns } => {
             parts::write_open(w.option(seal.as_ref(), parts::write_seal), open).u64(*at_ns)

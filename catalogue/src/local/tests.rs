@@ -6,13 +6,14 @@ use proptest::prelude::*;
 use super::faulty_disk::{Fault, FaultyDisk};
 use super::*;
 use crate::actor::Actor;
-use crate::apply::apply;
+use crate::apply::{apply, decide};
+use crate::command::Command;
 use crate::conformance::{self, Fixture, identity};
 use crate::error::Disposition;
 use crate::refusal::Refusal;
 use crate::row::tests::{golden_exporters, golden_identity, golden_state};
 use crate::segment::SegmentState;
-use crate::testkit::{command, epoch, node, open, register, seal_record, segment, up, uuid};
+use crate::testkit::{apply_by_node, command, epoch, node, open, register, seal_record, segment, up, uuid};
 
 /// A new catalogue of node 1 on a disk of its own.
 fn made() -> FaultyDisk {
@@ -110,7 +111,7 @@ proptest! {
             let open = match event {
                 Event::Say(command) => {
                     let said = open.submit(Actor::Node, command.clone());
-                    match apply(&mut model, &command) {
+                    match apply_by_node(&mut model, &command) {
                         Ok(reply) => prop_assert_eq!(said.unwrap(), reply),
                         Err(refusal) => match said {
                             Err(CatalogueError::Refused(r)) => prop_assert_eq!(r, refusal),
@@ -136,7 +137,7 @@ proptest! {
                     let undone = model.clone();
                     let unknown = said.as_ref().is_err_and(|e| e.disposition() == Disposition::Retry
                         || matches!(e, CatalogueError::SyncFailed { .. }));
-                    let _outcome = apply(&mut model, &command);
+                    let _outcome = apply_by_node(&mut model, &command);
                     if !unknown {
                         prop_assert_eq!(&state_of(&open), &model);
                     }
@@ -153,7 +154,7 @@ proptest! {
                     let said = open.submit(Actor::Node, command.clone());
                     disk.fault(Fault::Nothing);
                     let mut after = model.clone();
-                    let outcome = apply(&mut after, &command);
+                    let outcome = apply_by_node(&mut after, &command);
                     match said {
                         Err(CatalogueError::DiskFull { .. }) => {
                             prop_assert_eq!(&state_of(&open), &model);
@@ -303,7 +304,10 @@ fn commands_of_one_batch_see_each_other() {
     catalogue.node_up(uuid(7), None).unwrap();
     let id = segment(1, 0, 1);
     let say = |command| Pending {
-        command,
+        request: Request {
+            actor: Actor::Node,
+            command,
+        },
         answer: Arc::default(),
     };
     let lost = Command::MarkLost { id, at_ns: 1 };

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::apply::apply;
 use crate::command::Command;
+use crate::event::{Event, What};
 use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobLoss, JobPosition, JobResult, LossNames};
 use crate::segment::{SegmentRecord, SegmentState};
@@ -416,7 +417,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 17] {
+fn golden() -> [(State, &'static str); 18] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -453,6 +454,7 @@ fn golden() -> [(State, &'static str); 17] {
             golden_copies_given_up(),
             include_str!("../../testdata/v1/rows_copies_given_up.txt"),
         ),
+        (golden_events(), include_str!("../../testdata/v1/rows_events.txt")),
     ]
 }
 
@@ -463,6 +465,19 @@ fn golden_copies_given_up() -> State {
     let id = state.segments().find(is_sealed).unwrap().id();
     let loss = accepted_loss("Jörg", 93, 1);
     apply(&mut state, &Command::GiveUpCopies { id, loss }).unwrap();
+    state
+}
+
+/// That, with events.
+fn golden_events() -> State {
+    let mut state = golden_copies_given_up();
+    let replayed = Event::new(95, What::LettersReplayed, "Jörg", "exporter Grün", "3 taken");
+    for (number, event) in [
+        (0x0102, Event::new(94, What::NodeDead, "node", "node 3", "")),
+        (0x0103, replayed),
+    ] {
+        state.install(Change::Event(number, event));
+    }
     state
 }
 
@@ -790,7 +805,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_copies_given_up.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_events.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_copies_given_up())).unwrap();
+    std::fs::write(newest, as_text(&golden_events())).unwrap();
 }

@@ -60,6 +60,9 @@ pub(crate) enum Command {
     /// Consensus, by which the nodes of a cluster keep one catalogue
     #[command(subcommand)]
     Raft(Raft),
+    /// Show what changed the state of the cluster: who did what to what, and when, oldest first. The newest 10,000 events
+    /// are kept, on every node
+    Events(Events),
     /// Watch the node: zone, rates, latencies, debt, exporters; in a cluster its copies and the other nodes. Lines
     /// instead of a screen where stdout is no terminal
     Top(Top),
@@ -159,6 +162,17 @@ pub(crate) struct NodeChange {
 pub(crate) enum Raft {
     /// Show consensus, as the node that answers sees it
     Status,
+}
+
+/// What operators asked for, where it changed something, and changes of nodes, of the leader and of recoveries.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only events of this time or later: RFC 3339, Unix seconds or nanoseconds, or back from now as in -15m
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub(crate) since: Option<When>,
+    /// Go on with those that come, until Ctrl-C: a line an event, with -o json a JSON object a line
+    #[arg(long)]
+    pub(crate) follow: bool,
 }
 
 /// On a terminal q, Esc and Ctrl-C leave. Elsewhere there is a line an interval (with -o json one JSON object a line,

@@ -26,6 +26,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("node can-stop", &["gs-ctl node can-stop node-2"]),
     ("raft status", &["gs-ctl raft status"]),
     (
+        "events",
+        &[
+            "gs-ctl events --since -1d",
+            "gs-ctl events --follow -o json | jq -r .what",
+        ],
+    ),
+    (
         "top",
         &[
             "gs-ctl top",

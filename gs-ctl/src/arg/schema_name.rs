@@ -9,6 +9,7 @@ pub(crate) enum SchemaName {
     NodeList,
     NodeChange,
     RaftStatus,
+    Events,
     Top,
     ExporterList,
     Exporter,

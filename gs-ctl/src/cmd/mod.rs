@@ -1,7 +1,7 @@
 //! The commands, one file each.
 //!
 //! - `status`, `tail`: the whole node, and the records that it receives.
-//! - `cluster`: the cluster, its nodes, and consensus.
+//! - `cluster`: the cluster, its nodes, and consensus. `events`: what happened in it.
 //! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
 //! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, shown by a node or read here.
 //! - `replay`, `replay_start`, `replay_watch`: replay jobs; the start of one; its progress.
@@ -10,6 +10,7 @@
 
 mod cluster;
 mod dead_letter;
+mod events;
 mod exporter;
 mod replay;
 mod replay_start;
@@ -53,6 +54,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Cluster(_)
         | Command::Node(_)
         | Command::Raft(_)
+        | Command::Events(_)
         | Command::Top(_)
         | Command::Tail(_)
         | Command::Exporter(_)
@@ -95,6 +97,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Status => status::status(&mut node, format).await,
         Command::Node(asked) => cluster::node(&mut node, asked, format).await,
+        Command::Events(asked) => events::events(&mut node, &asked, format).await,
         Command::Top(asked) => top::top(node, &socket, &asked, format).await,
         Command::Tail(asked) => tail::tail(&mut node, &asked, format).await,
         Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,

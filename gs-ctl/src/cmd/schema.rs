@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use gophership_proto::view::cluster::{ClusterView, NodeList};
+use gophership_proto::view::event::EventList;
 use gophership_proto::view::exporter::ExporterView;
 use gophership_proto::view::schema;
 use gophership_proto::view::segment::SegmentList;
@@ -33,6 +34,7 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::NodeList => schema::<NodeList>,
         SchemaName::NodeChange => schema::<NodeChangeView>,
         SchemaName::RaftStatus => schema::<RaftView>,
+        SchemaName::Events => schema::<EventList>,
         SchemaName::Top => schema::<Line<'static>>,
         SchemaName::ExporterList => schema::<ExporterList>,
         SchemaName::Exporter => schema::<ExporterView>,

@@ -338,3 +338,28 @@ pub(crate) fn node(asked: NodeRequest) -> NodeReply {
         dry_run: asked.dry_run,
     }
 }
+
+/// The events behind this number: two, then a third one, then one that comes while they are followed.
+pub(crate) fn events(after: u64) -> ListEventsReply {
+    let of = |number, who: &str, what: &str, subject: &str, detail: &str| Event {
+        number,
+        at_unix_nano: BEGAN + number,
+        who: who.to_owned(),
+        what: what.to_owned(),
+        subject: subject.to_owned(),
+        detail: detail.to_owned(),
+    };
+    let events = match after {
+        0 => vec![
+            of(1, "node", "node_up", "node 1", "epoch 1"),
+            of(2, "uid 1000", "exporter_paused", "exporter backend", ""),
+        ],
+        2 => vec![of(3, "node", "node_dead", "node 3", "")],
+        3 => vec![of(4, "uid 0", "node_removed", "node 3", "a loss was accepted")],
+        _ => vec![],
+    };
+    ListEventsReply {
+        events,
+        more: after == 0,
+    }
+}

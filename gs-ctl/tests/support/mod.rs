@@ -163,6 +163,11 @@ impl Control for Service {
         Ok(Response::new(reply))
     }
 
+    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsReply>, Status> {
+        self.note(request.get_ref());
+        Ok(Response::new(answers::events(request.into_inner().after)))
+    }
+
     async fn tail(&self, _: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
         no()
     }

@@ -7,8 +7,10 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Json;
 use axum::routing::get;
+use gophership_proto::control::v1;
 use gophership_proto::view;
 use gophership_proto::view::cluster::{ClusterView, NodeList};
+use gophership_proto::view::event::EventList;
 use gophership_proto::view::segment::SegmentList;
 use gophership_proto::view::status::StatusView;
 use gophership_vault::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
@@ -31,6 +33,7 @@ pub(super) fn routes(node: Arc<NodeState>, source: StatusSource) -> Router {
         .route("/api/v1/cluster", get(cluster))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/segments", get(segments))
+        .route("/api/v1/events", get(events))
         .with_state((node, source))
 }
 
@@ -94,6 +97,34 @@ async fn segments(State(source): State<Source>, Query(page): Query<Page>) -> Ans
     };
     let listed = viewer.list_segments(wanted, after, page.limit.unwrap_or(0));
     shown(listed.await.map(SegmentList::from))
+}
+
+/// The events that are wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventPage {
+    /// Only those behind this number, as in `next` of the page before.
+    #[serde(default)]
+    after: u64,
+    /// Only those of this time or later, RFC 3339.
+    since: Option<jiff::Timestamp>,
+    /// At most so many; 0 or none: as many as one answer has.
+    #[serde(default)]
+    limit: u32,
+}
+
+/// A page of the answer of `gs-ctl events -o json`.
+async fn events(State(source): State<Source>, Query(page): Query<EventPage>) -> Answer {
+    let since = page.since.map_or(0, jiff::Timestamp::as_nanosecond);
+    let asked = v1::ListEventsRequest {
+        after: page.after,
+        since_unix_nano: u64::try_from(since).unwrap_or(0),
+        limit: page.limit,
+    };
+    match viewer(&source) {
+        Ok(viewer) => shown(viewer.list_events(asked).await.map(EventList::from)),
+        Err(starting) => starting,
+    }
 }
 
 fn segment_id(name: &str) -> Option<SegmentId> {
@@ -169,6 +200,7 @@ mod tests {
                 "/api/v1/segments",
                 include_str!("../../../gs-ctl/schemas/segment-list.json"),
             ),
+            ("/api/v1/events", include_str!("../../../gs-ctl/schemas/events.json")),
         ];
         for (path, _) in answers {
             let (code, why) = get_json(&source, path).await;
@@ -207,6 +239,21 @@ mod tests {
         let behind = shown["segments"].as_array().expect("a list");
         assert!(behind.iter().all(|segment| segment["segment"] != "1/0/1"), "{shown:#}");
         assert_eq!(shown["next"], Value::Null);
+        let (_, shown) = get_json(&source, "/api/v1/events").await;
+        let known = shown["events"].as_array().expect("a list");
+        assert_eq!(known[0]["what"], "node_up", "{shown:#}");
+        let last = known.len();
+        let (_, shown) = get_json(&source, &format!("/api/v1/events?after={}&limit=1", last - 1)).await;
+        assert_eq!(
+            (&shown["events"][0]["number"], &shown["next"]),
+            (&json!(last), &Value::Null)
+        );
+        let (_, shown) = get_json(&source, "/api/v1/events?limit=1").await;
+        assert_eq!(shown["next"], 1);
+        let (_, shown) = get_json(&source, "/api/v1/events?since=2500-01-01T00:00:00Z").await;
+        assert_eq!(shown["events"], json!([]));
+        let (code, _) = get_json(&source, "/api/v1/events?since=yesterday").await;
+        assert_eq!(code, StatusCode::BAD_REQUEST);
         for bad in ["after=1/0", "after=0/0/1", "after=1/0/1/1", "limt=3"] {
             let (code, _) = get_json(&source, &format!("/api/v1/segments?{bad}")).await;
             assert_eq!(code, StatusCode::BAD_REQUEST, "{bad}");

@@ -101,6 +101,10 @@ impl Control for ControlService {
         answer(self.operator.check_stop(request.into_inner().node).await)
     }
 
+    async fn list_events(&self, request: Request<v1::ListEventsRequest>) -> Answer<v1::ListEventsReply> {
+        answer(self.operator.viewer.list_events(request.into_inner()).await)
+    }
+
     async fn start_replay(&self, request: Request<v1::ReplaySpec>) -> Answer<v1::ReplayJob> {
         let by = who(&request);
         answer(self.operator.start_replay(request.into_inner(), &by).await)

@@ -7,7 +7,8 @@
 //!   so for those that only show.
 //! - `nodes`: drain, removal and stop of a cluster's nodes. `bad_copies`: what the holders of copies say is wrong
 //!   with them.
-//! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`: the verbs, by their subject.
+//! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`, `events`: the verbs, by
+//!   their subject.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
 //! - `error`: errors of verbs, and their kinds.
@@ -17,6 +18,7 @@ mod bad_copies;
 mod blocking;
 mod cluster;
 mod error;
+mod events;
 mod exporters;
 mod for_peers;
 mod give_up;

@@ -5,11 +5,14 @@
 use std::sync::Arc;
 
 use futures_util::stream::Stream;
+use gophership_catalogue::event::What;
 use gophership_catalogue::exporter::EntryId;
+use gophership_catalogue::{Actor, Command};
 use gophership_proto::control::v1;
 use gophership_somatic::Zone;
 use gophership_vault::VaultError;
 use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 
 use super::bad_copies::Told;
@@ -265,6 +268,18 @@ impl Operator {
             ..
         } = done;
         tracing::info!(exporter, taken, refused_again, left, by, "dead_letters.replay.end");
+        let note = Command::Note {
+            what: What::LettersReplayed,
+            subject: format!("exporter {exporter}"),
+            detail: format!("{taken} taken, {refused_again} refused again, {left} left"),
+            at_ns: now_unix_nano(),
+        };
+        let actor = Actor::operator(by);
+        let noted = self.call(move |context| context.catalogue.submit(actor, note)).await;
+        // The letters were sent, whatever becomes of the note.
+        if let Err(error) = noted.and_then(|noted| Ok(noted.map(drop)?)) {
+            tracing::warn!(%error, "cluster.event.not_kept");
+        }
         Ok(v1::ReplayDeadLettersReply {
             taken,
             refused_again,

@@ -21,7 +21,7 @@ use super::error::OperateError;
 use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE, PEERS_ASKED_MAX};
 use super::segments::Wanted;
 use super::shown::{segment_id, segment_ref};
-use super::{cluster, peers, segments, status};
+use super::{cluster, events, peers, segments, status};
 use crate::cluster::Peers;
 use crate::context::NodeContext;
 
@@ -91,6 +91,11 @@ impl Viewer {
             client.report(node, &member, PEER_PATIENCE).await
         });
         cluster::with_reports(own, reports.await)
+    }
+
+    /// A page of the events that are asked for.
+    pub(crate) async fn list_events(&self, asked: v1::ListEventsRequest) -> Result<v1::ListEventsReply, OperateError> {
+        self.call(move |context| events::list(context, &asked)).await
     }
 
     /// A page of the segments that are wanted, behind `after`, at most `limit` of them (0: up to the bound).

@@ -4,6 +4,7 @@
 //! - `leader`: the node that recovers a segment, as a state machine.
 //! - `recoveries`: all segments that a leader recovers. `led`: one of them, driven. `requests`: what it asks of nodes
 //!   and of the catalogue.
+//! - `noted`: what only a leader knows, as events.
 //! - `participant`: a node that is asked.
 //! - `refetch`: files of its own segments that a node lacks, or that are bad, are fetched from another holder.
 //! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it, and
@@ -14,6 +15,7 @@
 
 pub mod leader;
 mod led;
+mod noted;
 pub mod participant;
 pub mod recoveries;
 pub mod refetch;

@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 
 use super::leader::Waiting;
 use super::led::Led;
+use super::noted::Noted;
 use super::requests::{Answered, Told};
 use crate::decide::accept_loss::{Hope, Left};
 use crate::limits::{RECOVERIES_MAX, RECOVERY_LOOK, RECOVERY_PAUSE, RECOVERY_TURN, RECOVERY_WALK};
@@ -175,6 +176,7 @@ struct Lead {
     paused: BTreeMap<SegmentId, Pause>,
     walked: Option<Walked>,
     boots: Boots,
+    noted: Noted,
 }
 
 impl Lead {
@@ -187,6 +189,7 @@ impl Lead {
             paused: BTreeMap::new(),
             walked: None,
             boots: Boots::default(),
+            noted: Noted::default(),
         }
     }
 
@@ -232,8 +235,12 @@ impl Lead {
             self.led.clear();
             self.paused.clear();
             self.walked = None;
+            self.noted = Noted::default();
             return;
         }
+        let is_dead = |seen: &&Seen| seen.is_dead && !seen.is_gone && seen.node != self.parts.node;
+        let dead = seen.iter().filter(is_dead).map(|seen| seen.node).collect();
+        self.noted.look(&self.parts, dead);
         let alive = self.alive(&nodes);
         for led in self.led.values_mut() {
             led.look(&self.parts, &self.told, &alive);

@@ -1,5 +1,6 @@
 //! An owner that is gone for good, and one that comes back.
 
+use gophership_catalogue::event::{Event, What};
 use gophership_catalogue::segment::{SegmentRecord, SegmentState};
 use gophership_catalogue::{Actor, Catalogue, Command};
 use gophership_vault::ids::{EntryNumber, SegmentId};
@@ -93,6 +94,36 @@ fn what_a_lost_owner_acknowledged_is_sealed_with_copies_on_the_others() {
         peers.iter().any(|peer| peer.node == node(owner) && !peer.is_alive)
     };
     assert!(others.iter().all(dead));
+    // All of that is on record, the same on each node.
+    let died = format!("node {owner}");
+    let told = |n: u32| {
+        let catalogue: &dyn Catalogue = &*cluster.node(n).catalogue;
+        catalogue.read(|state| {
+            let events = state.events_after(0);
+            events.map(|(_, event)| event.clone()).collect::<Vec<_>>()
+        })
+    };
+    let has = |events: &[Event], what, subject: &str| {
+        let is_it = |event: &&Event| event.what == what && event.subject == subject;
+        events.iter().filter(is_it).count()
+    };
+    let events = eventually(
+        "the same events on both nodes that are left, with who leads and who is dead",
+        || {
+            let [events, of_other] = [told(others[0]), told(others[1])];
+            let leads = |n: &u32| has(&events, What::LeaderChanged, &format!("node {n}")) > 0;
+            let is_all = others.iter().any(leads) && has(&events, What::NodeDead, &died) > 0;
+            (events == of_other && is_all).then_some(events)
+        },
+    );
+    let segment = format!("segment {id}");
+    for (what, subject) in [
+        (What::NodeDead, &died),
+        (What::RecoveryBegun, &segment),
+        (What::RecoveryEnded, &segment),
+    ] {
+        assert_eq!(has(&events, what, subject), 1, "{what:?} {subject}: {events:?}");
+    }
     cluster.end();
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM, parts};
 use crate::command::{Command, Kind};
 use crate::job::{JobPosition, LossNames};
+use crate::row::event;
 use crate::row::job::{read_loss, read_loss_names};
 use crate::row::segment::{read_accepted, read_reason};
 use crate::wire::{Reader, WireError};
@@ -51,6 +52,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::GiveUpCopies => give_up_copies(v),
         Kind::BeginExporter => begin_exporter(v),
         Kind::RemoveNode => remove_node(v),
+        Kind::Note => note(v),
     }
 }
 
@@ -333,5 +335,14 @@ fn unlinked_on(v: &mut Reader<'_>) -> Read {
     Ok(Command::UnlinkedOn {
         node: v.node()?,
         segments: v.list(Reader::segment)?,
+    })
+}
+
+fn note(v: &mut Reader<'_>) -> Read {
+    Ok(Command::Note {
+        what: event::read_what(v)?,
+        subject: v.text()?,
+        detail: v.text()?,
+        at_ns: v.u64()?,
     })
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::event::What;
 use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
@@ -387,6 +388,29 @@ fn golden_removals() -> Vec<Request> {
     vec![request(node(0x0405), false), request(node(2), true)]
 }
 
+/// An event that is only that, and an operator of whom it is known when that one asked.
+fn golden_events() -> Vec<Request> {
+    let note = |what, subject: &str, detail: &str| Command::Note {
+        what,
+        subject: subject.to_owned(),
+        detail: detail.to_owned(),
+        at_ns: 74,
+    };
+    let of = |actor, command| Request { actor, command };
+    let by = Actor::operator("Jörg").asking_at(73);
+    let letters = note(What::LettersReplayed, "exporter Grün", "3 taken");
+    vec![
+        of(Actor::Node, note(What::NodeDead, "node 3", "")),
+        of(by.clone(), letters),
+        of(
+            by,
+            Command::ForgetExporter {
+                exporter: "a".to_owned(),
+            },
+        ),
+    ]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -397,7 +421,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 14] {
+fn golden_files() -> [(&'static str, Vec<Request>); 15] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -448,6 +472,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 14] {
         (
             include_str!("../../../testdata/v1/commands_removals.txt"),
             golden_removals(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_events.txt"),
+            golden_events(),
         ),
     ]
 }
@@ -516,7 +544,7 @@ fn i2_an_unknown_format_actor_kind_or_version_is_named() {
             format!("the command trim has version {value}, which is not known here")
         );
     }
-    for value in [0, 4] {
+    for value in [0, 5] {
         assert_eq!(with(1, value), format!("{yet} actor {value}, which is not known here"));
     }
     for value in [0, Kind::ALL.map(|kind| kind as u8).into_iter().max().unwrap() + 1, 255] {
@@ -542,7 +570,7 @@ fn actor() -> impl Strategy<Value = Actor> {
     prop_oneof![
         Just(Actor::Vault),
         Just(Actor::Node),
-        any::<String>().prop_map(|name| Actor::operator(&name)),
+        (any::<String>(), any::<u64>()).prop_map(|(name, at)| Actor::operator(&name).asking_at(at)),
     ]
 }
 
@@ -556,7 +584,7 @@ proptest! {
     }
 
     #[test]
-    fn i2_any_bytes_are_read_without_panic(kind in 0..37u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn i2_any_bytes_are_read_without_panic(kind in 0..41u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = Request::decode(&[&[FORMAT, ACTOR_NODE, kind, VERSION], bytes.as_slice()].concat());
         let _read = Request::decode(&bytes);
     }
@@ -565,7 +593,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_removals.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_events.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_removals())).unwrap();
+    std::fs::write(path, as_text(&golden_events())).unwrap();
 }

@@ -12,7 +12,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use gophership_catalogue::local::{LAST_APPLIED, StoreTransaction};
 use gophership_catalogue::row::{Row, change_of, row_of};
-use gophership_catalogue::{CatalogueError, Outcome, Request, State, decide};
+use gophership_catalogue::{CatalogueError, Outcome, Request, State, decide_request};
 use openraft::EntryPayload;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -49,12 +49,12 @@ impl Core {
 
     /// Applies entries in order. There is one answer for each.
     pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Option<Outcome>>, CatalogueError> {
-        let mut commands = Vec::new();
+        let mut requests = Vec::new();
         for entry in entries {
-            commands.push(match &entry.payload {
+            requests.push(match &entry.payload {
                 EntryPayload::Normal(proposal) => {
                     let request = Request::decode(&proposal.request).map_err(|e| from_wire(&self.path, &e))?;
-                    Some((proposal.ticket, request.command))
+                    Some((proposal.ticket, request))
                 }
                 EntryPayload::Blank | EntryPayload::Membership(_) => None,
             });
@@ -62,7 +62,7 @@ impl Core {
         let outcomes = self.write(|inner| {
             let mut now = self.applied.borrow().clone();
             let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
-            for (entry, command) in entries.iter().zip(&commands) {
+            for (entry, request) in entries.iter().zip(&requests) {
                 // A missing entry would make this state differ from that of the other nodes.
                 assert!(
                     !self.live.load(Ordering::Acquire)
@@ -75,8 +75,8 @@ impl Core {
                 if let EntryPayload::Membership(membership) = &entry.payload {
                     now.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
                 }
-                outcomes.push(command.as_ref().map(|(_, command)| {
-                    let (reply, more) = decide(&inner.ahead, command)?;
+                outcomes.push(request.as_ref().map(|(_, request)| {
+                    let (reply, more) = decide_request(&inner.ahead, request)?;
                     more.iter().for_each(|change| inner.ahead.install(change.clone()));
                     changes.extend(more);
                     Ok(reply)
@@ -97,8 +97,8 @@ impl Core {
             Ok(outcomes)
         })?;
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        for (command, outcome) in commands.into_iter().zip(&outcomes) {
-            if let (Some((ticket, _)), Some(outcome)) = (command, outcome)
+        for (request, outcome) in requests.into_iter().zip(&outcomes) {
+            if let (Some((ticket, _)), Some(outcome)) = (request, outcome)
                 && let Some(waiting) = tickets.remove(&ticket)
             {
                 // The caller has gone: the command was reported as unknown.

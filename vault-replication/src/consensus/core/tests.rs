@@ -1,6 +1,7 @@
 use gophership_catalogue::local::faulty_disk::{Fault, FaultyDisk};
+use gophership_catalogue::testkit::apply_by_node;
 use gophership_catalogue::testkit::{bytes, command};
-use gophership_catalogue::{Actor, Command, Request, apply};
+use gophership_catalogue::{Actor, Command, Request, apply_request};
 use openraft::EntryPayload;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -106,7 +107,7 @@ impl Step {
                         continue;
                     };
                     let request = Request::decode(&proposal.request).unwrap();
-                    let _outcome = apply(&mut model.state, &request.command);
+                    let _outcome = apply_request(&mut model.state, &request);
                     model.applied = Some(entry.log_id);
                 }
                 Do::Apply(entries)
@@ -129,7 +130,7 @@ impl Step {
                 let core = leader.open().unwrap();
                 core.apply(&[entry(last, (*command).clone())]).unwrap();
                 let (meta, file) = core.build_snapshot().unwrap();
-                let _outcome = apply(&mut model.state, &command);
+                let _outcome = apply_by_node(&mut model.state, &command);
                 model.log.clear();
                 (model.purged, model.applied) = (Some(last), Some(last));
                 Do::Install {

@@ -1,0 +1,200 @@
+//! Which requests are events.
+//!
+//! What an operator asked for is one, where it changed something; so are changes of nodes and recoveries. What nodes do
+//! all the time is none: segments, cursors, copies, trims.
+
+use gophership_vault::ids::{NodeId, SegmentId};
+
+use super::{Decision, decide};
+use crate::actor::Actor;
+use crate::command::{Command, Outcome, Reply, Request};
+use crate::event::{Event, What};
+use crate::job::{JobId, JobResult};
+use crate::limits::EVENTS_MAX;
+use crate::node::NodeState;
+use crate::segment::SegmentState;
+use crate::state::{Change, State};
+
+/// Decides on a request: on its command, and on the event that it leaves.
+///
+/// # Errors
+///
+/// The command is refused.
+pub fn decide_request(state: &State, request: &Request) -> Decision {
+    let (reply, mut changes) = decide(state, &request.command)?;
+    let event = match &request.command {
+        Command::Note { what, subject, .. } if is_known(state, *what, subject, request) => None,
+        Command::Note { .. } => event_of(state, request, reply),
+        // It was submitted before.
+        _ if changes.is_empty() => None,
+        _ => event_of(state, request, reply),
+    };
+    if let Some(event) = event {
+        let number = state.newest_event() + 1;
+        changes.push(Change::Event(number, event));
+        let gone = number
+            .checked_sub(EVENTS_MAX)
+            .filter(|gone| state.events.contains_key(gone));
+        changes.extend(gone.map(Change::EventGone));
+    }
+    Ok((reply, changes))
+}
+
+/// Applies a request.
+///
+/// # Errors
+///
+/// The command is refused.
+pub fn apply_request(state: &mut State, request: &Request) -> Outcome {
+    let (reply, changes) = decide_request(state, request)?;
+    changes.into_iter().for_each(|change| state.install(change));
+    Ok(reply)
+}
+
+/// True where a note says nothing new: the node is on record as the leader, or as dead since it came up last, or the note
+/// itself was submitted before.
+fn is_known(state: &State, what: What, subject: &str, request: &Request) -> bool {
+    let newest_first = || state.events.values().rev();
+    match what {
+        What::LeaderChanged => newest_first()
+            .find(|event| event.what == what)
+            .is_some_and(|event| event.subject == subject),
+        What::NodeDead => newest_first()
+            .find(|event| matches!(event.what, What::NodeDead | What::NodeUp) && event.subject == subject)
+            .is_some_and(|event| event.what == what),
+        _ => event_of(state, request, Reply::Done)
+            .is_some_and(|event| newest_first().next().is_some_and(|newest| *newest == event)),
+    }
+}
+
+fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
+    let by_itself = |at_ns: u64, what, subject: String, detail: &str| {
+        let who = request.actor.to_string();
+        Some(Event::new(at_ns, what, &who, &subject, detail))
+    };
+    // One of a command of before has no time, and is not on record.
+    let asked = |what, subject: String, detail: &str| match &request.actor {
+        Actor::Operator { name, at_ns } if *at_ns > 0 => Some(Event::new(*at_ns, what, name, &subject, detail)),
+        Actor::Operator { .. } | Actor::Node | Actor::Vault => None,
+    };
+    match &request.command {
+        Command::Note {
+            what,
+            subject,
+            detail,
+            at_ns,
+        } => by_itself(*at_ns, *what, subject.clone(), detail),
+        Command::RegisterNode { at_ns, .. } => match reply {
+            Reply::Registered(id) => by_itself(*at_ns, What::NodeRegistered, node(id), ""),
+            Reply::Done | Reply::Up(_) | Reply::Job(_) | Reply::Recovering(_) => None,
+        },
+        Command::NodeUp { node: id, at_ns, .. } => match reply {
+            Reply::Up(epoch) => by_itself(*at_ns, What::NodeUp, node(*id), &format!("epoch {epoch}")),
+            Reply::Done | Reply::Registered(_) | Reply::Job(_) | Reply::Recovering(_) => None,
+        },
+        Command::SetNodeState {
+            node: id, state: to, ..
+        } => match to {
+            NodeState::Draining => asked(What::NodeDraining, node(*id), ""),
+            NodeState::Active => asked(What::NodeUndrained, node(*id), ""),
+        },
+        Command::RemoveNode { node: id, accept_loss } => asked(
+            What::NodeRemoved,
+            node(*id),
+            if *accept_loss { "a loss was accepted" } else { "" },
+        ),
+        // Further recoveries of a segment belong to the first.
+        Command::BeginRecovery { id, at_ns, .. } if state.segment_state(*id) == SegmentState::Open => {
+            by_itself(*at_ns, What::RecoveryBegun, segment(*id), "")
+        }
+        Command::SealRecovered { seal, .. } => by_itself(
+            seal.sealed_ns,
+            What::RecoveryEnded,
+            segment(seal.id),
+            &format!("{} entries", seal.stats.entries),
+        ),
+        Command::GiveUp { id, at_ns, .. } => {
+            by_itself(*at_ns, What::SegmentLost, segment(*id), "nothing of it was left")
+        }
+        Command::MarkLost { id, .. } => asked(What::SegmentLost, segment(*id), ""),
+        Command::AcceptLoss { id, loss } => asked(What::LossAccepted, segment(*id), &loss.passed_over),
+        Command::GiveUpCopies { id, loss } => asked(What::CopiesGivenUp, segment(*id), &loss.passed_over),
+        Command::SetExporter {
+            exporter: name, paused, ..
+        } => match paused {
+            true => asked(What::ExporterPaused, exporter(name), ""),
+            false => asked(What::ExporterResumed, exporter(name), ""),
+        },
+        Command::SeekExporter {
+            exporter: name,
+            node: id,
+            ..
+        } => asked(
+            What::ExporterSought,
+            exporter(name),
+            &format!("in the logs of node {id}"),
+        ),
+        Command::ForgetExporter { exporter: name } => asked(What::ExporterForgotten, exporter(name), ""),
+        Command::DropDeadLetters {
+            exporter: name,
+            letters,
+        } => asked(
+            What::LettersDropped,
+            exporter(name),
+            &format!("{} letters", letters.len()),
+        ),
+        Command::CreateJob { .. } => match reply {
+            Reply::Job(id) => asked(What::JobStarted, job(id), ""),
+            Reply::Done | Reply::Registered(_) | Reply::Up(_) | Reply::Recovering(_) => None,
+        },
+        Command::CancelJob { job: id, .. } => asked(What::JobCancelled, job(*id), ""),
+        Command::FinishJob {
+            job: id, result, at_ns, ..
+        } => match result {
+            JobResult::Done => by_itself(*at_ns, What::JobDone, job(*id), ""),
+            JobResult::Failed(why) => by_itself(*at_ns, What::JobFailed, job(*id), why),
+        },
+        Command::SetConfig { key, value, .. } => asked(
+            What::SettingChanged,
+            format!("setting {key}"),
+            value.as_deref().unwrap_or("removed"),
+        ),
+        Command::BeginRecovery { .. }
+        | Command::DescribeNode { .. }
+        | Command::Roll { .. }
+        | Command::Seal { .. }
+        | Command::ReplicaAdded { .. }
+        | Command::CopyPlanned { .. }
+        | Command::Trim { .. }
+        | Command::Unlinked { .. }
+        | Command::UnlinkedOn { .. }
+        | Command::KeepClock { .. }
+        | Command::TakeJob { .. }
+        | Command::JobProgress { .. }
+        | Command::ConfigureExporters { .. }
+        | Command::CommitCursors { .. }
+        | Command::TakeExport { .. }
+        | Command::CommitTakenCursors { .. }
+        | Command::BeginExporter { .. }
+        | Command::AddDeadLetters { .. } => None,
+    }
+}
+
+fn node(id: NodeId) -> String {
+    format!("node {id}")
+}
+
+fn segment(id: SegmentId) -> String {
+    format!("segment {id}")
+}
+
+fn exporter(name: &str) -> String {
+    format!("exporter {name}")
+}
+
+fn job(id: JobId) -> String {
+    format!("job {id}")
+}
+
+#[cfg(test)]
+mod tests;
