@@ -26,6 +26,8 @@ mod export;
 mod job;
 mod loss;
 mod node;
+
+pub use node::nothing_needs;
 mod trim;
 
 /// The result for a command that was accepted: its answer, and its changes. No change means that it was submitted

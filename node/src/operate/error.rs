@@ -89,7 +89,7 @@ pub(crate) enum OperateError {
         /// The node.
         node: NodeId,
         /// The number of such segments.
-        segments: u64,
+        segments: usize,
         /// The first of them.
         first: SegmentId,
     },

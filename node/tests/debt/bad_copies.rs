@@ -1,8 +1,8 @@
 //! Copies of sealed segments that are damaged or gone, while all nodes run: they are found, shown, and made anew.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
+use std::{fs, thread};
 
 use gophership_proto::control::v1::{BadSegment, CopyVerdict, HolderState, SegmentRef};
 
@@ -115,4 +115,47 @@ fn a_start_finds_what_is_gone_and_its_first_round_what_is_damaged() {
     let is_gone = || cluster.file(2, a).exists() && cluster.replaced(2).len() == 1;
     until("both files to be made anew", is_gone, || cluster.logs());
     until_clean(&cluster, &[a, b]);
+}
+
+#[test]
+fn a_folder_of_segments_that_was_moved_away_is_not_made_anew_and_what_waits_for_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let cluster = Cluster::form(dir.path(), 3, &sink);
+    let a = sealed_by(&cluster, 2);
+    let segments = cluster.segments(2);
+    let away = segments.with_file_name("away");
+    fs::rename(&segments, &away).unwrap();
+    // Its WAL takes what comes, and the seal waits.
+    cluster.send(2, &large_records(5));
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| cluster.seal(2));
+        let is_said = || {
+            let (_, problems) = cluster.bad_segments(0);
+            problems.iter().any(|what| what.contains("move segments/ back"))
+        };
+        until("the folder to be missed", is_said, || {
+            format!("{:?} {}", cluster.bad_segments(0), cluster.logs())
+        });
+        until(
+            "a seal that fails",
+            || cluster.log(2).contains("segment.seal.failed"),
+            || cluster.logs(),
+        );
+        assert!(!segments.exists(), "it was made anew");
+        fs::rename(&away, &segments).unwrap();
+        let b = waits.join().unwrap();
+        until_clean(&cluster, &[a, b]);
+    });
+
+    // It is lost for good, and an operator makes an empty one.
+    fs::rename(&segments, &away).unwrap();
+    fs::create_dir(&segments).unwrap();
+    fs::copy(
+        segments.with_file_name("wal").join("storage_uuid"),
+        segments.join("storage_uuid"),
+    )
+    .unwrap();
+    until_clean(&cluster, &[a]);
 }
