@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gophership_catalogue::apply::nothing_needs;
 use gophership_catalogue::node::NodeState;
-use gophership_catalogue::{Actor, CatalogueError, Command, Refusal, State, decide};
+use gophership_catalogue::{Actor, Command, Refusal, State, decide};
 use gophership_proto::control::v1;
 use gophership_vault::ids::NodeId;
 use gophership_vault_replication::decide::departure::{lack, obstacles};
@@ -63,13 +63,22 @@ pub(super) fn change(
             && let Err(Refusal::CopiesNeeded { segments, first, .. }) =
                 nothing_needs(state, node, &|id, node| bad.may_be_bad(id, node))
         {
-            return Err(OperateError::BadCopiesElsewhere { node, segments, first });
+            let called = called.to_owned();
+            return Err(OperateError::BadCopiesElsewhere {
+                called,
+                node,
+                segments,
+                first,
+            });
         }
         Ok((node, command, decision))
     })??;
-    decision.map_err(CatalogueError::Refused)?;
+    let called = called.to_owned();
+    if let Err(refusal) = decision {
+        return Err(OperateError::NodeRefused { called, node, refusal });
+    }
     if matches!(wish, Wish::Remove { .. }) && bad.is_there(node) {
-        return Err(OperateError::StillThere(node));
+        return Err(OperateError::StillThere { called, node });
     }
     if !dry_run {
         context.catalogue.submit(Actor::operator(by), command)?;

@@ -127,10 +127,12 @@ fn a_folder_of_segments_that_was_moved_away_is_not_made_anew_and_what_waits_for_
     let segments = cluster.segments(2);
     let away = segments.with_file_name("away");
     fs::rename(&segments, &away).unwrap();
-    // Its WAL takes what comes, and the seal waits.
-    cluster.send(2, &large_records(5));
     thread::scope(|scope| {
-        let waits = scope.spawn(|| cluster.seal(2));
+        // What it is sent has no copy yet, and is refused until it has.
+        let waits = scope.spawn(|| {
+            cluster.send(2, &large_records(5));
+            cluster.seal(2)
+        });
         let is_said = || {
             let (_, problems) = cluster.bad_segments(0);
             problems.iter().any(|what| what.contains("move segments/ back"))
@@ -138,11 +140,8 @@ fn a_folder_of_segments_that_was_moved_away_is_not_made_anew_and_what_waits_for_
         until("the folder to be missed", is_said, || {
             format!("{:?} {}", cluster.bad_segments(0), cluster.logs())
         });
-        until(
-            "a seal that fails",
-            || cluster.log(2).contains("segment.seal.failed"),
-            || cluster.logs(),
-        );
+        let fails = || cluster.log(2).contains("segment.cut.failed");
+        until("a segment that cannot be written", fails, || cluster.logs());
         assert!(!segments.exists(), "it was made anew");
         fs::rename(&away, &segments).unwrap();
         let b = waits.join().unwrap();
