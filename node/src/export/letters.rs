@@ -104,7 +104,7 @@ impl Exporters {
 #[cfg(test)]
 mod tests {
     use gophership_catalogue::exporter::{DeadLetter, LetterCause};
-    use gophership_catalogue::{Command, apply};
+    use gophership_catalogue::state::Change;
     use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId};
 
     use super::super::dead_letters::letter;
@@ -123,14 +123,8 @@ mod tests {
             copied_to: Some(node(2)),
             ..refused(1)
         };
-        let known = Command::SetExporter {
-            exporter: "a".to_owned(),
-            paused: false,
-            at_ns: 1,
-        };
-        let letters = vec![copied, refused(2)];
-        for command in [known, Command::AddDeadLetters { letters }] {
-            apply(&mut state, &command).expect("it is taken");
+        for letter in [copied, refused(2)] {
+            state.install(Change::DeadLetter(letter));
         }
         let told = |n| not_here(&state, "a", entry(n)).to_string();
         assert!(told(1).contains("ask node-8 (node 2) "), "{}", told(1));
