@@ -27,6 +27,8 @@ mod export;
 mod job;
 mod loss;
 mod node;
+
+pub use node::nothing_needs;
 mod trim;
 
 pub use event::{apply_request, decide_request};

@@ -9,8 +9,8 @@ pub const NODE_FACT_BYTES_MAX: usize = 256;
 /// Nodes that a removal must leave: fewer cannot lose one and go on.
 pub const NODES_LEFT_MIN: usize = 3;
 
-/// Copies on other nodes that each segment must have before a node is removed that has one, as many as an
-/// acknowledgement waits for.
+/// Copies on other nodes that each segment must have before a node is removed that has one, and nodes that take logs
+/// which a drain must leave: as many as an acknowledgement waits for.
 pub const COPIES_LEFT_MIN: usize = 2;
 
 /// Limit of the time by which a seal may lie ahead of the clock that its node kept last, nanoseconds: a day. An honest

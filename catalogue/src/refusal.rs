@@ -115,11 +115,18 @@ pub enum Refusal {
         /// Their number.
         letters: usize,
     },
-    /// No node would take entries any more.
-    #[error("node {node} is the last one that is Active: take another one back first (gs-ctl node undrain)")]
-    LastActive {
+    /// Too few nodes would take logs and hold new copies.
+    #[error(
+        "node {node} cannot be drained: {left} other nodes take logs, and an acknowledgement needs {needed}. Add a node, or \
+         take one back first (gs-ctl node undrain)"
+    )]
+    TooFewActive {
         /// The node.
         node: NodeId,
+        /// The other nodes that are Active.
+        left: usize,
+        /// The number that must be.
+        needed: usize,
     },
     /// A newer boot of the node took over.
     #[error("segment {id} cannot be opened by epoch {epoch}: a newer boot of its node has epoch {current}")]
@@ -415,7 +422,7 @@ impl Refusal {
             | Self::Unsealed { .. }
             | Self::CopiesNeeded { .. }
             | Self::LettersThere { .. }
-            | Self::LastActive { .. }
+            | Self::TooFewActive { .. }
             | Self::EpochNotGranted { .. }
             | Self::OwnReplica { .. }
             | Self::NotEarlier { .. }

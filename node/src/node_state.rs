@@ -149,6 +149,9 @@ impl NodeState {
         let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed))
             .ok()
             .map(ShardId::new);
+        if let Some(why) = running.cluster.as_ref().and_then(|cluster| cluster.quorum.gone()) {
+            return Err(NotReady::Gone(why.to_owned()));
+        }
         let full = (running.vault.tier() >= DiskTier::Refuse).then(|| running.vault.status().disk);
         readiness(
             phase,

@@ -53,6 +53,8 @@ pub enum NotReady {
     DiskFull(DiskUse),
     /// No leader of its cluster is heard.
     Leaderless(Leaderless),
+    /// It belongs to its cluster no more: for what reason, and what to do.
+    Gone(String),
     /// An operator drains it.
     Leaving,
     /// Appends wait, and the watermark does not move.
@@ -99,6 +101,7 @@ impl fmt::Display for NotReady {
             Self::Failed(why) => write!(f, "the WAL has failed: {why}"),
             Self::DiskFull(disk) => f.write_str(&disk_words(disk)),
             Self::Leaderless(leaderless) => leaderless.fmt(f),
+            Self::Gone(why) => f.write_str(why),
             Self::Leaving => f.write_str(
                 "an operator drains it: gs-ctl cluster status says how far it is, and gs-ctl node undrain takes it back",
             ),

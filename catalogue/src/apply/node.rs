@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use gophership_vault::ids::{Epoch, NodeId};
+use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use uuid::Uuid;
 
 use super::{Decision, node_of, not_stale, unchanged, within};
@@ -85,9 +85,10 @@ pub(super) fn set_state(state: &State, node: NodeId, to: NodeState, seen: Option
         return unchanged(Reply::Done);
     }
     not_stale(|| format!("node {node}"), seen, record.version)?;
-    let takes = |other: &NodeRecord| other.id != node && other.state == NodeState::Active && !state.is_gone(other.id);
-    if to == NodeState::Draining && !state.nodes().any(takes) {
-        return Err(Refusal::LastActive { node });
+    let takes = |other: &&NodeRecord| other.id != node && other.state == NodeState::Active && !state.is_gone(other.id);
+    let (left, needed) = (state.nodes().filter(takes).count(), COPIES_LEFT_MIN);
+    if to == NodeState::Draining && left < needed {
+        return Err(Refusal::TooFewActive { node, left, needed });
     }
     let changed = NodeRecord {
         state: to,
@@ -152,7 +153,7 @@ pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool) -> Decision
         return Err(Refusal::TooFewLeft { node, left, needed });
     }
     if !accept_loss {
-        nothing_needs(state, node)?;
+        nothing_needs(state, node, &|_, _| false)?;
     }
     let facts = NodeFacts {
         moved_to: Some(node),
@@ -164,7 +165,11 @@ pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool) -> Decision
 }
 
 /// Checks that a node wrote nothing whose end is unknown, and that what it holds is held often enough elsewhere.
-fn nothing_needs(state: &State, node: NodeId) -> Result<(), Refusal> {
+/// `is_bad` says that a node's copy of a sealed segment is known not to be good, which the record does not know.
+///
+/// # Errors
+/// What needs it.
+pub fn nothing_needs(state: &State, node: NodeId, is_bad: &dyn Fn(SegmentId, NodeId) -> bool) -> Result<(), Refusal> {
     let mut unsealed = state.unsealed_of(node);
     if let Some(first) = unsealed.next() {
         let segments = 1 + unsealed.count();
@@ -173,7 +178,8 @@ fn nothing_needs(state: &State, node: NodeId) -> Result<(), Refusal> {
     let stays = |other: NodeId| other != node && !state.is_gone(other);
     let mut needed = state.segments().filter_map(|segment| match segment {
         SegmentRecord::Sealed(seal) if seal.stats.entries > 0 && seal.holders.contains(node) => {
-            (seal.holders.iter().filter(|other| stays(*other)).count() < COPIES_LEFT_MIN).then_some(seal.id)
+            let has = |other: &NodeId| stays(*other) && !is_bad(seal.id, *other);
+            (seal.holders.iter().filter(has).count() < COPIES_LEFT_MIN).then_some(seal.id)
         }
         // A recovery may need whatever report it can get.
         SegmentRecord::Recovering { open, .. } if open.replicas.peers().contains(node) => Some(open.id),
@@ -433,29 +439,31 @@ mod tests {
     }
 
     #[test]
-    fn the_last_active_node_is_not_drained() {
-        let mut state = state_after(&[register(1), register(2)]);
+    fn a_drain_leaves_as_many_nodes_as_an_acknowledgement_needs() {
+        let mut state = state_after(&[register(1), register(2), register(3)]);
         let to = |n, state| Command::SetNodeState {
             node: node(n),
             state,
             seen: None,
         };
+        let few = |n, left| {
+            let (node, needed) = (node(n), 2);
+            Err(Refusal::TooFewActive { node, left, needed })
+        };
         assert_eq!(apply(&mut state, &to(1, NodeState::Draining)), Ok(Reply::Done));
-        let last = apply(&mut state, &to(2, NodeState::Draining));
-        assert_eq!(last, Err(Refusal::LastActive { node: node(2) }));
+        assert_eq!(apply(&mut state, &to(2, NodeState::Draining)), few(2, 1));
         apply(&mut state, &to(1, NodeState::Active)).unwrap();
         // One that joined anew under another number takes nothing under its old one.
         for command in [
-            register(3),
+            register(4),
             describe(1, "a", None),
-            describe(3, "a", Some(1)),
-            to(3, NodeState::Draining),
+            describe(4, "a", Some(1)),
+            to(4, NodeState::Draining),
         ] {
             apply(&mut state, &command).unwrap();
         }
-        let last = apply(&mut state, &to(2, NodeState::Draining));
-        assert_eq!(last, Err(Refusal::LastActive { node: node(2) }));
-        apply(&mut state, &to(3, NodeState::Active)).unwrap();
+        assert_eq!(apply(&mut state, &to(2, NodeState::Draining)), few(2, 1));
+        apply(&mut state, &to(4, NodeState::Active)).unwrap();
         assert_eq!(apply(&mut state, &to(2, NodeState::Draining)), Ok(Reply::Done));
     }
 

@@ -611,7 +611,7 @@ fn what_is_too_long_or_too_many_is_refused() {
 #[test]
 fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named() {
     let mut state = booted();
-    say(&mut state, &[register(2)]);
+    say(&mut state, &[register(2), register(3)]);
     let set = |value: Option<&str>, seen| Command::SetConfig {
         key: "k".to_owned(),
         value: value.map(str::to_owned),

@@ -21,6 +21,7 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
     let why = TrimReason::Retention;
     vec![
         register(2),
+        register(3),
         up(1, 1),
         describe(1, "node-1", None),
         Command::SetNodeState {

@@ -306,6 +306,19 @@ fn cluster_of(who: &Who) -> Option<ClusterId> {
     }
 }
 
+/// Asks all other nodes once, and gives the reason for which the folder of a member is a wrong one for sure, if so.
+pub(super) async fn contradicted_by_peers(setup: &Arc<JoinSetup>, member: Identity) -> Option<String> {
+    let client = JoinClient::new(Arc::clone(setup));
+    let asked = setup
+        .others()
+        .map(async |peer| Some((peer.name.as_str(), client.who(peer).await.ok()?)));
+    let answers: Vec<(&str, Who)> = join_all(asked).await.into_iter().flatten().collect();
+    let answers: Vec<(&str, &Who)> = answers.iter().map(|(name, who)| (*name, who)).collect();
+    let own = (member.cluster_id, member.node_id);
+    let found = contradiction(&setup.name, own, setup.peers.len(), &answers);
+    found.filter(|found| found.is_sure).map(|found| found.why)
+}
+
 /// Decides whether the folder of a member is a wrong one, by the answers of nodes of a configuration that has `of`.
 fn contradiction(
     name: &str,

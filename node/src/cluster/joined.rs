@@ -93,8 +93,6 @@ pub(crate) async fn join(
         serve(listener, &setup, &consensus, &join, &client, &late)?
     };
     let (stop, stopped) = watch::channel(false);
-    let keeping = keep(Arc::clone(&consensus), Arc::clone(&join), Arc::clone(&setup), stopped);
-    let keeping = runtime.spawn(keeping);
     let heartbeats = Heartbeats::start(
         client.clone(),
         addresses(&consensus),
@@ -105,7 +103,10 @@ pub(crate) async fn join(
         consensus: Arc::clone(&consensus),
         heartbeats: Arc::new(heartbeats),
         dead_after: settings.dead_after,
+        gone: Arc::default(),
     };
+    let keeping = keep(quorum.clone(), Arc::clone(&join), Arc::clone(&setup), stopped);
+    let keeping = runtime.spawn(keeping);
     awaited.sees(quorum.clone());
     let domain = config.failure_domain().to_owned();
     let described = runtime.spawn(describe_as(consensus, Arc::clone(&join), domain, Arc::clone(&awaited)));

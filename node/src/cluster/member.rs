@@ -151,6 +151,11 @@ impl Member {
         }
     }
 
+    /// Has nobody wait for the cluster any more: what is not on record by now is not put there by this process.
+    pub(crate) fn stop_waiting(&self) {
+        self.quorum.consensus.stop_waiting();
+    }
+
     /// Ends the streams, so that the vault can be closed. Nothing is acknowledged any more.
     pub(crate) async fn stop_streams(&self) {
         self.streams.stop().await;

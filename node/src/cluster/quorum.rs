@@ -1,6 +1,6 @@
 //! What a member knows of its cluster before it has a vault: who votes, who is heard, and whether a node leads.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gophership_vault::ids::NodeId;
@@ -19,6 +19,8 @@ pub struct Quorum {
     pub heartbeats: Arc<Heartbeats>,
     /// `cluster.dead_after`.
     pub dead_after: Duration,
+    /// The reason for which the node belongs to its cluster no more, once it is known.
+    pub gone: Arc<OnceLock<String>>,
 }
 
 impl Quorum {
@@ -33,7 +35,7 @@ impl Quorum {
 
     /// True where a node leads that was heard lately, so that commands are answered.
     pub(crate) fn has_leader(&self) -> bool {
-        self.leader(&self.consensus.status()).is_some()
+        self.gone().is_none() && self.leader(&self.consensus.status()).is_some()
     }
 
     /// True where this node leads.
@@ -52,8 +54,17 @@ impl Quorum {
         (voters().filter(|(id, _)| is_alive(id)).count(), voters().count())
     }
 
-    /// What is known of the lack of a leader, once it lasts longer than `dead_after` and than an election takes.
+    /// The reason for which the node belongs to its cluster no more, once it is known.
+    pub(crate) fn gone(&self) -> Option<&str> {
+        self.gone.get().map(String::as_str)
+    }
+
+    /// What is known of the lack of a leader, once it lasts longer than `dead_after` and than an election takes. A node
+    /// that belongs to the cluster no more does not know whether one leads.
     pub(crate) fn leaderless(&self) -> Option<Leaderless> {
+        if self.gone().is_some() {
+            return None;
+        }
         let seen = self.consensus.status();
         if seen.unheard < self.dead_after.max(2 * seen.timing.election_max) {
             return None;

@@ -17,6 +17,7 @@ use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
 
 use super::letter_store::LetterStore;
+use super::letters::not_here;
 use super::limits::FAILURES_MAX;
 use crate::sink::{
     Answer, Courier, DeferredDecoder, End, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
@@ -184,7 +185,11 @@ impl Host for Sending {
 
     async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         let Some(stored) = self.letters.read(entry).await else {
-            "its entry cannot be read here".clone_into(&mut self.done.last_answer);
+            let why = self
+                .letters
+                .catalogue
+                .read(|state| not_here(state, &self.exporter, entry));
+            self.done.last_answer = why.to_string();
             return Ok(None);
         };
         let item = self.decoder.item(stored, self.max_message);

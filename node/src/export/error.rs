@@ -79,6 +79,17 @@ pub enum ExportError {
         /// The entry.
         entry: EntryId,
     },
+    /// The entry of a dead letter cannot be read at this node.
+    #[error(
+        "the entry of dead letter {}/{}/{} cannot be read at this node now: ask {} (gs-ctl at that node, while it runs)",
+        entry.0, entry.1, entry.2, holders.join(" or ")
+    )]
+    LetterElsewhere {
+        /// The entry.
+        entry: EntryId,
+        /// The nodes that have it by the record, each with its name and number.
+        holders: Vec<String>,
+    },
 }
 
 /// The losses that come with forgetting an exporter.

@@ -22,7 +22,7 @@ use crate::sink::read_entry;
 /// The store of dead letters (see the module).
 pub(crate) struct LetterStore {
     vault: Vault,
-    catalogue: Arc<dyn Catalogue>,
+    pub(super) catalogue: Arc<dyn Catalogue>,
     /// The reader of entries that are perhaps not here; `None` on a single node.
     lost: Option<LostLogs>,
     /// The copies that letters on record need, or needed before one went at another node. Held while a copy and the

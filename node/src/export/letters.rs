@@ -5,13 +5,29 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gophership_catalogue::Actor;
 use gophership_catalogue::exporter::EntryId;
+use gophership_catalogue::{Actor, State};
+use gophership_vault::ids::NodeId;
 
 use super::dead_letters::SendLetters;
 use super::error::ExportError;
 use super::exporters::{Exporters, open_sink};
 use crate::sink::DeferredDecoder;
+
+/// The error for a letter whose entry cannot be read at this node.
+pub(super) fn not_here(state: &State, exporter: &str, entry: EntryId) -> ExportError {
+    let Some(letter) = state.dead_letter(exporter, entry) else {
+        return ExportError::NoSuchLetter { entry };
+    };
+    // Without a copy its segment has it, of which the owner is a holder.
+    let holders = [letter.copied_to.unwrap_or(letter.node)];
+    let called = |node: &NodeId| match state.facts(*node) {
+        Some(facts) => format!("{} (node {node})", facts.name),
+        None => format!("node {node}"),
+    };
+    let holders = holders.iter().map(called).collect();
+    ExportError::LetterElsewhere { entry, holders }
+}
 
 impl Exporters {
     /// The sender of the dead letters of an exporter.
@@ -57,11 +73,11 @@ impl Exporters {
     ///
     /// # Errors
     ///
-    /// The letter does not exist, or its entry cannot be read here.
+    /// The letter does not exist, or its entry cannot be read here, with the nodes that have it.
     pub async fn letter_payload(&self, name: &str, entry: EntryId) -> Result<(Bytes, Option<String>), ExportError> {
-        let gone = || ExportError::NoSuchLetter { entry };
         self.letters(name, vec![entry])?;
-        let stored = self.letters.read(entry).await.ok_or_else(gone)?;
+        let read = self.letters.read(entry).await;
+        let stored = read.ok_or_else(|| self.catalogue.read(|state| not_here(state, name, entry)))?;
         let received = Bytes::copy_from_slice(&stored.payload);
         Ok(match DeferredDecoder::default().item(stored, self.max_message) {
             Ok(item) => (item.payload, None),
@@ -82,5 +98,40 @@ impl Exporters {
             r.control.send_modify(|control| control.nudge += 1);
         }
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_catalogue::exporter::{DeadLetter, LetterCause};
+    use gophership_catalogue::state::Change;
+    use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId};
+
+    use super::super::dead_letters::letter;
+    use super::*;
+    use crate::cluster::testkit::{node, nodes};
+
+    #[test]
+    fn a_letter_that_another_node_has_is_no_missing_letter() {
+        let mut state = nodes(&["node-9", "node-8"]);
+        let entry = |n| {
+            let number = EntryNumber::new(n).expect("numbers begin with 1");
+            (node(1), ShardId::new(0), Lsn::at(SegmentIndex::FIRST, number))
+        };
+        let refused = |n| letter("a", entry(n), LetterCause::Refused, 1, "no");
+        let copied = DeadLetter {
+            copied_to: Some(node(2)),
+            ..refused(1)
+        };
+        for letter in [copied, refused(2)] {
+            state.install(Change::DeadLetter(letter));
+        }
+        let told = |n| not_here(&state, "a", entry(n)).to_string();
+        assert!(told(1).contains("ask node-8 (node 2) "), "{}", told(1));
+        assert!(told(2).contains("ask node-9 (node 1) "), "{}", told(2));
+        assert!(matches!(
+            not_here(&state, "a", entry(3)),
+            ExportError::NoSuchLetter { .. }
+        ));
     }
 }

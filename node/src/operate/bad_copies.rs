@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gophership_catalogue::State;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
-use gophership_vault::ids::{LogId, NodeId, SegmentId};
+use gophership_vault::ids::{LogId, NodeId, SegmentId, ShardId};
 use gophership_vault::{BadCopy, CopyFault, Vault};
 use gophership_vault_replication::decide::folder::answers;
 
@@ -42,7 +42,13 @@ pub(super) fn add_to(report: &mut v1::NodeReport, vault: &Vault) {
     let all = vault.bad_copies();
     report.bad_copies_total = all.len() as u64;
     report.bad_copies = all.iter().take(BAD_COPIES_TOLD_MAX).map(shown).collect();
-    let logs: BTreeSet<LogId> = all.iter().map(|bad| bad.id.log()).collect();
+    let mut logs: BTreeSet<LogId> = all.iter().map(|bad| bad.id.log()).collect();
+    // The folder of all segments is looked at whether or not a copy was missed yet.
+    let own = LogId {
+        node: vault.identity().node_id,
+        shard: ShardId::new(0),
+    };
+    logs.extend(Some(own).filter(|own| !vault.folder_of(*own).is_marked));
     let silent = logs.into_iter().filter_map(|log| answers(&vault.folder_of(log)).err());
     report.silent_folders = silent.collect();
 }

@@ -1,6 +1,6 @@
 //! Errors of verbs.
 
-use gophership_catalogue::CatalogueError;
+use gophership_catalogue::{CatalogueError, Refusal};
 use gophership_vault::ids::{NodeId, SegmentId, ShardId};
 use gophership_vault::{Disposition, VaultError};
 use gophership_vault_replication::peer::PeerError;
@@ -80,16 +80,28 @@ pub(crate) enum OperateError {
     /// A member is asked to forget its invitation.
     #[error("this node is a member of its cluster: there is no invitation to forget")]
     Member,
+    /// The record refuses a change of a node, which an operator called by its name.
+    #[error("{called} is node {node} of the cluster: {refusal}")]
+    NodeRefused {
+        /// What the operator called it.
+        called: String,
+        /// Its number.
+        node: NodeId,
+        /// The refusal.
+        refusal: Refusal,
+    },
     /// Copies on the nodes that would be left are known to be bad.
     #[error(
-        "node {node} is not removed: without it {segments} segments have too few good copies, since others are bad, {first} \
+        "{called} (node {node}) is not removed: without it {segments} segments have too few good copies, since others are bad, {first} \
          the first. gs-ctl cluster status names them: wait until they are made anew, or say --accept-loss"
     )]
     BadCopiesElsewhere {
-        /// The node.
+        /// What the operator called it.
+        called: String,
+        /// Its number.
         node: NodeId,
         /// The number of such segments.
-        segments: u64,
+        segments: usize,
         /// The first of them.
         first: SegmentId,
     },
@@ -97,8 +109,13 @@ pub(crate) enum OperateError {
     #[error("{0}")]
     FolderSilent(String),
     /// A node that is to be removed answers.
-    #[error("node {0} is running, and is not removed while it does: stop it first")]
-    StillThere(NodeId),
+    #[error("{called} (node {node}) is running, and is not removed while it does: stop it first")]
+    StillThere {
+        /// What the operator called it.
+        called: String,
+        /// Its number.
+        node: NodeId,
+    },
     /// No node of the cluster is called so.
     #[error("no node has the name or number {0:?}: gs-ctl node list shows them")]
     NoSuchNode(String),
@@ -173,12 +190,13 @@ impl OperateError {
         match self {
             Self::Vault(error) => of_vault(error),
             Self::Catalogue(error) => of_catalogue(error),
+            Self::NodeRefused { refusal, .. } => of_record(refusal.disposition()),
             Self::Export(error) => of_export(error),
             Self::Replay(error) => of_replay(error),
             Self::NoReason => Kind::Invalid,
             Self::ForgetLoses { .. }
             | Self::BadCopiesElsewhere { .. }
-            | Self::StillThere(_)
+            | Self::StillThere { .. }
             | Self::MayStillEnd { .. }
             | Self::MayBeRead { .. }
             | Self::Single
@@ -212,7 +230,11 @@ fn of_vault(error: &VaultError) -> Kind {
 }
 
 fn of_catalogue(error: &CatalogueError) -> Kind {
-    match error.disposition() {
+    of_record(error.disposition())
+}
+
+fn of_record(disposition: Disposition) -> Kind {
+    match disposition {
         // The state of the catalogue does not permit it; the request itself is valid.
         Disposition::Invalid => Kind::Precondition,
         other => of_disposition(other),
@@ -227,7 +249,7 @@ fn of_export(error: &ExportError) -> Kind {
         | ExportError::SeekLoses { .. }
         | ExportError::NotConfigured(_)
         | ExportError::ForgetLoses { .. } => Kind::Precondition,
-        ExportError::Recovering { .. } => Kind::Unavailable,
+        ExportError::Recovering { .. } | ExportError::LetterElsewhere { .. } => Kind::Unavailable,
         ExportError::Thread { .. } => Kind::Internal,
         ExportError::Catalogue(error) => of_catalogue(error),
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use gophership_catalogue::apply::nothing_needs;
 use gophership_catalogue::node::NodeState;
-use gophership_catalogue::{Actor, CatalogueError, Command, State, decide};
+use gophership_catalogue::{Actor, Command, Refusal, State, decide};
 use gophership_proto::control::v1;
 use gophership_vault::ids::NodeId;
-use gophership_vault_replication::decide::departure::{lack, needs_its_copies, obstacles};
+use gophership_vault_replication::decide::departure::{lack, obstacles};
 use gophership_vault_replication::decide::repair_plan::Staying;
 
 use super::bad_copies::Told;
@@ -59,15 +60,25 @@ pub(super) fn change(
         let command = wish.command(node, seen);
         let decision = decide(state, &command).map(|_| ());
         if let (Wish::Remove { accept_loss: false }, Ok(())) = (wish, &decision)
-            && let Some((segments, first)) = needs_its_copies(state, node, &|id, node| bad.may_be_bad(id, node))
+            && let Err(Refusal::CopiesNeeded { segments, first, .. }) =
+                nothing_needs(state, node, &|id, node| bad.may_be_bad(id, node))
         {
-            return Err(OperateError::BadCopiesElsewhere { node, segments, first });
+            let called = called.to_owned();
+            return Err(OperateError::BadCopiesElsewhere {
+                called,
+                node,
+                segments,
+                first,
+            });
         }
         Ok((node, command, decision))
     })??;
-    decision.map_err(CatalogueError::Refused)?;
+    let called = called.to_owned();
+    if let Err(refusal) = decision {
+        return Err(OperateError::NodeRefused { called, node, refusal });
+    }
     if matches!(wish, Wish::Remove { .. }) && bad.is_there(node) {
-        return Err(OperateError::StillThere(node));
+        return Err(OperateError::StillThere { called, node });
     }
     if !dry_run {
         context.catalogue.submit(Actor::operator(by), command)?;
@@ -145,6 +156,15 @@ pub(super) fn participation(context: &NodeContext, state: &State, node: NodeId) 
         Some(itself) if itself == node => return "removed",
         Some(_) => return "replaced",
         None => {}
+    }
+    let is_own = node == context.catalogue.identity().node_id;
+    if is_own
+        && context
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.quorum.gone().is_some())
+    {
+        return "removed";
     }
     match state.node(node).map(|record| record.state) {
         Some(NodeState::Draining) if lacking_copies(context, state, node) == 0 => "drained",

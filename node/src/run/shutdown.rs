@@ -49,8 +49,11 @@ impl Shutdown {
             // While requests are still answered, so that the others are without a leader for no time.
             member.hand_over().await;
         }
-        // Without one every command would be waited for.
+        // Without one every command would be waited for, and the word of a node that is gone counts no more.
         let has_leader = self.member.as_ref().is_some_and(|member| member.quorum.has_leader());
+        if !has_leader && let Some(member) = &self.member {
+            member.stop_waiting();
+        }
         self.accepting.close.send_replace(true);
         self.ingest.drain.send_replace(true);
         let workers = self.ingest.workers;

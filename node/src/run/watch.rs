@@ -59,7 +59,9 @@ pub(super) async fn watch_over(
             _ = lookups.tick() => {
                 let shards = vault.marks();
                 node.set_stalled(stalls.check(Instant::now(), shards.into_iter()));
-                node.set_leaving(node.running().is_some_and(|running| is_draining(&*running.catalogue)));
+                let is_gone = member.is_some_and(|member| member.quorum.gone().is_some());
+                let is_draining = node.running().is_some_and(|running| is_draining(&*running.catalogue));
+                node.set_leaving(is_gone || is_draining);
                 let ready = node.ready().is_ok();
                 if healthy != Some(ready) {
                     tell_health(health, ready).await;

@@ -1,8 +1,8 @@
 //! Copies of sealed segments that are damaged or gone, while all nodes run: they are found, shown, and made anew.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
+use std::{fs, thread};
 
 use gophership_proto::control::v1::{BadSegment, CopyVerdict, HolderState, SegmentRef, SegmentState};
 
@@ -186,4 +186,46 @@ fn an_exporter_of_a_live_owner_says_what_it_waits_for_and_goes_on_with_what_is_l
     assert!((before..60).contains(&kept.len()), "{}", kept.len());
     assert_in_order(&sink, &kept);
     assert!(cluster.metric(2, UNREADABLE)[0].1 >= 1.0, "it is counted");
+}
+
+#[test]
+fn a_folder_of_segments_that_was_moved_away_is_not_made_anew_and_what_waits_for_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let cluster = Cluster::form(dir.path(), 3, &sink);
+    let a = sealed_by(&cluster, 2);
+    let segments = cluster.segments(2);
+    let away = segments.with_file_name("away");
+    fs::rename(&segments, &away).unwrap();
+    thread::scope(|scope| {
+        // What it is sent has no copy yet, and is refused until it has.
+        let waits = scope.spawn(|| {
+            cluster.send(2, &large_records(5));
+            cluster.seal(2)
+        });
+        let is_said = || {
+            let (_, problems) = cluster.bad_segments(0);
+            problems.iter().any(|what| what.contains("move segments/ back"))
+        };
+        until("the folder to be missed", is_said, || {
+            format!("{:?} {}", cluster.bad_segments(0), cluster.logs())
+        });
+        let fails = || cluster.log(2).contains("segment.cut.failed");
+        until("a segment that cannot be written", fails, || cluster.logs());
+        assert!(!segments.exists(), "it was made anew");
+        fs::rename(&away, &segments).unwrap();
+        let b = waits.join().unwrap();
+        until_clean(&cluster, &[a, b]);
+    });
+
+    // It is lost for good, and an operator makes an empty one.
+    fs::rename(&segments, &away).unwrap();
+    fs::create_dir(&segments).unwrap();
+    fs::copy(
+        segments.with_file_name("wal").join("storage_uuid"),
+        segments.join("storage_uuid"),
+    )
+    .unwrap();
+    until_clean(&cluster, &[a]);
 }

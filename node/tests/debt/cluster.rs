@@ -122,6 +122,23 @@ impl Cluster {
         process.wait().unwrap();
     }
 
+    /// Sends a signal to a node's process.
+    pub(crate) fn signal(&self, i: usize, signal: &str) {
+        let pid = self.nodes[i].process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Ends a node with SIGTERM, and returns its exit code.
+    pub(crate) fn stop(&mut self, i: usize) -> Option<i32> {
+        self.signal(i, "-TERM");
+        self.nodes[i].process.take().unwrap().wait().unwrap().code()
+    }
+
+    /// The answer of a node to the question for its readiness.
+    pub(crate) fn readiness(&self, i: usize) -> Option<(u16, String)> {
+        get(self.nodes[i].admin, "/readyz")
+    }
+
     /// Sends records to a node until each is acknowledged.
     pub(crate) fn send(&self, i: usize, texts: &[String]) {
         for text in texts {
@@ -159,6 +176,11 @@ impl Cluster {
     pub(crate) fn file(&self, i: usize, of: v1::SegmentRef) -> PathBuf {
         let name = format!("segments/{:010}/{:04}/{:012}.seg", of.node, of.shard, of.index);
         self.nodes[i].data.join(name)
+    }
+
+    /// The folder of all segments of a node.
+    pub(crate) fn segments(&self, i: usize) -> PathBuf {
+        self.nodes[i].data.join("segments")
     }
 
     /// The file that says how far a node's round of verification is.
@@ -328,8 +350,7 @@ impl Cluster {
             sink.address
         );
         fs::write(&node.config, text + &added).unwrap();
-        let pid = node.process.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        self.signal(i, "-HUP");
         let runs = || {
             self.metric(i, "gophership_export_debt_entries")
                 .iter()

@@ -73,3 +73,42 @@ fn a_node_that_leaves_takes_nothing_with_it_and_may_join_anew() {
     assert_eq!((state.as_str(), anew > number), ("active", true), "{anew}");
     cluster.send(3, &["again".to_owned()]);
 }
+
+#[test]
+fn a_node_that_was_removed_while_it_was_away_says_so_takes_nothing_and_stops_cleanly() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::form(dir.path(), 4, &Sink::start());
+    let number = cluster.state_of(0, LEAVES).1;
+    // It is heard no more, like one behind a cut of the network.
+    cluster.signal(3, "-STOP");
+    until(
+        "its segments sealed by the others",
+        || cluster.remove_node(0, LEAVES, false).is_ok(),
+        || format!("{:?} {}", cluster.remove_node(0, LEAVES, false), cluster.logs()),
+    );
+    cluster.signal(3, "-CONT");
+    // By its own record, or by the word of its peers.
+    let is_why = |text: &str| text.contains("removed") && text.contains(&format!("node {number}"));
+    let says_so = || {
+        let answer = cluster.readiness(3);
+        answer.is_some_and(|(status, text)| status == 503 && is_why(&text))
+    };
+    until("a node that knows that it was removed", says_so, || {
+        format!("{:?} {}", cluster.readiness(3), cluster.logs())
+    });
+    until(
+        "a node that refuses logs",
+        || cluster.answers(3, "x") == Some(503),
+        || cluster.logs(),
+    );
+    let (_, problems) = cluster.bad_segments(3);
+    assert!(problems.len() == 1 && is_why(&problems[0]), "{problems:?}");
+    assert_eq!(cluster.state_of(3, LEAVES).0, "removed");
+    assert_eq!(cluster.log(3).matches("cluster.node.gone").count(), 1);
+
+    let code = cluster.stop(3);
+    let log = cluster.log(3);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("panicked") && log.contains("node.stop.done"), "{log}");
+    assert!(!log.contains("cut_short"), "{log}");
+}

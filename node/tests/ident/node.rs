@@ -1,11 +1,12 @@
 //! A node in this process: it enters its cluster, and is a member from then on.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gophership::cluster::{Early, Membership, describe, enter, join_setup, keep};
+use gophership::cluster::{Early, Membership, Quorum, describe, enter, join_setup, keep};
 use gophership::config::{Config, Environment, load_text};
 use gophership::machine::Machine;
 use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue, State};
@@ -24,8 +25,8 @@ use gophership_vault_replication::consensus::status::ConsensusStatus;
 use gophership_vault_replication::join::{JoinService, MemberJoin};
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
-    Handlers, LocalNode, OperateHandler, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler,
-    ReplayFound, ReplayHandler, ReplayReading, TailHandler, Verification,
+    Handlers, Heartbeats, LocalNode, OperateHandler, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup,
+    RecoveryHandler, ReplayFound, ReplayHandler, ReplayReading, TailHandler, Verification,
 };
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 use hyper_util::rt::TokioIo;
@@ -317,7 +318,10 @@ async fn serve(
     });
     let (membership, catalogue) = opened.await.unwrap()?;
     let as_any: Arc<dyn Catalogue> = Arc::clone(&catalogue) as _;
-    let join = JoinService::new(Arc::clone(&setup), MemberJoin::new(Arc::clone(&setup), as_any, client));
+    let join = JoinService::new(
+        Arc::clone(&setup),
+        MemberJoin::new(Arc::clone(&setup), as_any, client.clone()),
+    );
     let handlers = Handlers {
         consensus: catalogue.receiver(),
         tail: Arc::new(Nothing),
@@ -325,7 +329,15 @@ async fn serve(
         replay: Arc::new(Nothing),
     };
     let server = PeerServer::start_open(listener, Arc::clone(&peers), handlers, join, Arc::new(Nothing))?;
-    let keeping = tokio::spawn(keep(Arc::clone(&catalogue), Arc::clone(&setup), peers, stopped));
+    let dead_after = Duration::from_secs(5);
+    let heartbeats = Heartbeats::start(client, Arc::new(BTreeMap::new), dead_after, &Handle::current());
+    let quorum = Quorum {
+        consensus: Arc::clone(&catalogue),
+        heartbeats: Arc::new(heartbeats),
+        dead_after,
+        gone: Arc::default(),
+    };
+    let keeping = tokio::spawn(keep(quorum, Arc::clone(&setup), peers, stopped));
     if let Err(error) = describe(&catalogue, &setup, failure_domain, &early.awaited).await {
         server.stop().await;
         keeping.abort();

@@ -33,6 +33,9 @@ fn problem(what: String, remedy: impl Into<String>) -> ProblemView {
 
 /// The problems of a cluster; none where the node that answers belongs to none yet.
 pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<ProblemView> {
+    if let Some(gone) = is_gone_itself(cluster) {
+        return vec![gone];
+    }
     // A node whose name has moved on is gone for good, and nobody waits for it.
     let present: Vec<&ClusterNodeView> = cluster.nodes.iter().filter(|n| n.moved_to.is_none()).collect();
     let down: Vec<&ClusterNodeView> = present.iter().filter(|node| !node.alive).copied().collect();
@@ -57,6 +60,20 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     }
     found.extend(exporters(&present));
     found
+}
+
+/// The one problem of a node that answers and belongs to the cluster no more: nobody tells it of the others.
+fn is_gone_itself(cluster: &ClusterView) -> Option<ProblemView> {
+    let is_own = |node: &&ClusterNodeView| node.name.as_deref() == Some(&*cluster.answered_by);
+    let is_gone = |node: &&ClusterNodeView| matches!(node.state.as_str(), "removed" | "replaced");
+    // Of rows that had its name the one that is the node itself has a report.
+    let mut own = cluster.nodes.iter().filter(is_own).filter(is_gone);
+    let why = own.find_map(|node| node.report.as_ref()?.not_ready_reason.clone())?;
+    let what = format!(
+        "{}, which answers, belongs to the cluster no more, and what it shows of it is old: {why}",
+        cluster.answered_by
+    );
+    Some(problem(what, "stop it, and ask another node about the cluster"))
 }
 
 /// The nodes that vote.
@@ -443,6 +460,31 @@ mod tests {
             ..node(4, false)
         });
         assert_eq!(told(reply), [""; 0]);
+    }
+
+    #[test]
+    fn a_node_that_was_removed_says_that_and_nothing_of_the_others() {
+        let mut own = node(3, true);
+        own.state = "removed".to_owned();
+        if let Some(report) = &mut own.report {
+            (report.ready, report.not_ready_reason) = (false, "an operator removed it".to_owned());
+        }
+        let mut reply = cluster(vec![node(1, false), node(2, false), own], None);
+        reply.node_name = "node-3".to_owned();
+        assert_eq!(
+            told(reply.clone()),
+            [
+                "node-3, which answers, belongs to the cluster no more, and what it shows of it is old: an operator \
+                 removed it => stop it, and ask another node about the cluster"
+            ]
+        );
+        // One that joined anew has an older row of its name.
+        (reply.nodes[2].moved_to, reply.nodes[2].report) = (3, None);
+        reply.nodes.push(ClusterNode {
+            name: "node-3".to_owned(),
+            ..node(4, true)
+        });
+        assert!(told(reply)[0].starts_with("no node leads"));
     }
 
     #[test]

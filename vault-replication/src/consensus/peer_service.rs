@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::Write;
 
 use gophership_catalogue::{CatalogueError, Request, WireError};
+use gophership_vault::ids::NodeId;
 use openraft::raft::AppendEntriesResponse;
 use tokio::sync::mpsc;
 
@@ -126,7 +127,10 @@ impl RaftNode {
                 answer.map(Answer::Vote).map_err(|e| unknown(&e.to_string()))
             }
             Message::Snapshot { .. } => Err(unknown("a snapshot came without its file")),
-            Message::Submit(proposal) => self.take_command(proposal).await,
+            Message::Submit(proposal) => {
+                self.check_member(from)?;
+                self.take_command(proposal).await
+            }
             Message::ReadIndex => Ok(match self.read_index().await? {
                 Some(index) => Answer::ReadIndex(index),
                 None => Answer::NotLeader,
@@ -143,6 +147,18 @@ impl RaftNode {
                 elected.map(|()| Answer::Done).map_err(|e| fatal(&e))
             }
         }
+    }
+
+    /// Refuses commands of a node that was removed, each of which would take place in the log for nothing.
+    fn check_member(&self, from: u64) -> Result<(), CatalogueError> {
+        let node = u32::try_from(from).ok().and_then(NodeId::new);
+        let mut is_gone = false;
+        self.core
+            .read(&mut |state| is_gone = node.is_some_and(|node| state.is_gone(node)));
+        if is_gone {
+            return Err(unknown(&format!("node {from} is no member of the cluster any more")));
+        }
+        Ok(())
     }
 
     async fn take_command(&self, proposal: Proposal) -> Result<Answer, CatalogueError> {
@@ -204,7 +220,7 @@ mod tests {
     /// The answer of node 1 to bytes that come from node `from`.
     fn say_to(cluster: &Cluster, from: u64, message: Vec<u8>) -> Answer {
         let catalogue = cluster.node(1);
-        let answer = catalogue.block_on(catalogue.node.receive(from, message));
+        let answer = catalogue.runtime.block_on(catalogue.node.receive(from, message));
         Answer::decode(split_word(&answer).unwrap().1).unwrap()
     }
 

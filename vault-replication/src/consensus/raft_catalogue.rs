@@ -7,17 +7,19 @@
 //! - I1: a command is answered only when its effect is durable and seen here.
 //! - I2: one that is not answered in time is unknown, and is never submitted a second time by this node itself.
 //! - I3: a read after [`Catalogue::catch_up`] shows all that anybody was answered before.
+//! - I4: whoever waits for consensus has its answer before the end of that, and nobody waits after it.
 //!
 //! **Not here**: what a command does (the catalogue's `apply`).
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use gophership_catalogue::{Catalogue, CatalogueError, Outcome, Refusal, Reply, Request, State};
 use gophership_vault::Identity;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -30,11 +32,18 @@ use super::raft_types::{LogId, Proposal};
 use super::status::ConsensusStatus;
 use super::touched::Touched;
 
+/// Pause of who follows a catalogue that ends.
+const ENDED_PAUSE: Duration = Duration::from_millis(50);
+
 /// This node's catalogue of its cluster. Its methods block, and are called from threads of no runtime.
 #[derive(Debug)]
 pub struct RaftCatalogue {
     pub(crate) node: Arc<RaftNode>,
-    runtime: Handle,
+    pub(crate) runtime: Handle,
+    /// True from when nobody is to wait for consensus any more.
+    ending: watch::Sender<bool>,
+    /// Each call that waits has it for reading.
+    calls: RwLock<()>,
 }
 
 impl RaftCatalogue {
@@ -51,6 +60,8 @@ impl RaftCatalogue {
         Ok(Self {
             node,
             runtime: runtime.clone(),
+            ending: watch::Sender::new(false),
+            calls: RwLock::default(),
         })
     }
 
@@ -74,7 +85,14 @@ impl RaftCatalogue {
         let unchanged = |touched: &Touched| *touched == Touched::default();
         // The receiver was made first: what is applied from here on changes it.
         if unchanged(&self.node.core.touched()) {
-            let _moved = self.block_on(async { tokio::time::timeout(within, applied.changed()).await });
+            let moved = async {
+                let _moved = tokio::time::timeout(within, applied.changed()).await;
+                Ok::<_, CatalogueError>(())
+            };
+            if self.block_on(moved).is_err() {
+                // It ends: who follows is told so in a moment.
+                std::thread::sleep(within.min(ENDED_PAUSE));
+            }
         }
         self.node.core.touched().take()
     }
@@ -90,13 +108,36 @@ impl RaftCatalogue {
         self.node.check().err()
     }
 
-    /// Ends without a message to the peers; hand over first. The file is closed when it returns.
-    pub fn end(&self) {
-        self.block_on(self.node.end());
+    /// Answers all calls that wait, and from now on each call at once, with an error: the end is near, and no leader is.
+    pub fn stop_waiting(&self) {
+        self.ending.send_replace(true);
     }
 
-    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
+    /// Ends without a message to the peers; hand over first. The file is closed when it returns, and nothing waits on
+    /// the runtime any more.
+    pub fn end(&self) {
+        self.stop_waiting();
+        drop(self.calls.write().unwrap_or_else(PoisonError::into_inner));
+        self.runtime.block_on(self.node.end());
+    }
+
+    /// Waits for `call`, or for the end.
+    pub(crate) fn block_on<T, E: From<CatalogueError>>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let _waits = self.calls.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ending = self.ending.subscribe();
+        // The runtime may be gone already.
+        if *ending.borrow_and_update() {
+            return Err(unknown("this node ends").into());
+        }
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = call => done,
+                _ = ending.changed() => Err(unknown("this node ends").into()),
+            }
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 //! - I1: the number of voters shrinks only where an operator removed one, and one, three or five vote.
 //! - I2: only a node that has caught up becomes a voter.
 //! - I3: the leader stays a voter.
+//! - I4: where fewer are to vote, those that are alive stay before those that are not.
 //!
 //! **Not here**: how members are changed (`membership.rs`); who is described (`join/`).
 
@@ -54,7 +55,12 @@ fn removed(state: &State) -> BTreeSet<u64> {
 }
 
 /// The next change, as the leader decides it.
-fn next_step(seen: &ConsensusStatus, wanted: &BTreeMap<u64, Member>, removed: &BTreeSet<u64>) -> Option<Step> {
+fn next_step(
+    seen: &ConsensusStatus,
+    wanted: &BTreeMap<u64, Member>,
+    removed: &BTreeSet<u64>,
+    is_alive: &dyn Fn(u64) -> bool,
+) -> Option<Step> {
     let unlike = |(id, member): &(&u64, &Member)| seen.members.get(id).is_none_or(|known| known.member != **member);
     if let Some((id, member)) = wanted.iter().find(unlike) {
         return Some(Step::Follow(*id, member.clone()));
@@ -65,7 +71,7 @@ fn next_step(seen: &ConsensusStatus, wanted: &BTreeMap<u64, Member>, removed: &B
         .filter(|(_, m)| m.votes)
         .map(|(id, _)| *id)
         .collect();
-    if let Some(voters) = next_voters(seen, wanted, removed, &votes) {
+    if let Some(voters) = next_voters(seen, wanted, removed, &votes, is_alive) {
         return Some(Step::Vote(voters));
     }
     let leaves = |id: &&u64| !votes.contains(id) && !wanted.contains_key(id);
@@ -78,6 +84,7 @@ fn next_voters(
     wanted: &BTreeMap<u64, Member>,
     removed: &BTreeSet<u64>,
     votes: &BTreeSet<u64>,
+    is_alive: &dyn Fn(u64) -> bool,
 ) -> Option<BTreeSet<u64>> {
     let caught_up = |id: &u64| {
         let matched = seen.members.get(id).and_then(|member| member.matched);
@@ -87,9 +94,11 @@ fn next_voters(
         return None;
     }
     let voting = wanted.keys().filter(|id| votes.contains(id) && **id != seen.node);
+    let (living, silent): (Vec<&u64>, Vec<&u64>) = voting.partition(|id| is_alive(**id));
     let following = wanted.keys().filter(|id| !votes.contains(id) && caught_up(id));
     let ranked: Vec<u64> = std::iter::once(&seen.node)
-        .chain(voting)
+        .chain(living)
+        .chain(silent)
         .chain(following)
         .copied()
         .collect();
@@ -101,11 +110,11 @@ fn next_voters(
 
 impl RaftCatalogue {
     /// Makes one change towards the members that the catalogue describes. Returns whether there was one to make; a node
-    /// that does not lead has none. To be called again and again.
+    /// that does not lead has none. `is_alive` says of a node's number that it is heard. To be called again and again.
     ///
     /// # Errors
     /// See [`MembershipError`].
-    pub fn tend(&self) -> Result<bool, MembershipError> {
+    pub fn tend(&self, is_alive: &dyn Fn(u64) -> bool) -> Result<bool, MembershipError> {
         let seen = self.status();
         if seen.role != Role::Leader {
             return Ok(false);
@@ -114,7 +123,7 @@ impl RaftCatalogue {
         self.node
             .core
             .read(&mut |state| (wanted, gone) = (described(state), removed(state)));
-        let Some(step) = next_step(&seen, &wanted, &gone) else {
+        let Some(step) = next_step(&seen, &wanted, &gone, is_alive) else {
             return Ok(false);
         };
         tracing::info!(?step, "consensus.members.change");
@@ -245,7 +254,7 @@ mod tests {
         ];
         for (members, described, step) in table {
             assert_eq!(
-                next_step(&seen(&members), &wanted(described), &BTreeSet::new()),
+                next_step(&seen(&members), &wanted(described), &BTreeSet::new(), &|_| true),
                 step,
                 "{members:?} {described:?}"
             );
@@ -258,7 +267,7 @@ mod tests {
         let voting = |ids: &[u64]| -> Vec<_> { ids.iter().map(|id| (*id, VOTES, all)).chain([own]).collect() };
         let step = |members: &[_], described, gone: &[u64]| {
             let gone = gone.iter().copied().collect();
-            next_step(&seen(members), &wanted(described), &gone)
+            next_step(&seen(members), &wanted(described), &gone, &|_| true)
         };
         // Five vote, and one was removed: three do, with four as with three left.
         for left in [&[1, 2, 3, 4][..], &[1, 2, 3]] {
@@ -275,10 +284,22 @@ mod tests {
     }
 
     #[test]
+    fn i4_of_five_that_become_three_those_that_are_alive_stay() {
+        let members: Vec<_> = (1..=5).map(|id| (id, VOTES, Some(100))).collect();
+        let step = |silent: &'static [u64]| {
+            let is_alive = move |id| !silent.contains(&id);
+            next_step(&seen(&members), &wanted(&[1, 2, 3, 4]), &BTreeSet::from([5]), &is_alive)
+        };
+        assert_eq!(step(&[2]), vote(&[1, 3, 4]));
+        assert_eq!(step(&[2, 3]), vote(&[1, 2, 4]), "none is left out for nothing");
+        assert_eq!(step(&[]), vote(&[1, 2, 3]));
+    }
+
+    #[test]
     fn a_node_at_another_address_is_followed_there() {
         let mut there = wanted(&[1]);
         there.get_mut(&1).unwrap().address = "elsewhere:1".to_owned();
-        let step = next_step(&seen(&[(1, VOTES, Some(100))]), &there, &BTreeSet::new());
+        let step = next_step(&seen(&[(1, VOTES, Some(100))]), &there, &BTreeSet::new(), &|_| true);
         assert_eq!(step, Some(Step::Follow(1, there[&1].clone())));
     }
 }

@@ -232,7 +232,7 @@ impl Cluster {
                 return Some(());
             }
             let before = self.node(leader);
-            let asked = before.block_on(before.node.hand_over_to(node.into()));
+            let asked = before.runtime.block_on(before.node.hand_over_to(node.into()));
             tracing::debug!(?asked, "asked");
             None
         });

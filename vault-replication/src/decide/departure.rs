@@ -42,33 +42,6 @@ pub fn lack(state: &State, node: NodeId, staying: &Staying) -> Lack {
     lack
 }
 
-/// The sealed segments that would have fewer good copies than an acknowledgement waits for if a node were removed, and
-/// the first of them. `is_bad` says that a node's copy is known not to be good, which the record does not know.
-pub fn needs_its_copies(
-    state: &State,
-    node: NodeId,
-    is_bad: &dyn Fn(SegmentId, NodeId) -> bool,
-) -> Option<(u64, SegmentId)> {
-    let needed = |segment: &SegmentRecord| match segment {
-        SegmentRecord::Sealed(seal) if seal.stats.entries > 0 && seal.holders.contains(node) => {
-            let others = seal
-                .holders
-                .iter()
-                .filter(|other| *other != node && !state.is_gone(*other));
-            let good = others.filter(|other| !is_bad(seal.id, *other)).count();
-            (good < ACK_COPIES).then_some(seal.id)
-        }
-        SegmentRecord::Sealed(_)
-        | SegmentRecord::Open { .. }
-        | SegmentRecord::Recovering { .. }
-        | SegmentRecord::Trimmed { .. }
-        | SegmentRecord::Lost { .. } => None,
-    };
-    let mut needed = state.segments().filter_map(needed);
-    let first = needed.next()?;
-    Some((1 + needed.count() as u64, first))
-}
-
 /// A reason not to stop a node now.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Obstacle {
@@ -164,6 +137,9 @@ pub fn obstacles(
 
 #[cfg(test)]
 mod tests {
+    use gophership_catalogue::Refusal;
+    use gophership_catalogue::apply::nothing_needs;
+
     use super::*;
     use crate::testkit::{Cluster, node};
 
@@ -239,7 +215,10 @@ mod tests {
         let id = cluster.sealed(1, 1).id;
         let needed = |n, bad: &[u32]| {
             let is_bad = |of, holder: NodeId| of == id && bad.contains(&holder.get());
-            needs_its_copies(&cluster.0, node(n), &is_bad)
+            match nothing_needs(&cluster.0, node(n), &is_bad) {
+                Err(Refusal::CopiesNeeded { segments, first, .. }) => Some((segments, first)),
+                other => other.map(|()| None).unwrap(),
+            }
         };
         assert_eq!(needed(3, &[]), None);
         assert_eq!(needed(3, &[2]), Some((1, id)));

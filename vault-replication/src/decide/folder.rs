@@ -25,12 +25,14 @@ pub fn answers(seen: &FolderSeen) -> Result<(), String> {
     let path = path.display();
     if !is_marked {
         return Err(format!(
-            "the storage_uuid above {path} cannot be read, or is of another node: is it mounted?"
+            "the storage_uuid above {path} cannot be read, or is another: mount its file system, or move segments/ back. \
+             Where segments/ is lost for good, make it empty, and copy wal/storage_uuid into it"
         ));
     }
     if !is_there && *copies >= FEW {
         return Err(format!(
-            "{path} is not there, and had {copies} segments: is it mounted? If it is lost, make the empty folder"
+            "{path} is not there, and had {copies} segments: mount it, or move it back. If it is lost, make the empty \
+             folder"
         ));
     }
     if *unreadable >= FEW && unreadable * 2 > *copies {

@@ -288,3 +288,38 @@ fn submitters_on_all_nodes_go_on_while_the_leader_changes() {
     }
     assert!((1..=3).any(|node| cluster.node(node).status().role == Role::Leader));
 }
+
+#[test]
+fn who_waits_for_consensus_has_an_answer_at_the_end_and_nobody_waits_after_it() {
+    let mut cluster = Cluster::of(3);
+    cluster.kill(2);
+    cluster.kill(3);
+    let catalogue = cluster.catalogue(1);
+    let waits: Vec<_> = (0..3)
+        .map(|n| {
+            let catalogue = Arc::clone(&catalogue);
+            thread::spawn(move || {
+                let key = n.to_string();
+                // One after the other until the end, as a vault asks.
+                loop {
+                    let asked = match n {
+                        0 => catalogue.catch_up(),
+                        _ => catalogue.submit(Actor::Node, setting(&key, "x")).map(drop),
+                    };
+                    let error = asked.unwrap_err();
+                    assert_eq!(error.disposition(), Disposition::Retry, "{error}");
+                    if error.to_string().contains("this node ends") {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    cluster.kill(1);
+    drop(cluster);
+    for wait in waits {
+        wait.join().unwrap();
+    }
+    let asked = catalogue.submit(Actor::Node, setting("k", "x")).unwrap_err();
+    assert!(asked.to_string().contains("this node ends"), "{asked}");
+}

@@ -15,7 +15,7 @@ use crate::entry::{u32_at, u64_at};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::segment::segment_dir;
+use crate::segment::{make_segment_dir, segment_dir};
 
 const MAGIC: [u8; 4] = *b"GSP1";
 /// Magic, node, shard, two bytes of zero, index, recovery number, CRC32 of all before it.
@@ -58,7 +58,7 @@ pub(crate) fn promise(data: &Path, id: SegmentId, number: RecoveryNumber) -> Res
         return Err(VaultError::StaleRecovery { id, number, promised });
     }
     if number > promised {
-        file_io::create_dir(&segment_dir(data, id))?;
+        make_segment_dir(&segment_dir(data, id))?;
         file_io::write_whole(&promise_path(data, id), &encode(id, number))?;
     }
     Ok(())

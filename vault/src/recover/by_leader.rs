@@ -32,8 +32,8 @@ use crate::read::quarantine::Quarantined;
 use crate::read::slot::Slot;
 use crate::segment::footer::Hole;
 use crate::segment::reader::SegmentReader;
-use crate::segment::segment_path;
 use crate::segment::verify::verify_segment;
+use crate::segment::{make_segment_dir, segment_path};
 
 /// A segment that is waited for.
 struct Left {
@@ -269,7 +269,7 @@ fn cut_sealed(parts: &KeepParts, left: &Left, record: &SealRecord) -> Result<boo
         return Ok(false);
     };
     let whole = segment_path(&parts.data, id);
-    file_io::create_dir(file_io::parent(&whole))?;
+    make_segment_dir(file_io::parent(&whole))?;
     let tmp = file_io::with_suffix(&whole, ".new");
     let end = cut_off(&held, end, last);
     let cut = write_decided(&tmp, header, &end, &mut |range, take| {

@@ -28,7 +28,7 @@ use crate::ledger::{KnownSegment, LedgerError, SealRecord, SegmentStats};
 use crate::read::quarantine::{Quarantine, Quarantined};
 use crate::read::slot::Slot;
 use crate::segment::header::SegmentHeader;
-use crate::segment::segment_path;
+use crate::segment::{make_segment_dir, segment_path};
 use crate::vault::Vault;
 use crate::wal::header::Tenant;
 
@@ -70,7 +70,7 @@ impl Vault {
         let _making = parts.own.make(id)?;
         let header = own_header(parts, id)?.unwrap_or(header);
         let whole = segment_path(&parts.data, id);
-        file_io::create_dir(file_io::parent(&whole))?;
+        make_segment_dir(file_io::parent(&whole))?;
         let tmp = file_io::with_suffix(&whole, ".new");
         let made = write_decided(&tmp, header, &end, &mut |range, take| {
             fetch(range.holder, range.first, range.last, take)

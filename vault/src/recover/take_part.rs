@@ -30,7 +30,7 @@ use crate::limits::FENCE_WAIT;
 use crate::read::slot::Slot;
 use crate::segment::header::SegmentHeader;
 use crate::segment::seal_queue::SealRequest;
-use crate::segment::segment_path;
+use crate::segment::{make_segment_dir, segment_path};
 use crate::vault::Vault;
 
 /// The recoveries of this node's own segments that are under way here.
@@ -130,7 +130,7 @@ impl Vault {
         drop(self.check_right(id, number)?);
         let header = own_header(parts, id)?.unwrap_or_else(|| header.clone());
         let whole = segment_path(&parts.data, id);
-        file_io::create_dir(file_io::parent(&whole))?;
+        make_segment_dir(file_io::parent(&whole))?;
         let finished = write_decided(
             &file_io::with_suffix(&whole, ".new"),
             header,
