@@ -19,6 +19,10 @@ pub const TAIL_BYTES: u64 = 64 * 1024;
 /// Bytes that a block can decode to: all but the last entry are together smaller than a block.
 pub(crate) const BLOCK_DECODED_MAX: usize = BLOCK_BYTES + PAYLOAD_BYTES_MAX;
 
+/// Bytes that a block can have in an object: what does not compress grows by less than a hundredth, and its headers are
+/// smaller than a block.
+pub(crate) const BLOCK_STORED_MAX: u64 = (BLOCK_DECODED_MAX + BLOCK_DECODED_MAX / 100 + BLOCK_BYTES) as u64;
+
 // Sizes in the seek table have 32 bits, also that of a frame which did not compress.
 const _: () = assert!(BLOCK_DECODED_MAX < (u32::MAX / 2) as usize);
 const _: () = assert!(BLOCKS_MAX * 80 < INDEX_BYTES_MAX);

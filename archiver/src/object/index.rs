@@ -9,10 +9,10 @@ use gophership_vault::ledger::SegmentStats;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{Hole, SegmentHeader};
 
-use super::frame::{self, AROUND, FORMAT, HEADER_BYTES, u32_at, u64_at};
+use super::frame::{self, FORMAT, HEADER_BYTES, u32_at, u64_at};
 use super::seek_table::SeekTable;
 use crate::error::ObjectError;
-use crate::limits::{BLOCK_DECODED_MAX, BLOCK_ENTRIES_MAX, BLOCKS_MAX, MEMBERS_MAX};
+use crate::limits::{BLOCK_DECODED_MAX, BLOCK_ENTRIES_MAX, BLOCK_STORED_MAX, BLOCKS_MAX, MEMBERS_MAX};
 
 const FIXED: usize = 12;
 const MEMBER: usize = 168;
@@ -106,7 +106,7 @@ impl BlockRow {
         let fits = row.first <= row.last
             && (1..=BLOCK_ENTRIES_MAX).contains(&(row.entries as usize))
             && row.plain_len as usize <= BLOCK_DECODED_MAX
-            && row.apart_len as usize <= BLOCK_DECODED_MAX + AROUND;
+            && row.stored_bytes() <= BLOCK_STORED_MAX;
         fits.then_some(row)
     }
 }

@@ -336,6 +336,19 @@ fn i2_claims_that_no_object_can_keep_are_refused_before_anything_is_read() {
     assert!(verdict.is_whole(), "an object without a member");
     body[4..12].fill(0xFF);
     assert!(error(&fuzzing::with_index(&body)).contains("does not add up"));
+    let at = GOLDEN.windows(4).position(|w| w == b"GAI1").unwrap();
+    let content = u32::from_le_bytes(GOLDEN[at - 4..at].try_into().unwrap()) as usize;
+    let body = GOLDEN[at + 4..at + content - 4].to_vec();
+    assert!(error(&fuzzing::with_index(&body)).contains("do not reach"));
+    let row = body.len() - 80;
+    for field in [8, 12, 16, 20, 32] {
+        let mut body = body.clone();
+        body[row + field..row + field + 4].fill(0xFF);
+        assert!(
+            error(&fuzzing::with_index(&body)).contains("does not add up"),
+            "{field}"
+        );
+    }
     let mut table = fuzzing::with_index(&[0; 12]);
     let at = table.len() - 17;
     table[at..at + 4].fill(0xFF);

@@ -24,5 +24,6 @@ pub(crate) enum SchemaName {
     ReplayList,
     ReplayJob,
     ReplayFile,
+    ArchiveVerify,
     WalDump,
 }
