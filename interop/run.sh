@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the named interoperability tests (without a name: sdk collector collector_sink segments garbage hostile) against
-# the built node, and counts the verdicts. With NO_SKIP set a skipped test counts as failed. Further options go to each
-# test, e.g.: interop/run.sh sdk -- --records 500
+# Runs the named interoperability tests (without a name: sdk collector collector_sink segments objects garbage hostile)
+# against the built node, and counts the verdicts. With NO_SKIP set a skipped test counts as failed. Further options go
+# to each test, e.g.: interop/run.sh sdk -- --records 500
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,7 +11,7 @@ while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     shift
 done
 [ $# -gt 0 ] && shift
-[ ${#tests[@]} -eq 0 ] && tests=(sdk collector collector_sink segments garbage hostile)
+[ ${#tests[@]} -eq 0 ] && tests=(sdk collector collector_sink segments objects garbage hostile)
 
 passed=0 failed=0 skipped=0
 for name in "${tests[@]}"; do

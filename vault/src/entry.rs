@@ -214,11 +214,15 @@ impl WalEntryHeader {
 
 /// A decoded entry header of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SegmentEntryHeader {
-    pub(crate) crc: u32,
-    pub(crate) payload_len: u32,
-    pub(crate) lsn: Lsn,
-    pub(crate) meta: EntryMeta,
+pub struct SegmentEntryHeader {
+    /// The CRC32 that it carries, of the header behind it and the payload.
+    pub crc: u32,
+    /// Bytes of the payload.
+    pub payload_len: u32,
+    /// The entry's position in its log.
+    pub lsn: Lsn,
+    /// The entry's description.
+    pub meta: EntryMeta,
 }
 
 impl SegmentEntryHeader {
@@ -235,7 +239,7 @@ impl SegmentEntryHeader {
     }
 
     /// The CRC that the header `b` with `payload` must carry.
-    pub(crate) fn crc_of(b: &[u8; SEGMENT_ENTRY_HEADER], payload: &[u8]) -> u32 {
+    pub fn crc_of(b: &[u8; SEGMENT_ENTRY_HEADER], payload: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&b[4..]);
         hasher.update(payload);
@@ -243,7 +247,7 @@ impl SegmentEntryHeader {
     }
 
     /// Reads a header; `None` where the bytes are none. The CRC is not checked.
-    pub(crate) fn decode(b: &[u8; SEGMENT_ENTRY_HEADER]) -> Option<Self> {
+    pub fn decode(b: &[u8; SEGMENT_ENTRY_HEADER]) -> Option<Self> {
         Some(Self {
             crc: u32_at(b, 0),
             payload_len: u32_at(b, 4),

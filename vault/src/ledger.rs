@@ -6,6 +6,7 @@
 use thiserror::Error;
 
 use crate::disposition::Disposition;
+use crate::entry::{EntryMeta, EntryState};
 use crate::ids::{Epoch, FileUuid, Lsn, SegmentId, SegmentIndex, ShardId};
 use crate::replicas::{NodeSet, ReplicaSet};
 use crate::time::TimeRange;
@@ -46,6 +47,21 @@ pub struct SegmentStats {
     pub received: Option<TimeRange>,
     /// Range of event times; a deferred entry's received time counts as its event time.
     pub event: Option<TimeRange>,
+}
+
+impl SegmentStats {
+    /// Counts the next entry, whose payload has `payload_len` bytes; the bytes of the file stay as they are.
+    pub fn count(&mut self, lsn: Lsn, meta: &EntryMeta, payload_len: usize) {
+        self.entries += 1;
+        self.records += u64::from(meta.record_count);
+        self.set_apart += u64::from(meta.state.is_set_apart());
+        self.deferred += u64::from(meta.state.contains(EntryState::DEFERRED));
+        self.payload_bytes += payload_len as u64;
+        self.first_lsn = self.first_lsn.or(Some(lsn));
+        self.last_lsn = Some(lsn);
+        self.received = TimeRange::extend(self.received, meta.received_range());
+        self.event = TimeRange::extend(self.event, meta.event_range());
+    }
 }
 
 /// The record of a segment that is complete and synced, and will never change again.

@@ -70,6 +70,7 @@ pub use read::debt::Debt;
 pub use read::dump;
 pub use read::frames::{FrameReader, OwnedFrame};
 pub use read::quarantine::Quarantined;
+pub use read::segment_file::{SegmentBlock, SegmentFile};
 pub use read::stored_entry::{ScanFault, StoredEntry};
 pub use recover::{Conflict, Durable, Entries, HeldRange, HeldReport, Run, SegmentEnd, segment_end};
 pub use recover::{Inventory, take_inventory};

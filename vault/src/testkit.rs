@@ -12,7 +12,10 @@ use crate::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex};
 use crate::ledger::SegmentStats;
 use crate::replicas::ReplicaSet;
 use crate::segment::block::{BlockBuilder, BlockRow, add_stats};
+use crate::segment::footer::Hole;
+use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
+use crate::segment::writer::SegmentWriter;
 use crate::wal::watermark::{Notify, Watermark};
 
 pub mod disk {
@@ -167,4 +170,30 @@ pub fn segment_sealed(mark: &Watermark, index: SegmentIndex) {
 /// [`Watermark`]: this node has synced everything up to there.
 pub fn own_synced(mark: &Watermark, lsn: Lsn) {
     mark.own_synced(lsn);
+}
+
+/// Writes the file of a sealed segment with these entries and holes, blocks cut as the cutter cuts them.
+///
+/// # Errors
+///
+/// It could not be written.
+pub fn write_segment<'a>(
+    path: &Path,
+    header: SegmentHeader,
+    entries: impl IntoIterator<Item = (EntryNumber, &'a EntryMeta, &'a [u8])>,
+    holes: Vec<Hole>,
+) -> Result<[u8; 32], VaultError> {
+    let index = header.id.index;
+    let mut file = SegmentWriter::create(path, header)?;
+    let mut builder = BlockBuilder::new();
+    for (number, meta, payload) in entries {
+        builder.add(Lsn::at(index, number), meta, payload);
+        if builder.is_full() {
+            file.append(&builder.cut(None).expect("an entry was added"))?;
+        }
+    }
+    if let Some(block) = builder.cut(None) {
+        file.append(&block)?;
+    }
+    Ok(file.finish(holes)?.digest)
 }

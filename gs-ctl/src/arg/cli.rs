@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// Replays: entries of the vault, sent or written again, bit for bit
     #[command(subcommand)]
     Replay(Replay),
+    /// Objects of the archive, read from files and without a node
+    #[command(subcommand)]
+    Archive(Archive),
     /// Write-ahead log files, read without a node
     #[command(subcommand)]
     Wal(Wal),
@@ -437,6 +440,23 @@ pub(crate) struct ReplayStart {
     /// Send even to the node itself, which stores everything once more
     #[arg(long)]
     pub(crate) into_self: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Archive {
+    /// Print the records of an object, a line a record; with -o json a line of OTLP/JSON an entry. Exit code 4 when not
+    /// everything could be printed
+    Cat {
+        /// The object's file, .binpb.zst
+        file: PathBuf,
+    },
+    /// Read all of the objects, check every byte, and compare each segment in them with the digest that it was sealed
+    /// with. Exit code 4 when anything is damaged or missing
+    Verify {
+        /// The objects' files, .binpb.zst
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -115,6 +115,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("replay status", &["gs-ctl replay status 3"]),
     ("replay cancel", &["gs-ctl replay cancel 3"]),
     (
+        "archive cat",
+        &[
+            "gs-ctl archive cat x.binpb.zst",
+            "gs-ctl archive cat x.binpb.zst -o json | jq .",
+        ],
+    ),
+    ("archive verify", &["gs-ctl archive verify x.binpb.zst y.binpb.zst"]),
+    (
         "wal dump",
         &["gs-ctl wal dump data/wal/0000000001/0000/000000000043.wal"],
     ),

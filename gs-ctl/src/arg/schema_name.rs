@@ -25,5 +25,6 @@ pub(crate) enum SchemaName {
     ReplayList,
     ReplayJob,
     ReplayFile,
+    ArchiveVerify,
     WalDump,
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 //!
 //! - `status`, `tail`: the whole node, and the records that it receives.
+//! - `archive`: objects of the archive, read here.
 //! - `cluster`: the cluster, its nodes, and consensus. `events`: what happened in it.
 //! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
 //! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, shown by a node or read here.
@@ -8,6 +9,7 @@
 //! - `zone_override`: an override of the zone, set or cleared.
 //! - `schema`: the JSON Schemas of all answers.
 
+mod archive;
 mod cluster;
 mod dead_letter;
 mod events;
@@ -26,7 +28,7 @@ mod zone_override;
 
 use anyhow::Context;
 
-use crate::arg::cli::{Cli, Command, Global, Node, Replay, Segment, Wal};
+use crate::arg::cli::{Archive, Cli, Command, Global, Node, Replay, Segment, Wal};
 use crate::arg::help;
 use crate::connect;
 use crate::out::outcome::Outcome;
@@ -48,6 +50,8 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Schema { name } => schema::print(name),
+        Command::Archive(Archive::Cat { file }) => archive::cat(&file, global.format),
+        Command::Archive(Archive::Verify { files }) => archive::verify_files(&files, global.format),
         Command::Wal(Wal::Dump { file }) => wal_dump::dump(&file, global.format),
         Command::Segment(Segment::Verify { file: Some(file), .. }) => segment_verify::verify_file(&file, global.format),
         asked @ (Command::Status
@@ -118,6 +122,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Segment(Segment::Verify { segment: None, .. })
         | Command::Cluster(_)
         | Command::Raft(_)
+        | Command::Archive(_)
         | Command::Wal(_)
         | Command::Completions { .. }
         | Command::Man { .. }

@@ -10,6 +10,7 @@ use gophership_proto::view::status::StatusView;
 use gophership_proto::view::zone::ZoneView;
 use serde_json::Value;
 
+use super::archive::ArchiveVerdict;
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
 use super::replay_start::Summary;
@@ -50,6 +51,7 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::ReplayList => schema::<JobList>,
         SchemaName::ReplayJob => schema::<JobView>,
         SchemaName::ReplayFile => schema::<Summary>,
+        SchemaName::ArchiveVerify => schema::<ArchiveVerdict>,
         SchemaName::WalDump => schema::<DumpView>,
     };
     let value = name.to_possible_value().expect("no schema is hidden");

@@ -44,9 +44,24 @@ struct CopyView {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct FaultView {
+pub(super) struct FaultView {
     r#where: String,
     what: String,
+}
+
+impl FaultView {
+    /// A fault of a file at this offset.
+    pub(super) fn at(offset: u64, what: String) -> Self {
+        Self {
+            r#where: format!("offset {offset}"),
+            what,
+        }
+    }
+
+    /// Its place and what it is.
+    pub(super) fn text(&self) -> String {
+        format!("{}: {}", self.r#where, self.what)
+    }
 }
 
 impl From<CopyVerdict> for CopyView {

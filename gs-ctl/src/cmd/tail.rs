@@ -50,7 +50,12 @@ fn say_what_is_not_shown(chunk: &TailChunk) {
     }
 }
 
-fn shown(entry: &ReplayEntry, name: &str, payloads: &mut Payloads, format: Format) -> Result<String, NotWritable> {
+pub(super) fn shown(
+    entry: &ReplayEntry,
+    name: &str,
+    payloads: &mut Payloads,
+    format: Format,
+) -> Result<String, NotWritable> {
     let no_logs = |error: &dyn std::fmt::Display| NotWritable(error.to_string());
     let mut line = Vec::new();
     otlp_json::write_line(payloads.of(entry)?, Some(name), &mut line).map_err(|e| no_logs(&e))?;

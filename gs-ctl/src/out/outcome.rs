@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::process::ExitCode;
 
+use gophership_archiver::ObjectError;
 use gophership_vault::{Disposition, VaultError};
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -106,10 +107,14 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(Failure::GaveUp(_)) => 5,
         Some(Failure::Refused(_)) => 1,
         // The error concerns a file that was read here.
-        None => match error.downcast_ref::<VaultError>().map(VaultError::disposition) {
-            Some(Disposition::Corrupt) => 4,
-            _ => 1,
-        },
+        None => {
+            let of_vault = error.downcast_ref::<VaultError>().map(VaultError::disposition);
+            let of_object = error.downcast_ref::<ObjectError>().map(ObjectError::disposition);
+            match of_vault.or(of_object) {
+                Some(Disposition::Corrupt) => 4,
+                _ => 1,
+            }
+        }
     }
 }
 
@@ -155,6 +160,11 @@ mod tests {
             what: "torn",
         };
         assert_eq!(code(&here.into()), 4);
+        let object = ObjectError::Damaged {
+            offset: 0,
+            what: "torn",
+        };
+        assert_eq!(code(&anyhow::Error::from(object).context("x.zst")), 4);
         assert_eq!(code(&refused(&Status::data_loss("1/0/1 is damaged")).into()), 4);
     }
 

@@ -134,7 +134,7 @@ fn of_another_kind(path: &Path, wanted: &'static str) -> VaultError {
 }
 
 /// The segment that a file's header names.
-fn segment_of(path: &Path) -> Result<SegmentId, VaultError> {
+pub(super) fn segment_of(path: &Path) -> Result<SegmentId, VaultError> {
     let damaged = |what| VaultError::Damaged {
         path: path.to_path_buf(),
         offset: 0,

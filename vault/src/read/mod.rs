@@ -6,7 +6,7 @@
 //!   position in the file of a sealed segment. `open_sealed`: that file, opened and checked.
 //! - `frames`: a segment as frames of a tail stream, for a replica that is behind.
 //! - `quarantine`: bytes that were found damaged. `kept_entries`: copies of single entries that outlive their segment.
-//! - `dump`: a file, for people.
+//! - `segment_file`: a sealed segment's file by its path, block by block. `dump`: a file, for people.
 //!
 //! *Follower*: a cursor that waits for what may be read later, and passes only what is on record as damaged.
 
@@ -20,5 +20,6 @@ pub(crate) mod kept_entries;
 pub(crate) mod open_sealed;
 pub(crate) mod quarantine;
 mod sealed_file;
+pub(crate) mod segment_file;
 pub(crate) mod slot;
 pub(crate) mod stored_entry;

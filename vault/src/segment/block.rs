@@ -120,7 +120,7 @@ impl BlockBuilder {
             &mut self.plain
         }
         .extend_from_slice(payload);
-        count(&mut self.stats, lsn, meta, payload.len());
+        self.stats.count(lsn, meta, payload.len());
     }
 
     /// True where the block is to be cut.
@@ -222,19 +222,6 @@ fn row_of(stats: &SegmentStats, first: Lsn, last: Lsn, stored_bytes: u64) -> Blo
     }
 }
 
-/// Counts an entry into `stats`.
-pub(crate) fn count(stats: &mut SegmentStats, lsn: Lsn, meta: &EntryMeta, payload_len: usize) {
-    stats.entries += 1;
-    stats.records += u64::from(meta.record_count);
-    stats.set_apart += u64::from(meta.state.is_set_apart());
-    stats.deferred += u64::from(meta.state.contains(crate::entry::EntryState::DEFERRED));
-    stats.payload_bytes += payload_len as u64;
-    stats.first_lsn = stats.first_lsn.or(Some(lsn));
-    stats.last_lsn = Some(lsn);
-    stats.received = TimeRange::extend(stats.received, meta.received_range());
-    stats.event = TimeRange::extend(stats.event, meta.event_range());
-}
-
 /// Adds the counts of the entries that follow.
 pub(crate) fn add_stats(all: &mut SegmentStats, next: &SegmentStats) {
     all.entries += next.entries;
@@ -309,7 +296,7 @@ impl BlockFrame {
     pub(crate) fn stats(&self) -> SegmentStats {
         let mut stats = SegmentStats::default();
         for (_, e) in &self.entries {
-            count(&mut stats, e.lsn, &e.meta, e.payload_len as usize);
+            stats.count(e.lsn, &e.meta, e.payload_len as usize);
         }
         stats
     }

@@ -11,7 +11,6 @@ const FORMAT: u32 = 1;
 /// Bytes of the body (behind the kind) before the block table.
 const FIXED: usize = 156;
 const ROW: usize = 72;
-const HOLE: usize = 12;
 const END: [u8; 4] = *b"GSFE";
 /// Bytes at the end of the file that locate the footer: length, mark, CRC.
 pub(crate) const TRAILER: usize = 12;
@@ -37,6 +36,34 @@ pub struct Hole {
     pub reason: HoleReason,
 }
 
+impl Hole {
+    /// Bytes of its stored form.
+    pub const BYTES: usize = 12;
+
+    /// Its stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut b = [0; Self::BYTES];
+        b[..4].copy_from_slice(&self.first.get().to_le_bytes());
+        b[4..8].copy_from_slice(&self.last.get().to_le_bytes());
+        b[8..].copy_from_slice(&(self.reason as u32).to_le_bytes());
+        b
+    }
+
+    /// Reads a stored form; `None` for other bytes.
+    pub fn decode(b: &[u8; Self::BYTES]) -> Option<Self> {
+        let reason = match u32_at(b, 8) {
+            1 => HoleReason::UnsyncedTail,
+            2 => HoleReason::Quarantined,
+            _ => return None,
+        };
+        Some(Self {
+            first: EntryNumber::new(u32_at(b, 0))?,
+            last: EntryNumber::new(u32_at(b, 4))?,
+            reason,
+        })
+    }
+}
+
 /// A decoded footer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Footer {
@@ -50,7 +77,7 @@ pub(crate) struct Footer {
 impl Footer {
     /// The whole footer frame.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(FIXED + self.blocks.len() * ROW + self.holes.len() * HOLE + 32);
+        let mut out = Vec::with_capacity(FIXED + self.blocks.len() * ROW + self.holes.len() * Hole::BYTES + 32);
         let at = frame::begin(&mut out, Kind::Footer);
         let s = &self.stats;
         out.extend_from_slice(&FORMAT.to_le_bytes());
@@ -75,9 +102,7 @@ impl Footer {
             put_row(&mut out, row);
         }
         for hole in &self.holes {
-            for v in [hole.first.get(), hole.last.get(), hole.reason as u32] {
-                out.extend_from_slice(&v.to_le_bytes());
-            }
+            out.extend_from_slice(&hole.encode());
         }
         let content = out.len() - at - FRAME_HEADER + TRAILER;
         out.extend_from_slice(&(content as u32).to_le_bytes());
@@ -99,7 +124,7 @@ impl Footer {
         }
         let (blocks, holes) = (u32_at(body, 4) as usize, u32_at(body, 8) as usize);
         let table = body.get(FIXED..body.len() - (TRAILER - 4))?;
-        if table.len() != blocks.checked_mul(ROW)?.checked_add(holes.checked_mul(HOLE)?)? {
+        if table.len() != blocks.checked_mul(ROW)?.checked_add(holes.checked_mul(Hole::BYTES)?)? {
             return None;
         }
         let (rows, gaps) = table.split_at(blocks * ROW);
@@ -119,7 +144,7 @@ impl Footer {
             },
             digest: body[100..132].try_into().ok()?,
             blocks: rows.chunks_exact(ROW).map(row_at).collect::<Option<_>>()?,
-            holes: gaps.chunks_exact(HOLE).map(hole_at).collect::<Option<_>>()?,
+            holes: gaps.as_chunks().0.iter().map(Hole::decode).collect::<Option<_>>()?,
         })
     }
 }
@@ -160,18 +185,5 @@ fn row_at(b: &[u8]) -> Option<BlockRow> {
         records: u32_at(b, 36),
         received: range_at(b, 40),
         event: range_at(b, 56),
-    })
-}
-
-fn hole_at(b: &[u8]) -> Option<Hole> {
-    let reason = match u32_at(b, 8) {
-        1 => HoleReason::UnsyncedTail,
-        2 => HoleReason::Quarantined,
-        _ => return None,
-    };
-    Some(Hole {
-        first: EntryNumber::new(u32_at(b, 0))?,
-        last: EntryNumber::new(u32_at(b, 4))?,
-        reason,
     })
 }

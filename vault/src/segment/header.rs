@@ -44,8 +44,8 @@ impl SegmentHeader {
         }
     }
 
-    /// The whole header frame.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The whole header frame, as it stands at the begin of the file.
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let at = frame::begin(&mut out, Kind::Header);
         out.extend_from_slice(&FORMAT.to_le_bytes());
@@ -61,6 +61,15 @@ impl SegmentHeader {
         out.extend_from_slice(&encode_tenants(&self.tenants));
         frame::finish(&mut out, at);
         out
+    }
+
+    /// Reads a whole header frame; `None` for any other bytes.
+    pub fn of_frame(bytes: &[u8]) -> Option<Self> {
+        let len = frame::content_len(bytes)?;
+        let content = bytes
+            .get(frame::FRAME_HEADER..)
+            .filter(|content| content.len() == len)?;
+        Self::decode(content).ok()
     }
 
     /// Reads a header frame's content.
