@@ -8,7 +8,6 @@
 //! which nodes hold a segment (`state/holding.rs`), the bytes of a row (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
@@ -368,17 +367,6 @@ impl State {
     /// All settings, by name.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.settings.iter().map(|(k, v)| (k.as_str(), v))
-    }
-
-    /// The events behind this number, oldest first.
-    pub fn events_after(&self, number: EventNumber) -> impl Iterator<Item = (EventNumber, &Event)> {
-        let behind = (Bound::Excluded(number), Bound::Unbounded);
-        self.events.range(behind).map(|(number, event)| (*number, event))
-    }
-
-    /// The number of the newest event; 0 before the first.
-    pub(crate) fn newest_event(&self) -> EventNumber {
-        self.events.last_key_value().map_or(0, |(number, _)| *number)
     }
 
     /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.

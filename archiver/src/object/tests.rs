@@ -148,7 +148,7 @@ fn every_member_is_given_back_as_it_was_sealed() {
 }
 
 #[test]
-fn i2_the_same_segments_give_the_same_bytes_however_they_were_cut() {
+fn i2_the_same_segments_give_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let (paths, _, _) = three(dir.path());
     assert!(object(&paths, 6) == object(&paths, 6));
