@@ -27,11 +27,10 @@ mod export;
 mod job;
 mod loss;
 mod node;
-
-pub use node::nothing_needs;
 mod trim;
 
 pub use event::{apply_request, decide_request};
+pub use node::nothing_needs;
 
 /// The result for a command that was accepted: its answer, and its changes. No change means that it was submitted
 /// before.

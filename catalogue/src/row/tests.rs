@@ -325,21 +325,17 @@ pub(crate) fn golden_versions() -> State {
         seen: None,
         at_ns: 90,
     };
-    let to = |state| Command::SetNodeState {
-        node: node(1),
-        state,
-        seen: None,
-    };
-    let (active, draining) = (NodeState::Active, NodeState::Draining);
     for command in [
         set("replay.allow_sinks", Some("file")),
         set("gone", Some("1")),
         set("gone", None),
-        to(draining),
-        to(active),
     ] {
         apply(&mut state, &command).unwrap();
     }
+    // It was drained and taken back.
+    let mut changed = *state.node(node(1)).unwrap();
+    changed.version += 2;
+    state.install(Change::Node(changed));
     state
 }
 
