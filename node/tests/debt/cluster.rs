@@ -19,8 +19,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
 use tokio::net::UnixStream;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
 
 use crate::sink::Sink;
 
@@ -403,10 +403,23 @@ impl Cluster {
             segment: Some(segment),
             accept_loss: true,
         };
-        let given_up = self.ask(i, async |channel| {
-            ControlClient::new(channel).forget_segment(forget).await
-        });
-        given_up.map(tonic::Response::into_inner)
+        // A lead that has just moved decides nothing, and says so.
+        let is_between_leads = |refused: &Status| {
+            refused.code() == Code::Unavailable
+                && ["Ask again", "no node leads"]
+                    .iter()
+                    .any(|say| refused.message().contains(say))
+        };
+        let began = Instant::now();
+        loop {
+            let given_up = self.ask(i, async |channel| {
+                ControlClient::new(channel).forget_segment(forget).await
+            });
+            match given_up {
+                Err(refused) if is_between_leads(&refused) && began.elapsed() < PATIENCE => thread::sleep(POLL),
+                given_up => return given_up.map(tonic::Response::into_inner),
+            }
+        }
     }
 
     /// The status of the answer of a node that is sent a record.
