@@ -381,6 +381,13 @@ fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
     match fs::read_to_string(&path) {
         Ok(text) if text.trim().parse() == Ok(storage_uuid) => Ok(()),
         Ok(text) => refuse(format!("it says {}, and node.json says {storage_uuid}", text.trim())),
+        // The other two folders say whose it is: only the sealed segments are gone, and the WAL is not to be thrown away.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && dir.ends_with("segments") => Err(OpenError::Identity {
+            path: path.clone(),
+            what: "it is missing".to_owned(),
+            remedy: "Mount its file system, or move segments/ back. Where segments/ is lost for good, make it empty, and \
+                     copy wal/storage_uuid into it: a cluster makes its copies anew",
+        }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => refuse("it is missing".to_owned()),
         Err(e) => Err(VaultError::io("read", &path)(e).into()),
     }

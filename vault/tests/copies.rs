@@ -6,6 +6,8 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use gophership_catalogue::Command;
 use gophership_catalogue::segment::SegmentState as OnRecord;
@@ -323,8 +325,17 @@ fn what_is_trimmed_goes_with_all_that_belongs_to_it_once_its_owner_has_confirmed
     trim(&ledger, stays);
     confirmed_by_owner(&ledger, stays);
     assert!(vault.has_segment(stays));
+    let (segments, away) = (dir.path().join("segments"), dir.path().join("away"));
+    fs::rename(&segments, &away).unwrap();
     vault.trimmed(to_remove(&ledger));
     assert!(!vault.has_segment(stays));
+    // Its file would come back with the folder.
+    let is_gone = || ledger.read(|state| state.segment_state(stays)) == OnRecord::Gone;
+    for _ in 0..30 {
+        thread::sleep(Duration::from_millis(100));
+        assert!(!is_gone(), "what is away was confirmed as removed");
+    }
+    fs::rename(&away, &segments).unwrap();
     vault.copy_sealed(&records[1]).unwrap();
     assert!(!vault.has_segment(stays), "news of the seal came late");
     wait("the confirmation", || {

@@ -306,17 +306,22 @@ fn cluster_of(who: &Who) -> Option<ClusterId> {
     }
 }
 
-/// Asks all other nodes once, and gives the reason for which the folder of a member is a wrong one for sure, if so.
+/// Asks all other nodes once, and gives the reason for which a member never comes back under its number, if so. Only
+/// nodes of its own cluster can tell: those of another one may have been started with wrong folders, and go again.
 pub(super) async fn contradicted_by_peers(setup: &Arc<JoinSetup>, member: Identity) -> Option<String> {
     let client = JoinClient::new(Arc::clone(setup));
     let asked = setup
         .others()
         .map(async |peer| Some((peer.name.as_str(), client.who(peer).await.ok()?)));
     let answers: Vec<(&str, Who)> = join_all(asked).await.into_iter().flatten().collect();
-    let answers: Vec<(&str, &Who)> = answers.iter().map(|(name, who)| (*name, who)).collect();
+    let of_cluster = |(_, who): &&(&str, Who)| cluster_of(who) == Some(member.cluster_id);
+    let answers: Vec<(&str, &Who)> = answers
+        .iter()
+        .filter(of_cluster)
+        .map(|(name, who)| (*name, who))
+        .collect();
     let own = (member.cluster_id, member.node_id);
-    let found = contradiction(&setup.name, own, setup.peers.len(), &answers);
-    found.filter(|found| found.is_sure).map(|found| found.why)
+    contradiction(&setup.name, own, setup.peers.len(), &answers).map(|found| found.why)
 }
 
 /// Decides whether the folder of a member is a wrong one, by the answers of nodes of a configuration that has `of`.

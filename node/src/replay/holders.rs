@@ -56,9 +56,10 @@ impl Lacking {
         nodes.map(NodeId::to_string).collect::<Vec<_>>().join(", ")
     }
 
-    /// Forgets what holders lack for the moment only, so that they are asked again. Returns the reasons.
+    /// Forgets what holders lack, so that after a wait all are asked again: a copy may be mended meanwhile. Returns the
+    /// reasons of those that lack it for the moment only.
     pub(super) fn take_for_now(&mut self) -> Vec<String> {
-        let taken = self.of_nodes.extract_if(.., |_, lack| lack.for_now.is_some());
+        let taken = std::mem::take(&mut self.of_nodes).into_iter();
         taken
             .filter_map(|(node, lack)| Some(format!("node {node}: {}", lack.for_now?)))
             .collect()
@@ -95,7 +96,21 @@ impl Lacking {
                 .map(|(node, _)| *node),
         );
         let nexts = asked.iter().map(|(node, lack)| (*node, lack.next));
-        match nexts.min_by_key(|(_, next)| (next.is_none(), *next)) {
+        let nearest = nexts.min_by_key(|(_, next)| (next.is_none(), *next));
+        // One that is away by now, and would have more than those that are there.
+        let end = nearest.and_then(|(_, next)| next);
+        let has_more = |lack: &Lack| {
+            lack.for_now.is_some()
+                || lack
+                    .next
+                    .is_some_and(|next| nearest.is_none() || end.is_none_or(|end| next < end))
+        };
+        let left = holders.iter().filter(|(_, holder)| *holder == Holder::Away);
+        away.extend(
+            left.filter(|(node, _)| self.of_nodes.get(node).is_some_and(has_more))
+                .map(|(node, _)| *node),
+        );
+        match nearest {
             Some((node, next)) if away.is_empty() => Turn::PassOver(node, next),
             Some(_) | None => Turn::WaitFor(away),
         }
@@ -221,7 +236,19 @@ mod tests {
                 "who was asked is away by now",
                 &[(1, Away), (2, There)],
                 &[(1, Some(7)), (2, Some(9))],
+                wait(&[1]),
+            ),
+            (
+                "and would have nothing more",
+                &[(1, Away), (2, There)],
+                &[(1, Some(9)), (2, Some(9))],
                 pass(2, Some(at(9))),
+            ),
+            (
+                "who ended before is away by now",
+                &[(1, Away), (2, There)],
+                &[(1, None), (2, None)],
+                pass(2, None),
             ),
             ("nobody is there", &[(1, Away), (2, Away)], &[], wait(&[1, 2])),
             ("nobody is left", &[(1, Gone)], &[], wait(&[])),

@@ -115,9 +115,10 @@ pub fn obstacles(
         match segment {
             SegmentRecord::Recovering { .. } => recovering += 1,
             SegmentRecord::Sealed(seal) => {
-                only += usize::from(
-                    seal.stats.entries > 0 && !seal.holders.iter().any(|other| stays(other) && !is_bad(seal.id, other)),
-                );
+                // What no holder can read was given up, and waits for nobody.
+                let counts = seal.stats.entries > 0 && state.copies_given_up(seal.id).is_none();
+                let has_another = seal.holders.iter().any(|other| stays(other) && !is_bad(seal.id, other));
+                only += usize::from(counts && seal.holders.contains(node) && !has_another);
             }
             SegmentRecord::Open { open, .. } if open.id.node != node && is_alive(open.id.node) => {
                 let copies = 1 + open.replicas.peers().iter().filter(|peer| stays(*peer)).count();
@@ -137,11 +138,12 @@ pub fn obstacles(
 
 #[cfg(test)]
 mod tests {
-    use gophership_catalogue::Refusal;
     use gophership_catalogue::apply::nothing_needs;
+    use gophership_catalogue::segment::AcceptedLoss;
+    use gophership_catalogue::{Command, Refusal};
 
     use super::*;
-    use crate::testkit::{Cluster, node};
+    use crate::testkit::{Cluster, node, nodes};
 
     fn stops(cluster: &Cluster, n: u32, voters: &[u32], alive: &[u32]) -> Vec<Obstacle> {
         let voters = voters.iter().map(|n| node(*n)).collect();
@@ -231,6 +233,22 @@ mod tests {
         };
         assert_eq!(stop(&[2]), []);
         assert_eq!(stop(&[2, 3]), [Obstacle::OnlyCopies { segments: 1 }]);
+        let all = [1, 2, 3, 4].map(node);
+        let stops = |cluster: &Cluster, n| obstacles(&cluster.0, node(n), &all.into(), &|_| true, &|_, _| true);
+        assert_eq!(
+            stops(&cluster, 1),
+            [Obstacle::OnlyCopies { segments: 1 }],
+            "each may have a part"
+        );
+        assert_eq!(stops(&cluster, 4), [], "it has none");
+        let loss = AcceptedLoss {
+            by: "uid 0".to_owned(),
+            at_ns: 1,
+            passed_over: "all".to_owned(),
+            reports: nodes(&[1, 2, 3]),
+        };
+        cluster.say(Command::GiveUpCopies { id, loss });
+        assert_eq!(stops(&cluster, 1), [], "it was given up");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::segment::merge::merge;
 use crate::segment::reader::{SegmentFault, SegmentReader};
 use crate::segment::verify::verify_segment;
 use crate::segment::writer::SegmentWriter;
-use crate::segment::{open_path, segment_path};
+use crate::segment::{make_segment_dir, open_path, segment_path};
 use crate::vault::Vault;
 
 /// The answer of a replica.
@@ -134,6 +134,7 @@ impl ReplicaSegment {
             .shared
             .used
             .set(replica.header.id, replica.header.encode().len() as u64);
+        make_segment_dir(file_io::parent(&tmp))?;
         replica.file = CopyFile::Open(Box::new(SegmentWriter::create(&tmp, replica.header.clone())?));
         for bytes in kept {
             replica.take(&bytes, crc32fast::hash(&bytes))?;

@@ -14,7 +14,7 @@ use crate::file_io;
 use crate::ids::SegmentId;
 use crate::keep::parts::KeepParts;
 use crate::limits::UNLINKED_MAX;
-use crate::segment::{open_path, segment_dir, segment_path};
+use crate::segment::{check_is_own, open_path, segment_dir, segment_path};
 use crate::wal::file::{wal_dir, wal_path};
 
 /// Removes what can be removed of trimmed segments. Whatever fails is tried again at the next call.
@@ -24,6 +24,11 @@ use crate::wal::file::{wal_dir, wal_path};
 /// The first file that could not be removed, or folder that could not be synced.
 pub(crate) fn remove_files(parts: &KeepParts) -> Result<(), VaultError> {
     let all: Vec<SegmentId> = parts.to_unlink.lock().trimmed.iter().copied().collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    // A file that is not there because its folder was moved away may come back.
+    check_is_own(&parts.data.join("segments"))?;
     let mut failed = None;
     let mut gone = Vec::new();
     for id in all {

@@ -8,8 +8,8 @@ use crate::keep::parts::KeepParts;
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;
-use crate::segment::open_path;
 use crate::segment::writer::{FinishedSegment, SegmentWriter};
+use crate::segment::{make_segment_dir, open_path};
 use crate::wal::scan::scan;
 
 use super::cuts::Copies;
@@ -35,6 +35,7 @@ pub(super) fn cut_again(
 ) -> Result<FinishedSegment, VaultError> {
     let header = &wal.header;
     let path = file_io::with_suffix(&open_path(&parts.data, header.id), ".recut");
+    make_segment_dir(file_io::parent(&path))?;
     file_io::remove(&path)?;
     let mut file = SegmentWriter::create(&path, SegmentHeader::of_wal(header))?;
     let mut builder = BlockBuilder::new();

@@ -24,9 +24,9 @@ use crate::limits::{FORGET_BYTES, PAGE};
 use crate::segment::block::{BlockBuilder, BuiltBlock};
 use crate::segment::header::SegmentHeader;
 use crate::segment::merge::merge;
-use crate::segment::open_path;
 use crate::segment::seal_queue::{CutSegment, SealRequest};
 use crate::segment::writer::{FinishedSegment, SegmentWriter};
+use crate::segment::{make_segment_dir, open_path};
 use crate::wal::file::WalFile;
 use crate::wal::shard::ShardShared;
 use crate::wal::writer::{Roll, room_for};
@@ -280,6 +280,7 @@ impl Cutter {
         if let Some(sink) = &mut self.sink {
             sink.begin(&header);
         }
+        make_segment_dir(file_io::parent(&path))?;
         SegmentWriter::create(&path, header)
     }
 

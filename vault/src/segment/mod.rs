@@ -45,7 +45,10 @@ pub(crate) fn make_segment_dir(dir: &Path) -> Result<(), VaultError> {
 }
 
 /// Checks that the folder of all segments bears the same storage_uuid as the folder of the WAL beside it.
-fn check_is_own(segments: &Path) -> Result<(), VaultError> {
+///
+/// # Errors
+/// It does not, or is not there; or the system's.
+pub(crate) fn check_is_own(segments: &Path) -> Result<(), VaultError> {
     let stamp = |folder: &Path| fs::read_to_string(folder.join("storage_uuid"));
     let expected = stamp(&file_io::parent(segments).join("wal"));
     match (expected, stamp(segments)) {

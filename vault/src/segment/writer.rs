@@ -12,7 +12,6 @@ use fail::fail_point;
 use super::block::{BlockRow, BuiltBlock, add_stats};
 use super::footer::{Footer, Hole};
 use super::header::SegmentHeader;
-use super::make_segment_dir;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ledger::SegmentStats;
@@ -41,7 +40,7 @@ pub(crate) struct FinishedSegment {
 
 impl SegmentWriter {
     pub(crate) fn create(path: &Path, header: SegmentHeader) -> Result<Self, VaultError> {
-        make_segment_dir(file_io::parent(path))?;
+        file_io::create_dir(file_io::parent(path))?;
         let file = file_io::create(path)?;
         let digest = *blake3::Hasher::new().finalize().as_bytes();
         let mut writer = Self {

@@ -88,7 +88,9 @@ fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Op
         ),
         "not_configured" => (
             "is on record and not configured: what it has not sent is kept for it".to_owned(),
-            format!("put it back into the configuration, or gs-ctl exporter forget {name}"),
+            format!(
+                "put it back into the configuration; or take it out of that of every node, then gs-ctl exporter forget {name}"
+            ),
         ),
         _ => return None,
     };
