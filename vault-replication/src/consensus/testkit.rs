@@ -32,13 +32,21 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 ///
 /// # Panics
 /// If it never does.
-pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    eventually_or(what, found, String::new)
+}
+
+/// As [`eventually`]; `seen` says what is so where it never does.
+///
+/// # Panics
+/// If it never does.
+pub fn eventually_or<T>(what: &str, mut found: impl FnMut() -> Option<T>, seen: impl Fn() -> String) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = found() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what} did not happen");
+        assert!(Instant::now() < deadline, "{what} did not happen. {}", seen());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -213,7 +221,7 @@ impl Cluster {
 
     /// The node among these that leads, and that one of them with its term follows or is alone.
     pub fn leader_among(&self, nodes: &BTreeSet<u32>) -> u32 {
-        eventually("an election", || {
+        let elected = || {
             let all: Vec<_> = nodes.iter().map(|id| self.nodes[id].status()).collect();
             let newest = all.iter().filter(|s| s.role == Role::Leader).max_by_key(|s| s.term)?;
             let voters = newest.members.values().filter(|m| m.votes).count();
@@ -221,7 +229,12 @@ impl Cluster {
                 .iter()
                 .filter(|s| s.leader == Some(newest.node) && s.term == newest.term);
             (behind_it.count() * 2 > voters.min(nodes.len())).then_some(newest.node as u32)
-        })
+        };
+        let seen = || {
+            let of = |id: &u32| format!("{:?}, failed: {:?}", self.nodes[id].status(), self.nodes[id].failure());
+            nodes.iter().map(of).collect::<Vec<_>>().join("\n")
+        };
+        eventually_or("an election", elected, seen)
     }
 
     /// Waits until this node leads, and has it asked to stand for election until then.
