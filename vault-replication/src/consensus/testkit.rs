@@ -160,6 +160,14 @@ impl Cluster {
         self.node(leader)
             .set_voters(&(1..=u64::from(voters)).collect())
             .unwrap();
+        // One that does not know yet that it votes would, started again, wait for the voters of before.
+        let knows_all = |node| {
+            let members = self.node(node).status().members;
+            members.values().filter(|member| member.votes).count() as u32 == voters
+        };
+        eventually("voters that know of each other", || {
+            (1..=voters).all(knows_all).then_some(())
+        });
     }
 
     /// Adds a node that follows.
