@@ -2,10 +2,13 @@
 # Installs the foreign peers that the tests in this folder talk to, under target/interop:
 #   venv     the Python OpenTelemetry SDK, grpcio, h2 and rotel, at the versions of requirements.txt
 #   otelcol  the OpenTelemetry Collector, built from the Go module proxy (collector-build.yaml)
+# and, where they are missing, h2load, lz4, zstd and protoc from Debian. `interop/install.sh rolling` also installs what
+# only rolling.py needs: haproxy from Debian, and
 #   go_sdk   a client with the Go OpenTelemetry SDK (go_sdk/)
-# and, where they are missing, h2load, lz4, zstd, protoc and haproxy from Debian. What is there already is left alone.
+# What is there already is left alone.
 set -euo pipefail
 
+rolling=${1:-}
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../target}/interop
 collector_version=v0.165.0
@@ -25,7 +28,7 @@ debian_packages() {
     command -v lz4 >/dev/null || missing+=(lz4)
     command -v zstd >/dev/null || missing+=(zstd)
     command -v protoc >/dev/null || missing+=(protobuf-compiler)
-    command -v haproxy >/dev/null || missing+=(haproxy)
+    [ "$rolling" != rolling ] || command -v haproxy >/dev/null || missing+=(haproxy)
     if [ ${#missing[@]} -eq 0 ]; then
         return
     fi
@@ -73,4 +76,4 @@ go_sdk() {
 step "Debian packages" debian_packages
 step "Python venv" python_venv
 step "OpenTelemetry Collector $collector_version" collector
-step "Go SDK client" go_sdk
+[ "$rolling" != rolling ] || step "Go SDK client" go_sdk
