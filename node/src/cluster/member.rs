@@ -122,7 +122,7 @@ impl Member {
         let heartbeats = Arc::clone(&self.quorum.heartbeats);
         LostNodes {
             peers: Arc::clone(&self.peers),
-            is_gone: Box::new(move |node| heartbeats.is_dead(node, Duration::MAX)),
+            is_dead: Box::new(move |node| heartbeats.is_dead(node, Duration::MAX)),
         }
     }
 

@@ -37,7 +37,7 @@ pub struct LostNodes {
     /// The other nodes.
     pub peers: Arc<Peers>,
     /// Says whether nothing was heard of a node for so long that it counts as dead.
-    pub is_gone: Box<dyn Fn(NodeId) -> bool + Send + Sync>,
+    pub is_dead: Box<dyn Fn(NodeId) -> bool + Send + Sync>,
 }
 
 impl fmt::Debug for LostNodes {
@@ -149,16 +149,16 @@ impl Exporters {
             let is_here = running.iter().any(|r| r.lost.is_none() && r.config.name == name);
             for owner in &owners {
                 let taken = state.export_taken(name, *owner);
-                let is_owner_gone = *owner != own && (lost.nodes.is_gone)(*owner);
+                let is_owner_dead = *owner != own && (lost.nodes.is_dead)(*owner);
                 let standing = Standing {
                     own,
                     owner: *owner,
                     is_here,
-                    is_owner_gone,
-                    is_unsealed: is_owner_gone && state.unsealed_of(*owner).next().is_some(),
-                    is_owed: is_owner_gone && owed(state, name, *owner).entries > 0,
+                    is_owner_dead,
+                    is_unsealed: is_owner_dead && state.unsealed_of(*owner).next().is_some(),
+                    is_owed: is_owner_dead && owed(state, name, *owner).entries > 0,
                     taken,
-                    is_runner_gone: taken.is_some_and(|taken| taken.node != own && (lost.nodes.is_gone)(taken.node)),
+                    is_runner_dead: taken.is_some_and(|taken| taken.node != own && (lost.nodes.is_dead)(taken.node)),
                 };
                 all.insert((name.to_owned(), *owner), due(&standing));
             }
@@ -301,7 +301,7 @@ impl Exporters {
         let mut debts = self.catalogue.read(|state| {
             let nodes = state.nodes().map(|node| node.id);
             let gone: Vec<NodeId> = nodes
-                .filter(|node| *node != own && (lost.nodes.is_gone)(*node))
+                .filter(|node| *node != own && (lost.nodes.is_dead)(*node))
                 .collect();
             let of = |exporter: &str, node: NodeId| {
                 let debt = owed(state, exporter, node);
@@ -309,7 +309,7 @@ impl Exporters {
                 LostDebt {
                     exporter: exporter.to_owned(),
                     node,
-                    runner: taken.filter(|runner| *runner == own || !(lost.nodes.is_gone)(*runner)),
+                    runner: taken.filter(|runner| *runner == own || !(lost.nodes.is_dead)(*runner)),
                     entries: debt.entries,
                     bytes: debt.bytes,
                     unsealed_segments: state.unsealed_of(node).count() as u64,
@@ -359,7 +359,7 @@ impl Exporters {
             let taken = state.exports_taken(name).filter(|(_, taken)| taken.node == own);
             let owners = taken
                 .map(|(owner, _)| owner)
-                .filter(|owner| *owner != own && (lost.nodes.is_gone)(*owner));
+                .filter(|owner| *owner != own && (lost.nodes.is_dead)(*owner));
             let logs = owners.flat_map(|owner| {
                 let of_owner = state.shards().filter(move |((node, _), _)| *node == owner);
                 of_owner.map(move |((_, shard), _)| (owner, shard))

@@ -115,7 +115,7 @@ async fn the_debt_of_a_lost_node_is_in_sight_and_paused_sought_past_and_forgotte
     let stub = Stub::http([]).await;
     let nodes = LostNodes {
         peers: node.lost_peers(&Handle::current()),
-        is_gone: Box::new(|node| node == lost()),
+        is_dead: Box::new(|node| node == lost()),
     };
     let cursors = Cursors::new(Arc::clone(&node.catalogue));
     let running = Running::start_of(&node, &to(&stub, "a", ""), cursors, Some(nodes));
@@ -211,7 +211,7 @@ async fn an_exporter_is_not_forgotten_while_a_living_node_owes_it() {
     let stub = Stub::http([]).await;
     let nodes = LostNodes {
         peers: node.lost_peers(&Handle::current()),
-        is_gone: Box::new(|_| false),
+        is_dead: Box::new(|_| false),
     };
     let cursors = Cursors::new(Arc::clone(&node.catalogue));
     let running = Running::start_of(&node, &to(&stub, "a", ""), cursors, Some(nodes));
@@ -235,7 +235,7 @@ async fn the_copy_of_an_entry_goes_when_its_letter_is_dropped_at_another_node() 
     let stub = Stub::http([Reply::Http(400, None), Reply::Http(400, None), Reply::Http(400, None)]).await;
     let nodes = LostNodes {
         peers: node.lost_peers(&Handle::current()),
-        is_gone: Box::new(|_| false),
+        is_dead: Box::new(|_| false),
     };
     let cursors = Cursors::new(Arc::clone(&node.catalogue));
     let running = Running::start_of(&node, &to(&stub, "a", ""), cursors, Some(nodes));

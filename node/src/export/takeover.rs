@@ -42,7 +42,7 @@ pub(super) struct Standing {
     /// True where the exporter runs at the node that decides.
     pub(super) is_here: bool,
     /// True where nothing was heard of the owner for so long that it counts as dead.
-    pub(super) is_owner_gone: bool,
+    pub(super) is_owner_dead: bool,
     /// True where not all of its segments are sealed or given up.
     pub(super) is_unsealed: bool,
     /// True where the exporter has not got all of its sealed segments.
@@ -50,7 +50,7 @@ pub(super) struct Standing {
     /// The node that exports them now, where it was ever another one.
     pub(super) taken: Option<Takeover>,
     /// True where that one counts as dead.
-    pub(super) is_runner_gone: bool,
+    pub(super) is_runner_dead: bool,
 }
 
 /// The action that is due.
@@ -86,13 +86,13 @@ pub(super) fn due(of: &Standing) -> Due {
             Due::Nothing
         };
     }
-    if !of.is_owner_gone || !(of.is_owed || of.is_unsealed) {
+    if !of.is_owner_dead || !(of.is_owed || of.is_unsealed) {
         Due::Nothing
     } else if of.is_unsealed {
         Due::Wait
     } else if runner == of.own {
         Due::Run(term)
-    } else if runner == of.owner || of.is_runner_gone {
+    } else if runner == of.owner || of.is_runner_dead {
         Due::Take(term)
     } else {
         Due::Nothing
@@ -109,10 +109,10 @@ mod tests {
         NodeId::new(n).expect("numbers begin with 1")
     }
 
-    /// Node 1 decides about the logs of `owner`. `by`: the runner on record, in term 4, and whether it is gone.
+    /// Node 1 decides about the logs of `owner`. `by`: the runner on record, in term 4, and whether it is dead.
     fn standing(
         owner: u32,
-        is_owner_gone: bool,
+        is_owner_dead: bool,
         is_unsealed: bool,
         is_owed: bool,
         by: Option<(u32, bool)>,
@@ -121,11 +121,11 @@ mod tests {
             own: node(1),
             owner: node(owner),
             is_here: true,
-            is_owner_gone,
+            is_owner_dead,
             is_unsealed,
             is_owed,
             taken: by.map(|(n, _)| Takeover { node: node(n), term: 4 }),
-            is_runner_gone: by.is_some_and(|(_, gone)| gone),
+            is_runner_dead: by.is_some_and(|(_, gone)| gone),
         }
     }
 

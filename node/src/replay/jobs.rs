@@ -132,11 +132,11 @@ impl Jobs {
     }
 
     /// Goes on with the jobs of this node that nobody runs, which an earlier boot left or whose begin was not answered,
-    /// and takes over those of nodes that are gone; from now on, until the node stops.
+    /// and takes over those of nodes that are dead; from now on, until the node stops.
     pub(crate) fn resume(self: &Arc<Self>) {
         let jobs = Arc::clone(self);
-        let is_gone = move |node| jobs.is_gone(node);
-        tokio::spawn(Arc::clone(self).take_over(is_gone));
+        let is_dead = move |node| jobs.is_dead(node);
+        tokio::spawn(Arc::clone(self).take_over(is_dead));
     }
 
     /// Begins a job on request; one that the request has begun already is the answer where `request` is its id.
@@ -295,11 +295,11 @@ impl Jobs {
             let name = |state: &State| state.facts(runner).map(|facts| facts.name.clone());
             job.runner_name = self.context.catalogue.read(name).unwrap_or_default();
         }
-        let is_gone = |node| self.is_gone(node);
+        let is_dead = |node| self.is_dead(node);
         let idle = self
             .context
             .catalogue
-            .read(|state| why_idle(id, &record, self.own(), here, &is_gone, state));
+            .read(|state| why_idle(id, &record, self.own(), here, &is_dead, state));
         if let (Some(progress), Some(why)) = (&mut job.progress, idle) {
             let not_delivered = std::mem::take(&mut progress.error);
             progress.error = if not_delivered.is_empty() {
@@ -312,7 +312,7 @@ impl Jobs {
     }
 
     /// True where nothing was heard of a node for so long that it counts as dead.
-    fn is_gone(&self, node: NodeId) -> bool {
+    fn is_dead(&self, node: NodeId) -> bool {
         let cluster = self.context.cluster.as_ref();
         cluster.is_some_and(|cluster| cluster.quorum.heartbeats.is_dead(node, Duration::MAX))
     }

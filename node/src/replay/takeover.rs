@@ -1,5 +1,5 @@
 //! A replay job that nobody runs goes on from its position on record: on the node that it belongs to by its record, or,
-//! where that one is gone, on another.
+//! where that one is dead, on another.
 //!
 //! Every node that can run the job of a lost one asks for it, and the catalogue gives it to the first: each takeover
 //! begins a term, in which nothing counts that an earlier runner says. An answer may be lost. The record says to whom
@@ -44,7 +44,7 @@ pub(super) enum Here {
 pub(super) enum Due {
     /// The job is this node's, and does not run: it goes on with it.
     Resume,
-    /// The job's runner is gone, and it asks for the next term.
+    /// The job's runner is dead, and it asks for the next term.
     Take,
     /// The job runs, here or on another node, or it has ended, or is being cancelled.
     Nothing,
@@ -56,37 +56,37 @@ pub(super) fn runner(job: &JobRecord, order: &Order, own: NodeId) -> NodeId {
     job.taken.map(|taken| taken.node).or(order.runner).unwrap_or(own)
 }
 
-/// Decides what node `own` is to do about a job. `is_gone` says of a node that nothing is heard of it.
-pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_gone: &dyn Fn(NodeId) -> bool) -> Due {
+/// Decides what node `own` is to do about a job. `is_dead` says of a node that nothing is heard of it.
+pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_dead: &dyn Fn(NodeId) -> bool) -> Due {
     let ended = !matches!(job.state, JobState::Running);
     let runner = runner(job, order, own);
     if ended || here == Here::Cancelling || here == Here::Runs(job.term()) {
         Due::Nothing
     } else if runner == own {
         Due::Resume
-    } else if is_gone(runner) {
+    } else if is_dead(runner) {
         Due::Take
     } else {
         Due::Nothing
     }
 }
 
-/// The reason for which nobody goes on with a job, and the way out, where its runner is gone and no node that is there
+/// The reason for which nobody goes on with a job, and the way out, where its runner is dead and no node that is there
 /// has the exporter by which it sends.
 pub(super) fn why_idle(
     id: JobId,
     job: &JobRecord,
     own: NodeId,
     here: Here,
-    is_gone: &dyn Fn(NodeId) -> bool,
+    is_dead: &dyn Fn(NodeId) -> bool,
     state: &State,
 ) -> Option<String> {
     let order = serde_json::from_str::<Order>(&job.spec).ok()?;
     let Some(SinkSpec::Exporter(exporter)) = &order.spec.sink else {
         return None;
     };
-    let is_there = |node: NodeId| node == own || !is_gone(node);
-    if due(job, &order, own, here, is_gone) != Due::Take || state.configured_at(exporter).any(is_there) {
+    let is_there = |node: NodeId| node == own || !is_dead(node);
+    if due(job, &order, own, here, is_dead) != Due::Take || state.configured_at(exporter).any(is_there) {
         return None;
     }
     Some(format!(
@@ -103,12 +103,12 @@ pub(crate) fn held_for(term: u64) -> Duration {
 
 impl Jobs {
     /// Does what is due for each job, until the node stops.
-    pub(super) async fn take_over(self: Arc<Self>, is_gone: impl Fn(NodeId) -> bool) {
+    pub(super) async fn take_over(self: Arc<Self>, is_dead: impl Fn(NodeId) -> bool) {
         let mut stop = self.stop.clone();
         let mut judged = false;
         loop {
             judged = judged || self.fail_unreadable().await.is_ok();
-            self.look(&is_gone).await;
+            self.look(&is_dead).await;
             tokio::select! {
                 () = raised(&mut stop) => return,
                 () = sleep(TAKEOVER_INTERVAL) => {}
@@ -117,14 +117,14 @@ impl Jobs {
     }
 
     /// Does once what is due for each job.
-    pub(super) async fn look(self: &Arc<Self>, is_gone: &impl Fn(NodeId) -> bool) {
+    pub(super) async fn look(self: &Arc<Self>, is_dead: &impl Fn(NodeId) -> bool) {
         let running = self.under_way();
         let seen_for = self.terms_seen(&running);
         for (id, job) in running {
             let Ok(order) = serde_json::from_str::<Order>(&job.spec) else {
                 continue;
             };
-            let due = due(&job, &order, self.own(), self.here(id), is_gone);
+            let due = due(&job, &order, self.own(), self.here(id), is_dead);
             if due == Due::Nothing || !self.has_room() {
                 continue;
             }
@@ -265,8 +265,8 @@ mod tests {
                 loss_names: LossNames::default(),
                 taken,
             };
-            let is_gone = |node: NodeId| gone.contains(&node.get());
-            assert_eq!(due(&job, &order, node(1), here, &is_gone), expected, "{what}");
+            let is_dead = |node: NodeId| gone.contains(&node.get());
+            assert_eq!(due(&job, &order, node(1), here, &is_dead), expected, "{what}");
         }
     }
 
@@ -309,8 +309,8 @@ mod tests {
                 let (node, names) = (Some(node(n)), vec!["a".to_owned()]);
                 apply(&mut state, &Command::ConfigureExporters { node, names }).unwrap();
             }
-            let is_gone = |node: NodeId| gone.contains(&node.get());
-            let why = |job: &JobRecord, here| why_idle(JobId::FIRST, job, node(1), here, &is_gone, &state);
+            let is_dead = |node: NodeId| gone.contains(&node.get());
+            let why = |job: &JobRecord, here| why_idle(JobId::FIRST, job, node(1), here, &is_dead, &state);
             let said = why(&job, Here::Nothing);
             assert_eq!(said.is_some(), is_idle, "{what}: {said:?}");
             assert!(said.is_none_or(|said| said.contains("\"a\"") && said.contains("gs-ctl replay cancel 1")));
