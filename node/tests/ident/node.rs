@@ -75,6 +75,11 @@ impl Site {
     }
 
     pub(crate) fn config(&self, n: usize) -> Config {
+        self.config_at(n, &self.folder(n), &self.listeners[n - 1])
+    }
+
+    /// The configuration of node `n` with a folder and a listener that may be others than the peers know.
+    fn config_at(&self, n: usize, folder: &Path, own: &TcpListener) -> Config {
         let address = |n: usize| self.listeners[n - 1].local_addr().unwrap();
         let peers: Vec<String> = (1..=3)
             .map(|n| format!("{{name: node-{n}, address: '{}'}}", address(n)))
@@ -84,8 +89,8 @@ impl Site {
 listeners: {{peer: {{address: '{}', insecure: true}}}}
 cluster: {{name: prod, peers: [{}]}}
 vault: {{any_filesystem: true}}",
-            self.folder(n),
-            address(n),
+            folder,
+            own.local_addr().unwrap(),
             peers.join(", "),
         );
         let machine = Machine {
@@ -116,7 +121,17 @@ vault: {{any_filesystem: true}}",
 
     /// Starts a node. The task ends with the node's end, or with its error.
     pub(crate) fn start(&self, n: usize) -> Starting {
-        let (config, listener, folder) = (self.config(n), self.listener(n), self.folder(n));
+        Self::start_with(self.config(n), self.listener(n), self.folder(n))
+    }
+
+    /// Starts a second process with the name of node `n`, with a folder and a port of its own.
+    pub(crate) fn start_second(&self, n: usize) -> Starting {
+        let folder = self.dir.path().join(format!("second-n{n}"));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_with(self.config_at(n, &folder, &listener), listener, folder)
+    }
+
+    fn start_with(config: Config, listener: TcpListener, folder: PathBuf) -> Starting {
         let (stop, stopped) = watch::channel(false);
         let entered = tokio::spawn(async move { enter_and_serve(config, listener, stopped).await });
         Starting { entered, stop, folder }

@@ -137,6 +137,19 @@ pub enum JoinError {
         /// Its address.
         address: String,
     },
+    /// No process that is to join answers where the caller's name is to be.
+    #[error(
+        "a node had the name {name} before, and none that is to join answers at {address}, where cluster.peers has it: \
+         {why}. Start it there, or give it its own node.name"
+    )]
+    NotThere {
+        /// The name.
+        name: String,
+        /// The address that is configured for it.
+        address: String,
+        /// The answer from there, or the lack of one.
+        why: String,
+    },
     /// The file of an invitation is damaged, or of another cluster.
     #[error("{path}: {what}. Remove the file where this node is to be provisioned anew", path = .path.display())]
     BadInvitation {

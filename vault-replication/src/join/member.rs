@@ -6,6 +6,8 @@
 //! **Invariants**:
 //! - I1: one storage gets one number, however often it asks.
 //! - I2: a name that a live node has is given to nobody.
+//! - I3: the name of a node that is away is given only to a process at the address that the peers have for that name: a
+//!   second process of one name, elsewhere, does not take it while the first restarts.
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use gophership_vault::time::now_unix_nano;
 use uuid::Uuid;
 
 use super::candidate::blocking;
+use super::client::JoinClient;
 use super::error::JoinError;
 use super::invitation::Invitation;
 use super::limits::HEARD_TIMEOUT;
@@ -92,9 +95,27 @@ impl MemberJoin {
                 address: facts.address,
             }),
             Err(error) => {
+                self.check_there(&facts.name).await?;
                 tracing::warn!(node_id = %node, name = facts.name, %error, "join.name.free");
                 Ok(Some(node))
             }
+        }
+    }
+
+    /// Checks that a process which is to join answers at the address that this node has for a name.
+    async fn check_there(&self, name: &str) -> Result<(), JoinError> {
+        let Some(peer) = self.setup.peer(name) else {
+            unreachable!("the service answers names of the list only")
+        };
+        let not_there = |why: String| JoinError::NotThere {
+            name: peer.name.clone(),
+            address: peer.address.clone(),
+            why,
+        };
+        let asked = JoinClient::new(Arc::clone(&self.setup)).who(peer).await;
+        match asked.map_err(|error| not_there(error.to_string()))?.standing {
+            Standing::Empty | Standing::Single { .. } => Ok(()),
+            Standing::Member { node, .. } => Err(not_there(format!("it is node {node} of a cluster"))),
         }
     }
 
