@@ -1,4 +1,4 @@
-//! What can go wrong with an object.
+//! Errors of reading and of writing an object.
 
 use std::io;
 
@@ -34,7 +34,7 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
-    /// What a caller is to do.
+    /// The reaction that is right for a caller.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Damaged { .. } => Disposition::Corrupt,
@@ -78,7 +78,7 @@ pub enum WriteError {
     Full {
         /// The member that it did not take.
         segment: SegmentId,
-        /// What it has enough of.
+        /// The thing of which it has as many as it may, in words.
         what: &'static str,
     },
     /// The object's bytes could not be written, or not be compressed.
@@ -87,7 +87,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// What a caller is to do.
+    /// The reaction that is right for a caller.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Member { .. } | Self::NotAsSealed { .. } => Disposition::Corrupt,

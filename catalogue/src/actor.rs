@@ -28,7 +28,7 @@ impl Actor {
         Self::Operator { name, at_ns: 0 }
     }
 
-    /// The same, who asks at this time, nanoseconds since the Unix epoch.
+    /// The same actor, asking at this time, nanoseconds since the Unix epoch. Only an operator has one.
     #[must_use]
     pub fn asking_at(self, at_ns: u64) -> Self {
         match self {

@@ -337,9 +337,9 @@ pub enum Command {
     },
     /// Puts an event on record that no other command is about. One that says nothing new changes nothing.
     Note {
-        /// What happened.
+        /// The kind of the event.
         what: What,
-        /// What it happened to.
+        /// The node, segment or other thing that it concerns.
         subject: String,
         /// More about it; maybe empty.
         detail: String,

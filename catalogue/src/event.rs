@@ -1,8 +1,12 @@
-//! What happened: the record of what operators and the cluster did, for people who ask afterwards.
+//! Events: the record of what operators and the cluster did, for people who ask afterwards.
 //!
-//! **Owns** the values. **Invariants.** I1: an event is written by the command that it is about, in the same commit, and
-//! its time is that command's. I2: at most [`EVENTS_MAX`](crate::limits::EVENTS_MAX) are kept, each of bounded size: the
-//! oldest goes first. I3: nothing is decided by them.
+//! **Owns**: the values.
+//!
+//! **Invariants**:
+//! - I1: an event is written by the command that it is about, in the same commit, and its time is that command's.
+//! - I2: at most [`EVENTS_MAX`](crate::limits::EVENTS_MAX) are kept, each of bounded size: the oldest goes first.
+//! - I3: nothing is decided by them.
+//!
 //! **Not here**: which command is an event (`apply/event.rs`).
 
 use std::ops::Bound;
@@ -18,11 +22,11 @@ pub type EventNumber = u64;
 pub struct Event {
     /// Its time, nanoseconds since the Unix epoch, by the clock of who submitted the command.
     pub at_ns: u64,
-    /// What happened.
+    /// Its kind.
     pub what: What,
     /// The operator's name, or `node` or `vault` where no operator asked for it.
     pub who: String,
-    /// What it happened to, such as `node 3` or `segment 1/0/7`.
+    /// The thing that it concerns, such as `node 3` or `segment 1/0/7`.
     pub subject: String,
     /// More about it, such as a reason; maybe empty. It is cut to a bound.
     pub detail: String,

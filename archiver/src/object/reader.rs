@@ -30,7 +30,7 @@ pub struct ObjectIndex {
     blocks: Vec<BlockRow>,
 }
 
-/// What the last bytes of an object give.
+/// A reading of the last bytes of an object.
 #[derive(Debug)]
 pub enum Opening {
     /// They hold the index.

@@ -1,7 +1,7 @@
-//! Which requests are events.
+//! Decides which requests are events.
 //!
-//! What an operator asked for is one, where it changed something; so are changes of nodes and recoveries. What nodes do
-//! all the time is none: segments, cursors, copies, trims.
+//! A request of an operator is one, where it changed something; so are changes of nodes and recoveries. The standing
+//! work of nodes is none: segments, cursors, copies, trims.
 
 use gophership_vault::ids::{NodeId, SegmentId};
 
@@ -51,8 +51,8 @@ pub fn apply_request(state: &mut State, request: &Request) -> Outcome {
     Ok(reply)
 }
 
-/// True where a note says nothing new: the node is on record as the leader, or as dead since it came up last, or the note
-/// itself was submitted before.
+/// True where a note says nothing new: the node is on record as the leader, or as dead since it came up last, or the
+/// note itself was submitted before.
 fn is_known(state: &State, what: What, subject: &str, request: &Request) -> bool {
     let newest_first = || state.events.values().rev();
     match what {

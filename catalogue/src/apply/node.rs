@@ -168,7 +168,7 @@ pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool) -> Decision
 /// `is_bad` says that a node's copy of a sealed segment is known not to be good, which the record does not know.
 ///
 /// # Errors
-/// What needs it.
+/// Something needs the node; the refusal names it.
 pub fn nothing_needs(state: &State, node: NodeId, is_bad: &dyn Fn(SegmentId, NodeId) -> bool) -> Result<(), Refusal> {
     let mut unsealed = state.unsealed_of(node);
     if let Some(first) = unsealed.next() {

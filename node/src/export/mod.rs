@@ -8,8 +8,8 @@
 //!
 //! Each exporter has a thread of its own, so that one that hangs holds up no other.
 //!
-//! - `begin`, `configure`: the exporters of the file, put on record. `exporters`: all of them ([`Exporters::start`]). `reload`,
-//!   `not_configured`: exporters that come, change and go.
+//! - `begin`, `configure`: the exporters of the file, put on record. `exporters`: all of them ([`Exporters::start`]).
+//!   `reload`, `not_configured`: exporters that come, change and go.
 //! - `exporter`, `control`: one exporter, and its instructions. `lane`: its path through a shard. `lane_source`,
 //!   `source`: where that reads. `expire`: expiry of entries. `cursors`: its cursors, committed.
 //! - `lost_exports`, `takeover`: the export of what lost nodes owe, and the decision who sends it. `lost_source`: where

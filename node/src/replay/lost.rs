@@ -156,8 +156,8 @@ fn whole(state: &State, log: LogId) -> (Option<Part>, Option<Lsn>) {
     (parts.find(|part| part.shard == log.shard), last.max())
 }
 
-/// Reads a part of a log behind `done`. A reading whose receiver is gone is stopped, and one that waits while its place is
-/// needed.
+/// Reads a part of a log behind `done`. A reading whose receiver is gone is stopped, and one that waits while its place
+/// is needed.
 fn read_to(
     source: &Source,
     (part, last): (Option<Part>, Option<Lsn>),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::segment::SegmentRecord;
-use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
 
@@ -156,7 +156,7 @@ impl Source {
         let reading = Reading {
             part: &part,
             range: TimeRange::ALL,
-            done: before(lsn),
+            done: lsn.before(),
             stop: Arc::new(|| false),
             patience: Some(&patience),
             for_good: true,
@@ -185,14 +185,6 @@ pub(super) fn part_of(id: SegmentId) -> Part {
         held: vec![(id.index, id.index)],
         dropped: None,
         bytes: 0,
-    }
-}
-
-/// A position directly before an entry; `None` before the first of a log.
-fn before(lsn: Lsn) -> Option<Lsn> {
-    match EntryNumber::new(lsn.number().get() - 1) {
-        Some(number) => Some(Lsn::at(lsn.index(), number)),
-        None => SegmentIndex::new(lsn.index().get() - 1).map(Lsn::last_of),
     }
 }
 

@@ -57,20 +57,6 @@ fn put_back(files: &[(PathBuf, Vec<u8>)]) {
     files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
 }
 
-/// Three nodes that vote, the last of which is damaged.
-async fn three(site: &Site) -> Vec<Node> {
-    let starting: Vec<_> = (1..=3).map(|n| site.start(n)).collect();
-    starting[0].provision().await.unwrap();
-    let mut nodes = Vec::new();
-    for starting in starting {
-        nodes.push(starting.member().await);
-    }
-    for node in &nodes {
-        until("all vote", async || (node.voters().len() == 3).then_some(())).await;
-    }
-    nodes
-}
-
 /// Shows that the last node votes: without it there would be no majority. Gives all three again.
 async fn counts(site: &Site, mut nodes: Vec<Node>, key: &str) -> Vec<Node> {
     let (last, second) = (nodes.pop().unwrap(), nodes.pop().unwrap());
@@ -98,7 +84,7 @@ async fn joins_again(site: &Site, nodes: &mut Vec<Node>, aside: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_file_of_consensus_is_refused_with_a_way_out_or_forgets_nothing() {
     let site = Site::new();
-    let mut nodes = three(&site).await;
+    let mut nodes = site.three().await;
     let mut refused = Vec::new();
     for (round, (file, damage)) in ["catalogue.redb", "raft.mark"]
         .into_iter()
@@ -146,7 +132,7 @@ async fn a_damaged_file_of_consensus_is_refused_with_a_way_out_or_forgets_nothin
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_put_back_from_an_older_copy_is_refused_and_the_node_joins_again() {
     let site = Site::new();
-    let mut nodes = three(&site).await;
+    let mut nodes = site.three().await;
     nodes.pop().unwrap().stop().await;
     let older = files(&site.folder(3));
     nodes.push(site.start(3).member().await);

@@ -131,6 +131,20 @@ vault: {{any_filesystem: true}}",
         Self::start_with(self.config_at(n, &folder, &listener), listener, folder)
     }
 
+    /// Three nodes that vote.
+    pub(crate) async fn three(&self) -> Vec<Node> {
+        let starting: Vec<_> = (1..=3).map(|n| self.start(n)).collect();
+        starting[0].provision().await.unwrap();
+        let mut nodes = Vec::new();
+        for starting in starting {
+            nodes.push(starting.member().await);
+        }
+        for node in &nodes {
+            until("all vote", async || (node.voters().len() == 3).then_some(())).await;
+        }
+        nodes
+    }
+
     fn start_with(config: Config, listener: TcpListener, folder: PathBuf) -> Starting {
         let (stop, stopped) = watch::channel(false);
         let entered = tokio::spawn(async move { enter_and_serve(config, listener, stopped).await });

@@ -134,15 +134,7 @@ async fn a_folder_of_another_cluster_of_the_same_name_is_refused_once_that_is_su
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_of_one_name_does_not_take_it_while_the_first_restarts() {
     let site = Site::new();
-    let starting: Vec<_> = (1..=3).map(|n| site.start(n)).collect();
-    starting[0].provision().await.unwrap();
-    let mut nodes = Vec::new();
-    for starting in starting {
-        nodes.push(starting.member().await);
-    }
-    for node in &nodes {
-        until("all vote", async || (node.voters().len() == 3).then_some(())).await;
-    }
+    let mut nodes = site.three().await;
     let identity = nodes[2].identity();
     let second = site.start_second(3);
     let says = async |text: &str| {

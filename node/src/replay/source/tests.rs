@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use gophership_catalogue::segment::AcceptedLoss;
 use gophership_catalogue::{Actor, Command};
-use gophership_vault::ids::{Epoch, FileUuid, SegmentId, ShardId};
+use gophership_vault::ids::{EntryNumber, Epoch, FileUuid, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::OpenRecord;
 use gophership_vault::{NodeSet, ReplicaSet, ScanFault};
 use uuid::Uuid;
@@ -168,14 +168,7 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
     let bad_sector = format!("return({}@4096-8192)", file.display());
     let (source, _runtime) = without_peers(&node);
     // This node's own log stands for a copy: it is read as those of a node that is gone.
-    let part = Part {
-        owner: Some(id.node),
-        shard: id.shard,
-        until: Lsn::last_of(id.index),
-        held: vec![(id.index, id.index)],
-        dropped: None,
-        bytes: 0,
-    };
+    let part = part_of(id);
     let read = |waits: &dyn Fn(&str)| {
         let begun = Instant::now();
         let reading = Reading {
@@ -281,14 +274,7 @@ fn a_segment_of_which_no_copy_is_left_is_waited_for_until_an_operator_gives_it_u
     std::fs::remove_file(node.vault.segment_file(id)).unwrap();
     assert!(node.vault.verify(id, &mut |_, _| {}).is_err());
     let (source, _runtime) = without_peers(&node);
-    let part = Part {
-        owner: Some(id.node),
-        shard: id.shard,
-        until: Lsn::last_of(id.index),
-        held: vec![(id.index, id.index)],
-        dropped: None,
-        bytes: 0,
-    };
+    let part = part_of(id);
     let waited = Cell::new(false);
     let waits = |why: &str| {
         let command = format!("gs-ctl segment forget {id} --accept-loss");
