@@ -18,7 +18,7 @@ use openraft::ServerState;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::message::{Answer, Message};
+use super::message::Answer;
 use super::node::RaftNode;
 use super::raft_types::LogId;
 
@@ -75,11 +75,9 @@ async fn pre_vote(node: &Arc<RaftNode>, sets: &[BTreeSet<u64>]) -> BTreeSet<u64>
     let mut asked = JoinSet::new();
     let others: BTreeSet<u64> = sets.iter().flatten().copied().filter(|id| *id != node.id).collect();
     for peer in others.into_iter().filter_map(|id| node.peer(&metrics, id)) {
-        let (node, last) = (Arc::clone(node), node.core.log().borrow().last);
+        let node = Arc::clone(node);
         asked.spawn(async move {
-            let answer = node
-                .ask(&peer, &Message::PreVote { last }, node.timing.election_min)
-                .await;
+            let answer = node.ask(&peer, &node.pre_vote(), node.timing.election_min).await;
             matches!(answer, Ok(Answer::PreVote { granted: true, .. })).then_some(peer.node)
         });
     }

@@ -270,34 +270,20 @@ impl RaftNode {
         if self.leading().is_err() {
             return Ok(());
         }
-        let deadline = Instant::now() + self.answer_timeout;
         // A leader that has just begun has not heard the others yet.
         let known = self.wait_for(self.answer_timeout, |m| {
             let next = successors(m);
             let waits = m.state == ServerState::Leader && next.is_empty() && other_voters(m).next().is_some();
             (!waits).then_some(next)
         });
-        let next = known.await?.unwrap_or_default();
-        let mut outcome = Err(MembershipError::NobodyTookOver {
-            why: "none has answered".to_owned(),
-        });
-        // What one has says nothing about whether it is still there.
-        for id in next.iter().cycle() {
-            outcome = self.hand_over_to(*id).await;
-            let goes_on = matches!(outcome, Err(MembershipError::NobodyTookOver { .. }));
-            if !goes_on || Instant::now() >= deadline {
-                break;
-            }
-        }
-        outcome
+        self.hand_over_to_one_of(&known.await?.unwrap_or_default()).await
     }
 
-    /// Lets this voter take over.
-    pub(crate) async fn hand_over_to(&self, next: u64) -> Result<(), MembershipError> {
+    /// Lets one of these voters take over.
+    pub(crate) async fn hand_over_to_one_of(&self, next: &[u64]) -> Result<(), MembershipError> {
         let metrics = self.leading()?;
-        let next = self
-            .peer(&metrics, next)
-            .ok_or(MembershipError::NoMember { node: next })?;
+        let peer = |id: &u64| self.peer(&metrics, *id).ok_or(MembershipError::NoMember { node: *id });
+        let next = next.iter().map(peer).collect::<Result<Vec<_>, _>>()?;
         self.set_hands_over(true);
         let taken_over = self.ask_to_elect(&next).await;
         self.raft.runtime_config().heartbeat(true);
@@ -305,38 +291,47 @@ impl RaftNode {
         taken_over
     }
 
-    async fn ask_to_elect(&self, next: &Peer) -> Result<(), MembershipError> {
+    /// Asks one after the other, round after round: what one has says nothing about whether it is still there, or
+    /// reaches the others.
+    async fn ask_to_elect(&self, next: &[Peer]) -> Result<(), MembershipError> {
         let deadline = Instant::now() + self.answer_timeout;
-        // One that lacks an entry gets no vote of this node.
-        let has_all = self.wait_for(self.answer_timeout, |m| {
-            let matched = m
-                .replication
-                .as_ref()
-                .and_then(|r| r.get(&next.node).copied().flatten());
-            (m.state != ServerState::Leader || matched.map(|id| id.index) >= m.last_log_index).then_some(())
-        });
-        if has_all.await?.is_none() {
-            return Err(MembershipError::NobodyTookOver {
-                why: format!("node {} did not catch up", next.node),
-            });
-        }
-        // Its heartbeats would keep the others from voting for the next one.
-        self.raft.runtime_config().heartbeat(false);
-        let mut why = "nobody answered".to_owned();
-        while Instant::now() < deadline {
-            let asked = self.ask(next, &Message::Elect, self.timing.election_min).await;
-            let answers = asked.is_ok();
-            match asked {
-                Ok(Answer::Done) => {}
-                Ok(other) => why = format!("node {} answered with {other:?}", next.node),
-                Err(e) => why = e.to_string(),
-            }
-            let other = |m: &Metrics| m.current_leader.is_some_and(|id| id != self.id).then_some(());
-            if self.wait_for(self.timing.election_max, other).await?.is_some() {
-                return Ok(());
-            }
-            if !answers {
+        let mut why = "none has answered".to_owned();
+        for peer in next.iter().cycle() {
+            if Instant::now() >= deadline {
                 break;
+            }
+            // One that lacks an entry gets no vote of this node.
+            let has_all = self.wait_for(self.timing.election_max, |m| {
+                let matched = m
+                    .replication
+                    .as_ref()
+                    .and_then(|r| r.get(&peer.node).copied().flatten());
+                (m.state != ServerState::Leader || matched.map(|id| id.index) >= m.last_log_index).then_some(())
+            });
+            if has_all.await?.is_none() {
+                why = format!("node {} did not catch up", peer.node);
+                continue;
+            }
+            // Its heartbeats would keep the others from voting for the next one.
+            self.raft.runtime_config().heartbeat(false);
+            // Who did not answer may have been asked for all that.
+            let patience = match self.ask(peer, &Message::Elect, self.timing.election_min).await {
+                Ok(Answer::Done) => {
+                    why = format!("node {} was not elected", peer.node);
+                    self.timing.election_max
+                }
+                Ok(other) => {
+                    why = format!("node {} answered with {other:?}", peer.node);
+                    self.timing.heartbeat
+                }
+                Err(e) => {
+                    why = e.to_string();
+                    self.timing.heartbeat
+                }
+            };
+            let other = |m: &Metrics| m.current_leader.is_some_and(|id| id != self.id).then_some(());
+            if self.wait_for(patience, other).await?.is_some() {
+                return Ok(());
             }
         }
         Err(MembershipError::NobodyTookOver { why })

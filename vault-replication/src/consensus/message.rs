@@ -11,7 +11,7 @@ use gophership_catalogue::WireError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 
 use super::heard::Word;
-use super::raft_types::{LogId, Proposal, TypeConfig, Vote};
+use super::raft_types::{LogId, Proposal, StoredMembership, TypeConfig, Vote};
 use super::wire::{Reader, Writer, read_entry, read_versioned, versioned, write_entry};
 
 /// A message to a peer.
@@ -27,8 +27,12 @@ pub(crate) enum Message {
     Submit(Proposal),
     /// A read index is asked of the leader.
     ReadIndex,
-    /// A voter that has heard no leader asks before it stands for election.
-    PreVote { last: Option<LogId> },
+    /// A voter that has heard no leader asks before it stands for election, and a node that starts before it takes part.
+    PreVote {
+        last: Option<LogId>,
+        /// The members that the sender knows, where it takes part.
+        members: Option<StoredMembership>,
+    },
     /// The leader ends, and asks this voter to stand for election.
     Elect,
 }
@@ -50,8 +54,8 @@ pub(crate) enum Answer {
     PreVote {
         /// True where the peer knows no leader, and the candidate's log is as new as its own.
         granted: bool,
-        /// True where the peer takes part itself.
-        takes_part: bool,
+        /// The members that the peer knows, where it takes part.
+        members: Option<StoredMembership>,
     },
     /// It was done.
     Done,
@@ -71,7 +75,10 @@ impl Message {
             Self::Snapshot { vote } => w.u8(3).vote(vote),
             Self::Submit(Proposal { ticket, request }) => w.u8(4).bytes(ticket.as_bytes()).blob(request),
             Self::ReadIndex => w.u8(5),
-            Self::PreVote { last } => w.u8(6).option(*last, Writer::log_id),
+            Self::PreVote { last, members } => w
+                .u8(6)
+                .option(*last, Writer::log_id)
+                .option(members.as_ref(), Writer::stored_membership),
             Self::Elect => w.u8(7),
         })
     }
@@ -102,6 +109,7 @@ impl Message {
                 5 => Self::ReadIndex,
                 6 => Self::PreVote {
                     last: v.option(Reader::log_id)?,
+                    members: v.option(Reader::stored_membership)?,
                 },
                 7 => Self::Elect,
                 found => return Err(v.unknown("kind", found)),
@@ -125,7 +133,10 @@ impl Answer {
             Self::Snapshot { vote } => w.u8(3).vote(vote),
             Self::Submitted => w.u8(4),
             Self::ReadIndex(index) => w.u8(5).option(*index, Writer::log_id),
-            Self::PreVote { granted, takes_part } => w.u8(6).u8(u8::from(*granted)).u8(u8::from(*takes_part)),
+            Self::PreVote { granted, members } => w
+                .u8(6)
+                .u8(u8::from(*granted))
+                .option(members.as_ref(), Writer::stored_membership),
             Self::Done => w.u8(7),
             Self::NotLeader => w.u8(8),
             Self::Failed(why) => w.u8(9).blob(why.as_bytes()),
@@ -152,7 +163,7 @@ impl Answer {
                 5 => Self::ReadIndex(v.option(Reader::log_id)?),
                 6 => Self::PreVote {
                     granted: v.bool()?,
-                    takes_part: v.bool()?,
+                    members: v.option(Reader::stored_membership)?,
                 },
                 7 => Self::Done,
                 8 => Self::NotLeader,

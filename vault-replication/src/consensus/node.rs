@@ -9,7 +9,6 @@
 //!
 //! **Not here**: the moment at which it stands for election (`election.rs`); its answers to peers (`peer_service.rs`).
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +28,7 @@ use super::limits::{ANSWER_TIMEOUT, APPEND_ENTRIES_MAX, ELECTION_TIMEOUT_FLOOR, 
 use super::log_store::LogStore;
 use super::message::{Answer, Message};
 use super::network::{Network, Peer, PeerTransport, TransportError};
-use super::raft_types::{LogId, Member, Membership, Proposal, Raft};
+use super::raft_types::{LogId, Member, Proposal, Raft, StoredMembership};
 use super::state_machine::StateMachine;
 use super::status::Writes;
 use super::timing::Timing;
@@ -74,6 +73,8 @@ pub(crate) struct RaftNode {
     pub(crate) timing: Timing,
     pub(crate) answer_timeout: Duration,
     heard: Mutex<Instant>,
+    /// The newest members that a peer which takes part has told this node.
+    told: Mutex<Option<StoredMembership>>,
     pub(crate) writes: Mutex<Writes>,
     /// True where it leads and takes no commands, because another voter with all entries is to take over.
     hands_over: AtomicBool,
@@ -130,6 +131,7 @@ impl RaftNode {
             answer_timeout: config.answer_timeout,
             // As if it had heard one: a voter that has just started knows nothing, and lets others be.
             heard: Mutex::new(Instant::now()),
+            told: Mutex::default(),
             writes: Mutex::default(),
             hands_over: AtomicBool::new(false),
             tasks: Mutex::default(),
@@ -213,26 +215,42 @@ impl RaftNode {
         Some(Peer { node, member })
     }
 
-    /// The sets of voters: two while they change.
-    pub(crate) fn voters(&self) -> Vec<BTreeSet<u64>> {
-        self.with_members(|membership| membership.get_joint_config().clone())
-    }
-
-    /// The member with this number, also before openraft has said who the members are.
-    pub(crate) fn member(&self, node: u64) -> Option<Peer> {
-        let member = self.with_members(|membership| membership.get_node(&node).cloned());
-        member.map(|member| Peer { node, member })
-    }
-
-    fn with_members<T>(&self, f: impl FnOnce(&Membership) -> T) -> T {
-        let metrics = self.metrics();
-        let applied = self.core.applied();
-        let applied = applied.borrow();
-        if *metrics.membership_config.log_id() < *applied.membership.log_id() {
-            f(applied.membership.membership())
+    /// The members in this node's log, also before openraft has said who they are.
+    pub(crate) fn members(&self) -> StoredMembership {
+        let (metrics, applied) = (self.metrics(), self.core.applied());
+        let applied = &applied.borrow().membership;
+        if metrics.membership_config.log_id() < applied.log_id() {
+            applied.clone()
         } else {
-            f(metrics.membership_config.membership())
+            (*metrics.membership_config).clone()
         }
+    }
+
+    /// What it tells others of the members: nothing before it takes part.
+    pub(crate) fn to_tell(&self) -> Option<StoredMembership> {
+        self.core.takes_part().then(|| self.members())
+    }
+
+    /// The question that it asks before it stands for election or takes part.
+    pub(crate) fn pre_vote(&self) -> Message {
+        Message::PreVote {
+            last: self.core.log().borrow().last,
+            members: self.to_tell(),
+        }
+    }
+
+    /// Notes the members that a peer knows, where it takes part and they are newer than those that another one knew.
+    pub(crate) fn note_told(&self, members: Option<StoredMembership>) {
+        let Some(members) = members else { return };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref().is_none_or(|told| told.log_id() < members.log_id()) {
+            *told = Some(members);
+        }
+    }
+
+    /// The newest members that a peer which takes part has told this node.
+    pub(crate) fn told(&self) -> Option<StoredMembership> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends a message to a peer and reads the answer.

@@ -135,11 +135,12 @@ impl RaftNode {
                 Some(index) => Answer::ReadIndex(index),
                 None => Answer::NotLeader,
             }),
-            Message::PreVote { last } => {
-                let mine = self.core.log().borrow().last;
-                let takes_part = self.core.takes_part();
-                let granted = takes_part && election::grants(self.unheard(), self.timing.election_max, mine, last);
-                Ok(Answer::PreVote { granted, takes_part })
+            Message::PreVote { last, members } => {
+                self.note_told(members);
+                let (mine, members) = (self.core.log().borrow().last, self.to_tell());
+                let granted =
+                    members.is_some() && election::grants(self.unheard(), self.timing.election_max, mine, last);
+                Ok(Answer::PreVote { granted, members })
             }
             Message::Elect => {
                 tracing::info!(node_id = self.id, peer_id = from, "consensus.election.asked");

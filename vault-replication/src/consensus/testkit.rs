@@ -153,13 +153,8 @@ impl Cluster {
 
     /// Adds nodes up to the number `voters`, and makes all of them voters.
     pub fn grow(&mut self, voters: u32) {
-        for node in 2..=voters {
-            self.join(node);
-        }
-        let leader = self.leader();
-        self.node(leader)
-            .set_voters(&(1..=u64::from(voters)).collect())
-            .unwrap();
+        (2..=voters).for_each(|node| self.join(node));
+        self.make_voters(voters);
         // One that does not know yet that it votes would, started again, wait for the voters of before.
         let knows_all = |node| {
             let members = self.node(node).status().members;
@@ -168,6 +163,12 @@ impl Cluster {
         eventually("voters that know of each other", || {
             (1..=voters).all(knows_all).then_some(())
         });
+    }
+
+    /// Makes nodes 1 to `voters` voters, and does not wait until all of them know it.
+    pub fn make_voters(&self, voters: u32) {
+        let leader = self.node(self.leader());
+        leader.set_voters(&(1..=u64::from(voters)).collect()).unwrap();
     }
 
     /// Adds a node that follows.
@@ -253,7 +254,7 @@ impl Cluster {
                 return Some(());
             }
             let before = self.node(leader);
-            let asked = before.runtime.block_on(before.node.hand_over_to(node.into()));
+            let asked = before.runtime.block_on(before.node.hand_over_to_one_of(&[node.into()]));
             tracing::debug!(?asked, "asked");
             None
         });

@@ -5,12 +5,13 @@
 //!
 //! **Invariants**:
 //! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer: a
-//!   long time where nobody who answers takes part.
+//!   long time where nobody who answers takes part. The voters are those of its log and, where these are newer, those
+//!   that a peer which takes part knows: the node may have been away while they changed. A majority of either will do.
 //! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
 //!
 //! **Not here**: what contradicts it (`heard.rs`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,10 @@ use tokio::task::JoinSet;
 use super::election::is_majority;
 use super::heard::Word;
 use super::limits::{WORD_PATIENCE, WORD_PATIENCE_OF_NEW};
-use super::message::{Answer, Message};
+use super::message::Answer;
+use super::network::Peer;
 use super::node::RaftNode;
+use super::raft_types::StoredMembership;
 
 /// Interval at which peers are asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
@@ -38,11 +41,16 @@ pub(crate) enum Standing {
     Forgetful(Word, CatalogueError),
 }
 
-/// True where a node has heard enough of the voters.
-fn suffices(sets: &[BTreeSet<u64>], own: u64, heard: &BTreeSet<u64>, had_time: bool) -> bool {
+/// True where a node has heard enough of the voters. `known` has the sets of voters in its log, and newer ones if it
+/// was told any.
+///
+/// Newer ones are as good, committed or not. The first entry of a change of voters has both the old and the new set, of
+/// each of which it wants a majority. The second entry, with the new set alone, is written only after the first is
+/// committed: from then on nothing is promised to anybody but with a majority of the new set.
+fn suffices(known: &[Vec<BTreeSet<u64>>], own: u64, heard: &BTreeSet<u64>, had_time: bool) -> bool {
     let with_own: BTreeSet<u64> = heard.iter().copied().chain([own]).collect();
-    let all = sets.iter().flatten().all(|voter| with_own.contains(voter));
-    all || (had_time && is_majority(sets, &with_own))
+    let all = known.iter().flatten().flatten().all(|voter| with_own.contains(voter));
+    all || (had_time && known.iter().any(|sets| is_majority(sets, &with_own)))
 }
 
 /// The time that voters have who do not answer, where one that takes part answers, or none does.
@@ -57,16 +65,19 @@ fn patience_with(patience: Duration, one_takes_part: bool) -> Duration {
 /// Asks the peers until the node may take part, and ends its part once one of them contradicts it.
 pub(crate) async fn run(node: Arc<RaftNode>) {
     let (began, patience) = (Instant::now(), node.timing.election_max.min(WORD_PATIENCE));
-    let mut one_takes_part = false;
     loop {
-        let sets = node.voters();
-        let heard = node.core.heard_from();
-        let had_time = began.elapsed() >= patience_with(patience, one_takes_part);
-        if suffices(&sets, node.id, &heard, had_time) {
+        let (own, told) = (node.members(), node.told());
+        let had_time = began.elapsed() >= patience_with(patience, told.is_some());
+        let newer = told.filter(|told| told.log_id() > own.log_id());
+        let known: Vec<_> = [own].into_iter().chain(newer).collect();
+        let sets: Vec<_> = known
+            .iter()
+            .map(|m| m.membership().get_joint_config().clone())
+            .collect();
+        if suffices(&sets, node.id, &node.core.heard_from(), had_time) {
             break;
         }
-        let others = sets.iter().flatten().copied().filter(|id| *id != node.id);
-        one_takes_part |= ask(&node, others.collect()).await;
+        ask(&node, &known).await;
         tokio::time::sleep(ASK_INTERVAL).await;
     }
     node.core.vouch();
@@ -77,18 +88,23 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
     }
 }
 
-/// Asks these peers, and says whether one takes part. What they have heard is in any answer.
-async fn ask(node: &Arc<RaftNode>, peers: BTreeSet<u64>) -> bool {
+/// Asks all members that it knows: one that does not vote in its log may vote by now. What they have heard is in any
+/// answer.
+async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) {
+    // The newest address counts.
+    let members: BTreeMap<_, _> = known.iter().flat_map(StoredMembership::nodes).collect();
     let mut asked = JoinSet::new();
-    for peer in peers.into_iter().filter_map(|id| node.member(id)) {
-        let (node, last) = (Arc::clone(node), node.core.log().borrow().last);
+    for (id, member) in members.into_iter().filter(|(id, _)| **id != node.id) {
+        let member = member.clone();
+        let (node, peer) = (Arc::clone(node), Peer { node: *id, member });
         asked.spawn(async move {
             let within = node.timing.heartbeat.min(WORD_PATIENCE);
-            let answer = node.ask(&peer, &Message::PreVote { last }, within).await;
-            matches!(answer, Ok(Answer::PreVote { takes_part: true, .. }))
+            if let Ok(Answer::PreVote { members, .. }) = node.ask(&peer, &node.pre_vote(), within).await {
+                node.note_told(members);
+            }
         });
     }
-    asked.join_all().await.contains(&true)
+    asked.join_all().await;
 }
 
 #[cfg(test)]
@@ -105,18 +121,33 @@ mod tests {
     #[test]
     fn i1_all_voters_or_after_some_time_a_majority() {
         let set = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
-        for (sets, heard, at_once, later) in [
-            (vec![], set(&[]), true, true),
-            (vec![set(&[1])], set(&[]), true, true),
-            (vec![set(&[1, 2, 3])], set(&[]), false, false),
-            (vec![set(&[1, 2, 3])], set(&[3]), false, true),
-            (vec![set(&[1, 2, 3])], set(&[2, 3]), true, true),
-            (vec![set(&[1, 2, 3, 4, 5])], set(&[2]), false, false),
-            (vec![set(&[1, 2, 3]), set(&[1, 4, 5])], set(&[2]), false, false),
-            (vec![set(&[1, 2, 3]), set(&[1, 4, 5])], set(&[2, 5]), false, true),
+        let joint = || vec![set(&[1, 2, 3]), set(&[1, 4, 5])];
+        for (known, heard, at_once, later) in [
+            (vec![vec![]], set(&[]), true, true),
+            (vec![vec![set(&[1])]], set(&[]), true, true),
+            (vec![vec![set(&[1, 2, 3])]], set(&[]), false, false),
+            (vec![vec![set(&[1, 2, 3])]], set(&[3]), false, true),
+            (vec![vec![set(&[1, 2, 3])]], set(&[2, 3]), true, true),
+            (vec![vec![set(&[1, 2, 3, 4, 5])]], set(&[2]), false, false),
+            (vec![joint()], set(&[2]), false, false),
+            (vec![joint()], set(&[2, 5]), false, true),
+            // The only voter that it knew is gone.
+            (vec![vec![set(&[2])]], set(&[3]), false, false),
+            (vec![vec![set(&[2])], vec![set(&[1, 2, 3])]], set(&[3]), false, true),
+            (vec![vec![set(&[2])], vec![set(&[1, 2, 3])]], set(&[4]), false, false),
+            // Who was told of a change that has just begun is told of both sets.
+            (
+                vec![vec![set(&[2])], vec![set(&[2]), set(&[1, 2, 3])]],
+                set(&[3]),
+                false,
+                false,
+            ),
+            // The one that it knows has answered, and others vote, too.
+            (vec![vec![set(&[2])], vec![set(&[1, 2, 3])]], set(&[2]), false, true),
+            (vec![vec![set(&[2])], vec![set(&[1, 2, 3])]], set(&[2, 3]), true, true),
         ] {
-            let found = [false, true].map(|had_time| suffices(&sets, 1, &heard, had_time));
-            assert_eq!(found, [at_once, later], "{sets:?} {heard:?}");
+            let found = [false, true].map(|had_time| suffices(&known, 1, &heard, had_time));
+            assert_eq!(found, [at_once, later], "{known:?} {heard:?}");
         }
     }
 }

@@ -175,6 +175,30 @@ fn with_one_voter_gone_for_good_the_others_may_start_again() {
 }
 
 #[test]
+fn a_voter_that_never_knew_that_it_votes_takes_part_though_all_voters_that_it_knew_are_gone_for_good() {
+    for unaware in [2, 3] {
+        let mut cluster = Cluster::of_one();
+        cluster.join(2);
+        cluster.join(3);
+        let learner = cluster.node(unaware);
+        eventually("a learner that knows the first voter and itself", || {
+            let members = learner.status().members;
+            (members.contains_key(&1) && members.contains_key(&u64::from(unaware))).then_some(())
+        });
+        cluster.network.set_cut(1, unaware.into(), true);
+        cluster.make_voters(3);
+        let members = cluster.node(unaware).status().members;
+        let voters: Vec<_> = members.iter().filter(|(_, member)| member.votes).collect();
+        assert!(matches!(voters[..], [(1, _)]), "{voters:?}");
+        (1..=3).for_each(|node| cluster.kill(node));
+        cluster.start(2).unwrap();
+        cluster.start(3).unwrap();
+        cluster.leader_among(&BTreeSet::from([2, 3]));
+        set(&cluster.catalogue(unaware), "k", "1");
+    }
+}
+
+#[test]
 fn a_catalogue_without_its_mark_is_refused_and_so_is_a_damaged_mark() {
     let mut cluster = Cluster::of(3);
     cluster.lead(1);

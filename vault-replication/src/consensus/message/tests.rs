@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::consensus::wire::tests::{golden, golden_entries, hex, id};
+use crate::consensus::wire::tests::{golden, golden_entries, golden_members, hex, id};
 
 fn messages() -> Vec<Message> {
     let append = |entries, prev_log_id, leader_commit| {
@@ -28,8 +28,12 @@ fn messages() -> Vec<Message> {
         Message::ReadIndex,
         Message::PreVote {
             last: Some(id(7, 2, 5)),
+            members: Some(golden_members()),
         },
-        Message::PreVote { last: None },
+        Message::PreVote {
+            last: None,
+            members: None,
+        },
         Message::Elect,
     ]
 }
@@ -50,11 +54,11 @@ fn answers() -> Vec<Answer> {
         Answer::ReadIndex(None),
         Answer::PreVote {
             granted: true,
-            takes_part: true,
+            members: Some(golden_members()),
         },
         Answer::PreVote {
             granted: false,
-            takes_part: true,
+            members: None,
         },
         Answer::Done,
         Answer::NotLeader,

@@ -19,6 +19,10 @@ pub(crate) fn members(sets: &[&[u64]]) -> Membership {
     Membership::new(sets, nodes)
 }
 
+pub(crate) fn golden_members() -> StoredMembership {
+    StoredMembership::new(Some(id(3, 1, 9)), members(&[&[1, 2, 3]]))
+}
+
 /// An entry of each kind.
 pub(crate) fn golden_entries() -> Vec<Entry> {
     let payloads = [
@@ -65,7 +69,7 @@ fn i1_entries_are_stored_as_they_always_were() {
 
 #[test]
 fn i1_what_is_kept_beside_the_state_is_stored_as_it_always_was() {
-    let stored = StoredMembership::new(Some(id(3, 1, 9)), members(&[&[1, 2, 3]]));
+    let stored = golden_members();
     let none = StoredMembership::new(None, members(&[&[1]]));
     let lines = [
         ("boot", versioned(|w| w.u64(0x0102))),
