@@ -19,6 +19,7 @@ use gophership_catalogue::job::Takeover;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::state::entries_behind;
 use gophership_catalogue::{Actor, CatalogueError, Command, Refusal, State};
+use gophership_proto::view::rfc3339;
 use gophership_vault::Debt;
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::ledger::SealRecord;
@@ -427,7 +428,10 @@ impl Lost {
 fn hindrance(view: &ExporterView) -> String {
     match view.state {
         LaneState::Paused => "an operator to resume the exporter".to_owned(),
-        _ if !view.waiting.is_empty() => view.waiting.clone(),
+        _ if !view.waiting.is_empty() => {
+            let since = &rfc3339(view.waiting_since_ns)[.."2026-01-01T00:00:00".len()];
+            format!("{} (since {since}Z)", view.waiting)
+        }
         LaneState::Retrying | LaneState::Full | LaneState::Stopped if view.last_answer.is_empty() => {
             "its sink, which has not answered yet".to_owned()
         }

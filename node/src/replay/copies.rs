@@ -16,7 +16,7 @@ use gophership_vault::ledger::SealRecord;
 use gophership_vault::{ScanFault, SegmentState};
 
 use super::holders::{Holder, Lack, Turn};
-use super::log_reading::{Attempt, GIVEN_UP, LogReading, Wait, gone};
+use super::log_reading::{Attempt, GIVEN_UP, LogReading, Wait, gives_nothing, gone};
 use super::plan::{self, Part};
 use super::reader::Found;
 use super::source::Reading;
@@ -104,6 +104,9 @@ impl LogReading<'_> {
             self.asked = Some(Asked::new(node, passes_to));
             let attempt = self.at(node, &one, done.max(Lsn::at(index, EntryNumber::FIRST).before()), each);
             let asked = self.asked.take().expect("it was set above");
+            if self.silent.contains(&node) {
+                continue;
+            }
             if self.done > done && !damaged_at.is_empty() {
                 tracing::warn!(
                     segment = %seal.id, damaged_at, read_from = %node,
@@ -182,7 +185,11 @@ impl LogReading<'_> {
     /// The next step, by what is to be expected of each holder but those that proved unusable.
     fn turn(&mut self, seal: &SealRecord, unusable: &[NodeId]) -> Turn {
         let holders = seal.holders.iter().filter(|node| !unusable.contains(node));
-        let mut holders: Vec<(NodeId, Holder)> = holders.map(|node| (node, self.holder(node, seal))).collect();
+        let expected = |node| match self.silent.contains(&node) {
+            true => Holder::Away,
+            false => self.holder(node, seal),
+        };
+        let mut holders: Vec<(NodeId, Holder)> = holders.map(|node| (node, expected(node))).collect();
         // This node's copy costs no call. The node that writes the log is asked last: it is there, and has found
         // damage.
         holders.sort_by_key(|(node, _)| (*node == self.log.node, *node != self.own));
@@ -200,6 +207,12 @@ impl LogReading<'_> {
         {
             reasons.push(format!("node {}: {why}", self.own));
         }
+        reasons.extend(
+            nodes
+                .iter()
+                .filter(|node| self.silent.contains(node))
+                .map(|node| gives_nothing(*node)),
+        );
         let nodes = nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
         let is_away = !nodes.is_empty() && reasons.is_empty();
         let why = match nodes.as_str() {
@@ -218,6 +231,11 @@ impl LogReading<'_> {
             return self.log.node.to_string();
         }
         lacking
+    }
+
+    /// True where a holder of a segment can be asked.
+    pub(super) fn is_there(&self, node: NodeId, seal: &SealRecord) -> bool {
+        self.holder(node, seal) == Holder::There
     }
 
     /// What is to be expected of a holder of a segment.

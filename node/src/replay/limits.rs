@@ -46,6 +46,9 @@ pub(super) const PEER_PLAN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait of a replay to the client for another node's log without a find: longer than a lost owner's recovery
 /// takes while a majority of the nodes is there.
 pub(super) const PEER_PATIENCE: Duration = Duration::from_secs(30);
+/// Time without a find after which a log is read from another node, where one is there, and after which it is said for
+/// whom the reading waits: a disk may hang. A node that has much to search may find nothing for some seconds.
+pub(super) const PEER_SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Pause before a log is read on of which no node could read more.
 pub(super) const PEER_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Bytes of a lost node's log that are read at once; an entry that is larger is alone.
@@ -57,6 +60,7 @@ pub(super) const ENTRY_PATIENCE: Duration = Duration::from_secs(5);
 /// Time within which a sink must answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+const _: () = assert!(2 * PEER_SILENCE_MAX.as_secs() <= PEER_PATIENCE.as_secs());
 const _: () = assert!(REASON_BYTES_MAX <= gophership_catalogue::limits::JOB_REASON_BYTES_MAX);
 // A line of PEM takes one byte more in JSON, and the plan must fit beside it.
 const _: () = assert!(CA_PEM_BYTES_MAX + CA_PEM_BYTES_MAX / 2 <= gophership_catalogue::limits::JOB_SPEC_BYTES_MAX);

@@ -8,6 +8,8 @@
 //! - I1: entries of a log come in order, each once, from however many nodes they are read.
 //! - I2: a log is read to the end of its plan, or what is missing is said. While nobody can read on, the reading waits,
 //!   where its caller does; a caller with limited patience gets what can be read behind it.
+//! - I3: a peer that is there and gives nothing, because its disk hangs, holds up no reading that another one can serve,
+//!   and none without a word.
 //!
 //! **Not here**: the reading of one sealed segment from its holders (`copies`), and of local files (`reader`).
 
@@ -15,7 +17,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gophership_vault::ScanFault;
 use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, SegmentIndex};
@@ -25,10 +27,10 @@ use gophership_vault_replication::peer::ReplayFound;
 use super::copies::Asked;
 use super::for_peers::missing_from;
 use super::holders::Lacking;
-use super::limits::PEER_RETRY_INTERVAL;
+use super::limits::{PEER_RETRY_INTERVAL, PEER_SILENCE_MAX};
 use super::plan::{self, Part};
 use super::reader::{self, Found};
-use super::source::{Reading, Source};
+use super::source::{Patience, Reading, Source};
 use crate::cluster::Peers;
 
 /// The reading of one log (see the module).
@@ -41,6 +43,13 @@ pub(super) struct LogReading<'a> {
     pub(super) log: LogId,
     /// The last entry that was handed on.
     pub(super) done: Option<Lsn>,
+    /// What the reading waits for, as it was told since the last find.
+    told: String,
+    /// The peers that are there and gave nothing for too long. They are asked again where nobody else is left.
+    pub(super) silent: BTreeSet<NodeId>,
+    /// The time that a peer has for its next find. It doubles where all had it for nothing: to search a large segment
+    /// may take long.
+    silence_max: Duration,
     /// The last segment that was waited for in vain.
     given_up: Option<SegmentIndex>,
     /// What is missing and was handed on.
@@ -107,6 +116,9 @@ impl<'a> LogReading<'a> {
             own,
             log: reading.part.log(own),
             done: reading.done,
+            told: String::new(),
+            silent: BTreeSet::new(),
+            silence_max: silence_max(reading.patience),
             given_up: None,
             missing: BTreeSet::new(),
             attempts: 0,
@@ -121,7 +133,6 @@ impl<'a> LogReading<'a> {
 
     /// Reads the log: see [`Source::read`].
     pub(super) fn read(mut self, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
-        let mut told = String::new();
         loop {
             self.attempts += 1;
             let wait = match self.attempt(each) {
@@ -129,17 +140,17 @@ impl<'a> LogReading<'a> {
                 Attempt::Over(_) => continue,
                 Attempt::Waits(wait) => wait,
             };
+            if !self.silent.is_empty() {
+                self.silent.clear();
+                self.silence_max *= 2;
+            }
             if self.is_out_of_patience(wait.nobody) {
                 if !self.give_up(&wait, each)? {
                     return ControlFlow::Continue(());
                 }
                 continue;
             }
-            if wait.why != told {
-                tracing::warn!(log = %self.log, error = wait.why, "replay.read.waits");
-                told.clone_from(&wait.why);
-            }
-            (self.reading.waits)(&wait.why);
+            self.tell(wait.why);
             if (self.reading.stop)() {
                 return ControlFlow::Continue(());
             }
@@ -169,7 +180,19 @@ impl<'a> LogReading<'a> {
         self.is_by_owner = true;
         let attempt = self.at(owner, &part, self.done, each);
         self.is_by_owner = false;
+        if self.silent.contains(&owner) {
+            return self.read_copies(each);
+        }
         attempt
+    }
+
+    /// Says what the reading waits for.
+    fn tell(&mut self, why: String) {
+        if why != self.told {
+            tracing::warn!(log = %self.log, error = why, "replay.read.waits");
+            self.told = why;
+        }
+        (self.reading.waits)(&self.told);
     }
 
     /// Names what was waited for in vain. True where something behind it may be read.
@@ -220,18 +243,30 @@ impl<'a> LogReading<'a> {
             Ok(found) => found,
             Err(error) => return Attempt::Waits(Wait::asked(error)),
         };
+        let mut heard = Instant::now();
         loop {
             let next = async { tokio::time::timeout(PEER_RETRY_INTERVAL, found.next()).await };
             let some = match runtime.block_on(next) {
                 Ok(Ok(Some(some))) => some,
                 Ok(Ok(None)) => return Attempt::Over(ControlFlow::Continue(())),
                 Ok(Err(error)) => return Attempt::Waits(Wait::asked(error)),
-                // The peer may wait for long, for a recovery.
-                Err(_) if (self.reading.stop)() => return Attempt::Over(ControlFlow::Continue(())),
-                Err(_) if self.is_out_of_patience(false) => {
-                    return Attempt::Waits(Wait::asked(format!("node {node} waits for a recovery")));
+                // Not as at the end of what it reads, which counts as read.
+                Err(_) if (self.reading.stop)() => return Attempt::Over(ControlFlow::Break(())),
+                Err(_) if self.is_out_of_patience(false) => return Attempt::Waits(Wait::asked(gives_nothing(node))),
+                Err(_) if heard.elapsed() > self.silence_max => {
+                    if self.is_held_by_another(node) {
+                        self.silent.insert(node);
+                        return Attempt::Waits(Wait::asked(gives_nothing(node)));
+                    }
+                    self.tell(gives_nothing(node));
+                    continue;
                 }
-                Err(_) => continue,
+                Err(_) => {
+                    if !self.told.is_empty() {
+                        (self.reading.waits)(&self.told);
+                    }
+                    continue;
+                }
             };
             for found in some {
                 let found = match found {
@@ -248,7 +283,26 @@ impl<'a> LogReading<'a> {
                     return Attempt::Over(ControlFlow::Break(()));
                 }
             }
+            // The time that its finds were waited for here is not the peer's.
+            heard = Instant::now();
         }
+    }
+
+    /// True where the next segment is sealed, and another node than this one is there that holds it.
+    fn is_held_by_another(&self, node: NodeId) -> bool {
+        let (log, done) = (self.log, self.done);
+        let next = self.source.catalogue.read(|state| {
+            let segments = state.segments_of(log.node, log.shard).map(|record| record.known());
+            segments.into_iter().find_map(|known| match known {
+                KnownSegment::Sealed(seal) if seal.stats.last_lsn > done => Some(Some(seal)),
+                KnownSegment::Open(_) => Some(None),
+                KnownSegment::Sealed(_) | KnownSegment::Lost(_) | KnownSegment::Trimmed(_) => None,
+            })
+        });
+        next.flatten().is_some_and(|seal| {
+            let mut others = seal.holders.iter().filter(|holder| *holder != node);
+            others.any(|other| self.is_there(other, &seal))
+        })
     }
 
     fn is_out_of_patience(&self, nobody: bool) -> bool {
@@ -292,7 +346,10 @@ impl<'a> LogReading<'a> {
                 _ if done > Some(index) || self.given_up >= Some(index) => continue,
                 KnownSegment::Sealed(seal) => self.copy(seal, each),
                 KnownSegment::Open(open) => {
-                    let why = format!("the recovery of segment {} is not done", open.id);
+                    let why = match self.silent.contains(&log.node) {
+                        true => gives_nothing(log.node),
+                        false => format!("the recovery of segment {} is not done", open.id),
+                    };
                     return Attempt::Waits(Wait::nobody(Some(index), why));
                 }
                 KnownSegment::Lost(id) => Attempt::Over(self.hand_on(gone(*id, GIVEN_UP), each)),
@@ -358,8 +415,21 @@ impl<'a> LogReading<'a> {
             Found::Fault(_) | Found::Dropped(..) => {}
         }
         self.found = Instant::now();
+        self.silence_max = silence_max(self.reading.patience);
+        self.told.clear();
         each(found)
     }
+}
+
+/// The time that a peer has for its next find where another one may be asked. A caller with limited patience has time
+/// for two.
+fn silence_max(patience: Option<&Patience>) -> Duration {
+    patience.map_or(PEER_SILENCE_MAX, |patience| PEER_SILENCE_MAX.min(patience.limit / 2))
+}
+
+/// What is said of a peer that was heard lately and gives nothing of a log.
+pub(super) fn gives_nothing(node: NodeId) -> String {
+    format!("node {node}, which is there and gives nothing: it waits for its disk, or for a recovery")
 }
 
 const TRIMMED: &str = "it was trimmed before it was read to its end";
@@ -374,3 +444,6 @@ pub(super) fn gone(segment: SegmentId, why: &str) -> Found {
         is_for_now: false,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use gophership_vault::ids::ShardId;
 
 use super::*;
 use crate::control::testkit::TestNode;
+use crate::replay::silent_peer::SilentPeers;
 
 type Reading = mpsc::Receiver<Vec<FromLost>>;
 
@@ -71,6 +72,33 @@ async fn i2_a_reading_that_waits_makes_room_for_one_that_need_not() {
     for reading in &mut all {
         let first = first_of(reading).await;
         assert!(matches!(&first[..], [FromLost::Waits(_)]), "{}", has_entry(&first));
+    }
+    let mut other = logs.follow(log(&node, 1), None, None);
+    while !has_entry(&first_of(&mut other).await) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_readings_of_a_node_whose_disk_hangs_say_so_and_make_room_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = filled(dir.path());
+    let peers = SilentPeers::serve(&node, 2, &tokio::runtime::Handle::current());
+    peers.set_silent(2, true);
+    let stuck = LogId {
+        node: peers.segment.node,
+        shard: peers.segment.shard,
+    };
+    let logs = LostLogs::new(
+        node.vault.clone(),
+        Arc::clone(&node.catalogue),
+        Arc::clone(&peers.peers),
+    );
+    let mut all: Vec<Reading> = (0..LOST_READINGS_MAX).map(|_| logs.follow(stuck, None, None)).collect();
+    for reading in &mut all {
+        let first = first_of(reading).await;
+        let [FromLost::Waits(why)] = &first[..] else {
+            panic!("{}", has_entry(&first))
+        };
+        assert!(why.contains("node 2"), "{why}");
     }
     let mut other = logs.follow(log(&node, 1), None, None);
     while !has_entry(&first_of(&mut other).await) {}

@@ -1,10 +1,14 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use openraft::{CommittedLeaderId, Membership, StoredMembership};
+use tokio::sync::mpsc;
 
 use super::*;
+use crate::consensus::message::split_word;
+use crate::consensus::network::{PeerReceiver, Pending};
 use crate::consensus::raft_types::LogId;
+use crate::consensus::testkit::{Cluster, eventually};
 
 fn id(index: u64) -> LogId {
     LogId::new(CommittedLeaderId::new(1, 1), index)
@@ -68,4 +72,58 @@ fn the_one_that_has_most_takes_over_and_none_that_has_not_answered() {
     ] {
         assert_eq!(successors(&leading(9, &matched)), expected, "{matched:?}");
     }
+}
+
+/// Notes who is asked to stand for election, and lets the first one that is asked say so and not do it. Nobody stands
+/// without being asked.
+#[derive(Debug)]
+struct NotesWhoIsAsked {
+    node: u32,
+    to: Arc<dyn PeerReceiver>,
+    asked: Arc<Mutex<Vec<u32>>>,
+}
+
+impl PeerReceiver for NotesWhoIsAsked {
+    fn receive(&self, from: u64, message: Vec<u8>) -> Pending<'_, Vec<u8>> {
+        let answer = match Message::decode(split_word(&message).unwrap().1).unwrap() {
+            Message::Elect => {
+                let mut asked = self.asked.lock().unwrap();
+                asked.push(self.node);
+                (asked.len() == 1).then_some(Answer::Done)
+            }
+            Message::PreVote { .. } => Some(Answer::Failed("not now".to_owned())),
+            _ => None,
+        };
+        match answer {
+            Some(answer) => Box::pin(async move { answer.encode() }),
+            None => self.to.receive(from, message),
+        }
+    }
+
+    fn receive_file(&self, from: u64, message: Vec<u8>, file: mpsc::Receiver<Vec<u8>>) -> Pending<'_, Vec<u8>> {
+        self.to.receive_file(from, message, file)
+    }
+}
+
+#[test]
+fn where_a_voter_is_not_elected_the_next_one_is_asked() {
+    let cluster = Cluster::of(3);
+    cluster.lead(1);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    for node in 1..=3 {
+        let notes = NotesWhoIsAsked {
+            node,
+            to: cluster.node(node).receiver(),
+            asked: Arc::clone(&asked),
+        };
+        cluster.network.set_node(node.into(), Some(Arc::new(notes)));
+    }
+    eventually("followers that have all", || {
+        let status = cluster.node(1).status();
+        let has_all = |id: u64| status.members[&id].matched == status.last;
+        (has_all(2) && has_all(3)).then_some(())
+    });
+    cluster.node(1).hand_over().unwrap();
+    let asked = asked.lock().unwrap();
+    assert!(asked.len() >= 2 && asked[0] != asked[1], "{asked:?}");
 }

@@ -1,0 +1,96 @@
+//! Peers that are there and give nothing.
+
+use std::cell::RefCell;
+
+use gophership_vault::time::TimeRange;
+
+use super::*;
+use crate::control::testkit::TestNode;
+use crate::replay::silent_peer::{ENTRIES, SilentPeers, node};
+use crate::replay::source::part_of;
+
+/// Reads the segment of these peers, and returns the number of entries, with what it told that it waits for.
+fn read(own: &TestNode, peers: &SilentPeers, for_good: bool, waits: &dyn Fn(&str)) -> usize {
+    let source = Source {
+        vault: own.vault.clone(),
+        catalogue: Arc::clone(&own.catalogue),
+        peers: Some(Arc::clone(&peers.peers)),
+    };
+    let begun = Instant::now();
+    let reading = Reading {
+        part: &part_of(peers.segment),
+        range: TimeRange::ALL,
+        done: None,
+        stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
+        patience: None,
+        for_good,
+        waits,
+    };
+    let mut entries = 0;
+    let read = source.read(&reading, &mut |found| {
+        match found {
+            Found::Entry(_) => entries += 1,
+            Found::Fault(fault) => panic!("{fault:?}"),
+            Found::Dropped(first, _) => panic!("{first} was not dropped"),
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(read.is_continue(), "it was given up");
+    entries
+}
+
+#[test]
+fn i3_another_holder_is_read_from_where_the_node_that_writes_the_log_gives_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = TestNode::open(dir.path(), 1);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let peers = SilentPeers::serve(&own, 3, runtime.handle());
+    peers.set_silent(2, true);
+    let entries = read(&own, &peers, false, &|_| ());
+    assert_eq!(entries, ENTRIES as usize);
+}
+
+#[test]
+fn i3_where_all_holders_give_nothing_it_is_said_and_they_are_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = TestNode::open(dir.path(), 1);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let peers = SilentPeers::serve(&own, 3, runtime.handle());
+    peers.set_silent(2, true);
+    peers.set_silent(3, true);
+    let told = RefCell::new(String::new());
+    let entries = read(&own, &peers, true, &|why| {
+        why.clone_into(&mut told.borrow_mut());
+        peers.set_silent(2, false);
+    });
+    assert_eq!(entries, ENTRIES as usize);
+    for silent in [2, 3] {
+        let name = gives_nothing(node(silent));
+        assert!(told.borrow().contains(&name), "{}", told.borrow());
+    }
+}
+
+#[test]
+fn i2_a_reading_that_is_stopped_while_a_peer_gives_nothing_has_not_read_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = TestNode::open(dir.path(), 1);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let peers = SilentPeers::serve(&own, 2, runtime.handle());
+    peers.set_silent(2, true);
+    let source = Source {
+        vault: own.vault.clone(),
+        catalogue: Arc::clone(&own.catalogue),
+        peers: Some(Arc::clone(&peers.peers)),
+    };
+    let reading = Reading {
+        part: &part_of(peers.segment),
+        range: TimeRange::ALL,
+        done: None,
+        stop: Arc::new(|| true),
+        patience: None,
+        for_good: true,
+        waits: &|_| (),
+    };
+    let read = source.read(&reading, &mut |found| panic!("{found:?}"));
+    assert!(read.is_break());
+}
