@@ -124,6 +124,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         } => export::seek_exporter(state, exporter, *node, shards, *at_ns),
         Command::BeginExporter { exporter, done, at_ns } => export::begin_exporter(state, exporter, done, *at_ns),
         Command::AddDeadLetters { letters } => export::add_dead_letters(state, letters),
+        Command::LetterCopied { node, entry } => export::letter_copied(state, *node, entry),
         Command::DropDeadLetters { exporter, letters } => export::drop_dead_letters(state, exporter, letters),
         Command::DescribeNode {
             node,

@@ -327,6 +327,14 @@ pub enum Command {
         /// The dead letters.
         letters: Vec<DeadLetter>,
     },
+    /// Records that a node keeps a copy of the entry of dead letters, of whichever exporters they are. Where they are
+    /// gone nothing changes.
+    LetterCopied {
+        /// The node.
+        node: NodeId,
+        /// The entry.
+        entry: EntryId,
+    },
     /// Removes dead letters that were replayed, or that an operator gives up. Those that are not on record are passed
     /// over.
     DropDeadLetters {
@@ -387,6 +395,7 @@ impl Command {
             Self::GiveUpCopies { .. } => Kind::GiveUpCopies,
             Self::BeginExporter { .. } => Kind::BeginExporter,
             Self::RemoveNode { .. } => Kind::RemoveNode,
+            Self::LetterCopied { .. } => Kind::LetterCopied,
             Self::Note { .. } => Kind::Note,
         }
     }

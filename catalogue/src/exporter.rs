@@ -8,6 +8,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 
 /// The generation of an exporter's cursors: each seek begins a new one.
@@ -108,22 +109,14 @@ pub struct DeadLetter {
     pub answer: String,
     /// Time of the refusal, nanoseconds since the Unix epoch.
     pub at_ns: u64,
-    /// The node that keeps a copy of its entry, so that its segment need not be held.
-    pub copied_to: Option<NodeId>,
+    /// The nodes that keep a copy of its entry, those included that are gone. A new letter has one at most.
+    pub copies: NodeSet,
 }
 
 impl DeadLetter {
     /// The entry.
     pub fn entry(&self) -> EntryId {
         (self.node, self.shard, self.lsn)
-    }
-
-    /// True where it keeps its segment from being trimmed.
-    pub fn holds(&self) -> bool {
-        match self.cause {
-            LetterCause::Refused => self.copied_to.is_none(),
-            LetterCause::Malformed => false,
-        }
     }
 
     /// The segment of the entry.

@@ -104,10 +104,11 @@ pub enum Refusal {
         /// The copies that each must have elsewhere.
         needed: usize,
     },
-    /// A node to be removed has the only copies of the entries of dead letters.
+    /// A node to be removed has copies of the entries of dead letters of which fewer than two others have one.
     #[error(
-        "node {node} cannot be removed: it has the copies of {letters} dead letters' entries (gs-ctl dead-letter list). \
-         Start it, and replay or drop them; --accept-loss removes it all the same"
+        "node {node} cannot be removed: fewer than two others have a copy of the entries of {letters} dead letters \
+         (gs-ctl dead-letter list). Drain it (gs-ctl node drain), which has others make copies, or replay or drop the \
+         letters; --accept-loss removes it all the same"
     )]
     LettersThere {
         /// The node.

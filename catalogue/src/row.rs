@@ -36,8 +36,8 @@ const VERSIONED: u8 = 2;
 /// The version of a shard's row from the first segment that was dropped: it has one more field.
 const SHARD_VERSION: u8 = 2;
 
-/// The newest version of a dead letter: 2 has its cause, 3 also the node that keeps a copy of its entry.
-const DEAD_LETTER_VERSION: u8 = 3;
+/// The newest version of a dead letter: 2 has its cause, 3 also the node that keeps a copy of its entry, 4 several.
+const DEAD_LETTER_VERSION: u8 = 4;
 
 const KIND_COUNTERS: u8 = 1;
 const KIND_NODE: u8 = 2;

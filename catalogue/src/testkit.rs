@@ -167,7 +167,7 @@ pub fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
         records: 3,
         answer: "400".to_owned(),
         at_ns: 70,
-        copied_to: None,
+        copies: NodeSet::EMPTY,
     }
 }
 
@@ -255,6 +255,7 @@ fn export_command() -> impl Strategy<Value = Command> {
         2 => (name(), prop::collection::vec(letter(), 0..3)).prop_map(|(exporter, letters)| Command::DropDeadLetters {
             exporter, letters: letters.iter().map(DeadLetter::entry).collect()
         }),
+        4 => (1..5u32, letter()).prop_map(|(n, letter)| Command::LetterCopied { node: node(n), entry: letter.entry() }),
     ]
 }
 

@@ -345,10 +345,15 @@ fn dead_letters_are_listed_over_all_pages_or_as_many_as_were_asked_for() {
     let all = json(&fake, &["dead-letter", "list"]);
     let place = |n: usize| {
         let letter = &all["letters"][n];
-        (letter["segment_held"].clone(), letter["copied_to"].clone())
+        (letter["segment_held"].clone(), letter["copies"].clone())
     };
-    assert_eq!(place(0), (false.into(), 2.into()), "its copy lets the segment go");
-    assert_eq!(place(1), (true.into(), Value::Null));
+    assert_eq!(
+        place(0),
+        (false.into(), vec![2, 3].into()),
+        "its copies let the segment go"
+    );
+    assert_eq!(place(1), (true.into(), Value::Array(vec![])));
+    assert_eq!(place(3), (true.into(), vec![2].into()), "one copy does not");
     assert_eq!(
         names(&all),
         [
@@ -367,9 +372,14 @@ fn dead_letters_are_listed_over_all_pages_or_as_many_as_were_asked_for() {
     assert_eq!((some.code, some.out.lines().count()), (0, 4));
     assert!(some.err.contains("3 of 4 are shown"), "{}", some.err);
     assert!(
-        ["copy on 2", "held", "gone", "INVALID_ARGUMENT: bad timestamp"]
-            .iter()
-            .all(|shown| some.out.contains(shown)),
+        [
+            "copy on 2, 3",
+            "copy on 2; held",
+            "gone",
+            "INVALID_ARGUMENT: bad timestamp"
+        ]
+        .iter()
+        .all(|shown| some.out.contains(shown)),
         "{}",
         some.out
     );

@@ -176,7 +176,8 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
         | Command::TakeExport { .. }
         | Command::CommitTakenCursors { .. }
         | Command::BeginExporter { .. }
-        | Command::AddDeadLetters { .. } => None,
+        | Command::AddDeadLetters { .. }
+        | Command::LetterCopied { .. } => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The transition for exporters, their cursors and their dead letters.
 //!
 //! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a
-//! seek only. I3: a segment that is trimmed has no dead letter, but those whose entry was copied. I4: what is trimmed
+//! seek only. I3: a segment that is trimmed has no dead letter, but those whose entry a node that
+//! is not gone has a copy of. I4: what is trimmed
 //! as released was released. I5: beside its owner only the latest runner moves a cursor in a log, and a runner is
 //! granted only while the owner has no segment that may still get entries. I6: what exporters have on record of a
 //! replaced node's logs goes with the last of its segments, and does not come back.
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 
+use super::node::not_gone;
 use super::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
@@ -321,7 +323,7 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
         let id = letter.segment();
         match state.segment_state(id) {
             SegmentState::Unopened => return Err(Refusal::NeverOpened { id }),
-            SegmentState::Trimmed | SegmentState::Gone if letter.copied_to.is_none() => continue,
+            SegmentState::Trimmed | SegmentState::Gone if letter.copies.is_empty() => continue,
             SegmentState::Trimmed | SegmentState::Gone => {}
             SegmentState::Open | SegmentState::Recovering | SegmentState::Sealed | SegmentState::Lost => {}
         }
@@ -329,11 +331,11 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
             new.entry((name, letter.entry())).or_insert(letter);
         }
     }
-    let mut counts: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    let mut counts: BTreeMap<(&str, u8), usize> = BTreeMap::new();
     let mut changes = Vec::new();
     for ((name, _), letter) in new {
         let count = counts
-            .entry((name, letter.holds()))
+            .entry((name, letter.cause as u8))
             .or_insert_with(|| state.dead_letter_count_of(name, letter.cause));
         *count += 1;
         match letter.cause {
@@ -349,6 +351,21 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
         }
     }
     Ok((Reply::Done, changes))
+}
+
+/// Puts a node on record as one that keeps a copy of the entry of letters, of whichever exporters they are.
+pub(super) fn letter_copied(state: &State, node: NodeId, entry: &EntryId) -> Decision {
+    node_of(state, node)?;
+    not_gone(state, node)?;
+    let letters = state.dead_letters.values().filter_map(|letters| letters.get(entry));
+    let lacks = |letter: &&DeadLetter| letter.cause == LetterCause::Refused && !letter.copies.contains(node);
+    let with = |letter: &DeadLetter| {
+        // Where there is no room it is not on record, and its copy goes.
+        let copies = state.letter_copies(letter).with(node)?;
+        let letter = letter.clone();
+        Some(Change::DeadLetter(DeadLetter { copies, ..letter }))
+    };
+    Ok((Reply::Done, letters.filter(lacks).filter_map(with).collect()))
 }
 
 pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryId]) -> Decision {
@@ -373,7 +390,10 @@ pub(super) fn released(state: &State, segment: &SealRecord) -> Result<(), Refusa
         let exporter = exporter.to_owned();
         return Err(Refusal::Owed { id, exporter, entries });
     }
-    let letters = state.dead_letters_in(id).filter(|letter| letter.holds()).count() as u64;
+    let letters = state
+        .dead_letters_in(id)
+        .filter(|letter| state.letter_holds(letter))
+        .count() as u64;
     Err(Refusal::Held { id, letters })
 }
 
@@ -381,7 +401,7 @@ pub(super) fn released(state: &State, segment: &SealRecord) -> Result<(), Refusa
 pub(super) fn letters_gone(state: &State, id: SegmentId) -> impl Iterator<Item = Change> {
     state
         .dead_letters_in(id)
-        .filter(|letter| letter.copied_to.is_none())
+        .filter(|letter| state.letter_copies(letter).is_empty())
         .map(|letter| Change::DeadLetterGone(letter.exporter.clone(), letter.entry()))
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Decision, node_of, not_stale, unchanged, within};
 use crate::command::Reply;
+use crate::exporter::DeadLetter;
 use crate::limits::{COPIES_LEFT_MIN, NODE_FACT_BYTES_MAX, NODES_LEFT_MIN};
 use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
 use crate::refusal::Refusal;
@@ -204,7 +205,11 @@ pub fn nothing_needs(state: &State, node: NodeId, is_bad: &dyn Fn(SegmentId, Nod
         });
     }
     let letters = state.dead_letters.values().flat_map(BTreeMap::values);
-    match letters.filter(|letter| letter.copied_to == Some(node)).count() {
+    let needs = |letter: &&DeadLetter| {
+        let copies = state.letter_copies(letter);
+        copies.contains(node) && copies.len() - 1 < COPIES_LEFT_MIN
+    };
+    match letters.filter(needs).count() {
         0 => Ok(()),
         letters => Err(Refusal::LettersThere { node, letters }),
     }
@@ -218,9 +223,8 @@ mod tests {
     use super::*;
     use crate::apply::apply;
     use crate::command::Command;
-    use crate::exporter::DeadLetter;
     use crate::testkit::{
-        bytes, configure, describe, letter, node, open, open_record, register, seal_record, segment, up, uuid,
+        bytes, configure, describe, entry, letter, node, open, open_record, register, seal_record, segment, up, uuid,
     };
 
     fn state_after(commands: &[Command]) -> State {
@@ -393,10 +397,10 @@ mod tests {
             matches!(recovered, Refusal::CopiesNeeded { first, .. } if first == id),
             "{recovered}"
         );
-        // The only copies of what dead letters name.
+        // One of the two copies of what dead letters name.
         let mut state = four_and_a_segment(&[1, 2, 3]);
         let letters = vec![DeadLetter {
-            copied_to: Some(node(4)),
+            copies: NodeSet::of(node(4)),
             ..letter("otlp", segment(1, 0, 1), 1)
         }];
         let known = Command::SetExporter {
@@ -404,7 +408,11 @@ mod tests {
             paused: false,
             at_ns: 1,
         };
-        for said in [known, Command::AddDeadLetters { letters }] {
+        let copied = |n| Command::LetterCopied {
+            node: node(n),
+            entry: entry(segment(1, 0, 1), 1),
+        };
+        for said in [known, Command::AddDeadLetters { letters }, copied(2)] {
             apply(&mut state, &said).unwrap();
         }
         let why = Refusal::LettersThere {
@@ -412,6 +420,12 @@ mod tests {
             letters: 1,
         };
         assert_eq!(refused(&state, 4), why);
+        apply(&mut state, &copied(3)).unwrap();
+        assert_eq!(
+            apply(&mut state.clone(), &remove(4, false)),
+            Ok(Reply::Done),
+            "two others have a copy"
+        );
         // Nobody knows yet what its open segment has.
         let mut state = four_and_a_segment(&[1, 2, 3]);
         let first = segment(1, 0, 2);

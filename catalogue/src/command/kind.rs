@@ -40,12 +40,13 @@ pub enum Kind {
     GiveUpCopies = 34,
     BeginExporter = 35,
     RemoveNode = 36,
+    LetterCopied = 37,
     Note = 40,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -81,6 +82,7 @@ impl Kind {
         Self::GiveUpCopies,
         Self::BeginExporter,
         Self::RemoveNode,
+        Self::LetterCopied,
         Self::Note,
     ];
 
@@ -127,6 +129,7 @@ impl Kind {
             Self::GiveUpCopies => "give_up_copies",
             Self::BeginExporter => "begin_exporter",
             Self::RemoveNode => "remove_node",
+            Self::LetterCopied => "letter_copied",
             Self::Note => "note",
         }
     }

@@ -135,6 +135,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             detail,
             at_ns,
         } => w.u8(*what as u8).text(subject).text(detail).u64(*at_ns),
+        Command::LetterCopied { node, entry } => parts::write_entry(w.u32(node.get()), entry),
         Command::RemoveNode { node, accept_loss } => w.u32(node.get()).u8(u8::from(*accept_loss)),
         Command::Roll { seal, open, at_ns } => {
             parts::write_open(w.option(seal.as_ref(), parts::write_seal), open).u64(*at_ns)

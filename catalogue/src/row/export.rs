@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
+use super::segment::{read_nodes, write_nodes};
 use super::{
     DEAD_LETTER_VERSION, KIND_CONFIGURED_SOMEWHERE, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORT_TAKEN, KIND_EXPORTER,
     key, value,
@@ -15,6 +17,8 @@ use crate::wire::{Reader, WireError, Writer};
 
 /// The version that has a cause, and no node that keeps a copy.
 const DEAD_LETTER_CAUSE_VERSION: u8 = 2;
+/// The version that names one node that keeps a copy.
+const DEAD_LETTER_COPY_VERSION: u8 = 3;
 
 pub(crate) const CAUSE_REFUSED: u8 = 0;
 pub(crate) const CAUSE_MALFORMED: u8 = 1;
@@ -109,12 +113,13 @@ pub(super) fn write_dead_letter(letter: &DeadLetter) -> Writer {
         LetterCause::Refused => CAUSE_REFUSED,
         LetterCause::Malformed => CAUSE_MALFORMED,
     };
-    match (letter.copied_to, letter.cause) {
-        (Some(node), _) => fields(Writer::default().u8(DEAD_LETTER_VERSION))
-            .u8(cause)
-            .u32(node.get()),
-        (None, LetterCause::Malformed) => fields(Writer::default().u8(DEAD_LETTER_CAUSE_VERSION)).u8(cause),
-        (None, LetterCause::Refused) => fields(value()),
+    let of_version = |version| fields(Writer::default().u8(version)).u8(cause);
+    let mut copies = letter.copies.iter();
+    match (copies.next(), copies.next(), letter.cause) {
+        (Some(_), Some(_), _) => write_nodes(of_version(DEAD_LETTER_VERSION), letter.copies),
+        (Some(node), None, _) => of_version(DEAD_LETTER_COPY_VERSION).u32(node.get()),
+        (None, _, LetterCause::Malformed) => of_version(DEAD_LETTER_CAUSE_VERSION),
+        (None, _, LetterCause::Refused) => fields(value()),
     }
 }
 
@@ -128,17 +133,19 @@ pub(super) fn read_dead_letter(version: u8, k: &mut Reader<'_>, v: &mut Reader<'
         records: v.u32()?,
         at_ns: v.u64()?,
         answer: v.text()?,
-        copied_to: None,
+        copies: NodeSet::EMPTY,
     };
     if version >= DEAD_LETTER_CAUSE_VERSION {
         letter.cause = match v.u8()? {
-            CAUSE_REFUSED if version == DEAD_LETTER_VERSION => LetterCause::Refused,
+            CAUSE_REFUSED if version >= DEAD_LETTER_COPY_VERSION => LetterCause::Refused,
             CAUSE_MALFORMED => LetterCause::Malformed,
             found => return Err(v.unknown("cause", found)),
         };
     }
-    if version == DEAD_LETTER_VERSION {
-        letter.copied_to = Some(v.node()?);
-    }
+    letter.copies = match version {
+        DEAD_LETTER_VERSION => read_nodes(v)?,
+        DEAD_LETTER_COPY_VERSION => NodeSet::of(v.node()?),
+        _ => NodeSet::EMPTY,
+    };
     Ok(Change::DeadLetter(letter))
 }

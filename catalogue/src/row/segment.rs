@@ -168,12 +168,12 @@ pub(crate) fn read_open(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Resul
     })
 }
 
-fn write_nodes(w: Writer, nodes: NodeSet) -> Writer {
+pub(super) fn write_nodes(w: Writer, nodes: NodeSet) -> Writer {
     let count = u8::try_from(nodes.len()).expect("a set has at most SET_NODES_MAX nodes");
     nodes.iter().fold(w.u8(count), |w, node| w.u32(node.get()))
 }
 
-fn read_nodes(v: &mut Reader<'_>) -> Result<NodeSet, WireError> {
+pub(super) fn read_nodes(v: &mut Reader<'_>) -> Result<NodeSet, WireError> {
     let mut nodes = NodeSet::EMPTY;
     let mut last = None;
     for _ in 0..v.u8()? {

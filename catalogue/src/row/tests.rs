@@ -211,7 +211,7 @@ pub(crate) fn golden_dropped() -> State {
     }
     let copied = |cause, number| DeadLetter {
         cause,
-        copied_to: Some(node(1)),
+        copies: NodeSet::of(node(1)),
         ..letter("otlp-2", segment(1, 3, 4), number)
     };
     let letters = vec![copied(LetterCause::Refused, 3), copied(LetterCause::Malformed, 4)];
@@ -413,7 +413,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 18] {
+fn golden() -> [(State, &'static str); 19] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -451,7 +451,22 @@ fn golden() -> [(State, &'static str); 18] {
             include_str!("../../testdata/v1/rows_copies_given_up.txt"),
         ),
         (golden_events(), include_str!("../../testdata/v1/rows_events.txt")),
+        (
+            golden_letter_copied(),
+            include_str!("../../testdata/v1/rows_letter_copied.txt"),
+        ),
     ]
+}
+
+/// That, with dead letters whose entries several nodes keep.
+fn golden_letter_copied() -> State {
+    let mut state = golden_events();
+    let copied = Command::LetterCopied {
+        node: node(2),
+        entry: entry(segment(1, 3, 4), 3),
+    };
+    apply(&mut state, &copied).unwrap();
+    state
 }
 
 /// That, with a sealed segment that no holder can read.
@@ -801,7 +816,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_events.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_letter_copied.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_events())).unwrap();
+    std::fs::write(newest, as_text(&golden_letter_copied())).unwrap();
 }

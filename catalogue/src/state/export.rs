@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeInclusive};
 
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 
 use super::{Change, State};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, LetterCause};
 use crate::job::Takeover;
+use crate::limits::COPIES_LEFT_MIN;
 
 impl State {
     /// The exporter of this name.
@@ -94,9 +96,30 @@ impl State {
             .flat_map(move |letters| letters.range(entries_of(id)).map(|(_, letter)| letter))
     }
 
+    /// The nodes that keep a copy of a letter's entry and are not gone.
+    pub fn letter_copies(&self, letter: &DeadLetter) -> NodeSet {
+        let there = letter.copies.iter().filter(|node| !self.is_gone(*node));
+        NodeSet::from_nodes(there).expect("they are no more than they were")
+    }
+
+    /// The number of copies of its entry, each on another node, with which a letter holds its segment no more: as many
+    /// as an acknowledgement waits for, and one on a single node.
+    pub fn letter_copies_needed(&self) -> usize {
+        let nodes = self.nodes().filter(|node| !self.is_gone(node.id)).count();
+        nodes.min(COPIES_LEFT_MIN)
+    }
+
+    /// True where a letter keeps its segment from being trimmed.
+    pub fn letter_holds(&self, letter: &DeadLetter) -> bool {
+        match letter.cause {
+            LetterCause::Refused => self.letter_copies(letter).len() < self.letter_copies_needed(),
+            LetterCause::Malformed => false,
+        }
+    }
+
     /// True where a dead letter holds a segment.
     pub fn is_held(&self, id: SegmentId) -> bool {
-        self.dead_letters_in(id).any(DeadLetter::holds)
+        self.dead_letters_in(id).any(|letter| self.letter_holds(letter))
     }
 
     /// True where some node is configured with an exporter of this name.

@@ -19,10 +19,11 @@ pub(crate) struct LetterView {
     pub(crate) letter: String,
     records: u32,
     at_unix_nano: u64,
-    /// True where this letter keeps its segment from retention, since no node keeps a copy of the entry.
+    /// True where this letter keeps its segment from retention, since fewer than two nodes keep a copy of the entry, or
+    /// none where there is but one node.
     segment_held: bool,
-    /// The node that keeps a copy of the entry, on which the letter can be shown and sent again; null where none does.
-    copied_to: Option<u32>,
+    /// The nodes that keep a copy of the entry, on which the letter can be shown and sent again.
+    copies: Vec<u32>,
     /// True where the segment is on the node that was asked. Without it, and without a copy, the letter can only be
     /// dropped.
     segment_here: bool,
@@ -37,7 +38,7 @@ impl From<DeadLetter> for LetterView {
             records: letter.records,
             at_unix_nano: letter.at_unix_nano,
             segment_held: letter.segment_held,
-            copied_to: (letter.copied_to > 0).then_some(letter.copied_to),
+            copies: letter.copies,
             segment_here: letter.segment_here,
             answer: letter.answer,
         }
@@ -47,11 +48,13 @@ impl From<DeadLetter> for LetterView {
 impl LetterView {
     /// The place of the letter's entry, in a word or two.
     fn place(&self) -> String {
-        match (self.copied_to, self.segment_held, self.segment_here) {
-            (Some(node), ..) => format!("copy on {node}"),
-            (None, true, _) => "held".to_owned(),
-            (None, false, true) => "here".to_owned(),
-            (None, false, false) => "gone".to_owned(),
+        let nodes = self.copies.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        match (nodes.as_str(), self.segment_held, self.segment_here) {
+            ("", true, _) => "held".to_owned(),
+            ("", false, true) => "here".to_owned(),
+            ("", false, false) => "gone".to_owned(),
+            (nodes, true, _) => format!("copy on {nodes}; held"),
+            (nodes, false, _) => format!("copy on {nodes}"),
         }
     }
 }

@@ -179,7 +179,7 @@ pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
 }
 
 pub(crate) fn letters() -> Vec<DeadLetter> {
-    let letter = |exporter: &str, number, copied_to, segment_here| DeadLetter {
+    let letter = |exporter: &str, number, copies: &[u32], segment_here| DeadLetter {
         exporter: exporter.to_owned(),
         letter: Some(DeadLetterRef {
             node: 1,
@@ -193,15 +193,15 @@ pub(crate) fn letters() -> Vec<DeadLetter> {
         answer: "INVALID_ARGUMENT: bad\ntimestamp".to_owned(),
         at_unix_nano: BEGAN,
         // Number 9 proved malformed, and holds nothing.
-        segment_held: copied_to == 0 && number != 9,
-        copied_to,
+        segment_held: copies.len() < 2 && number != 9,
+        copies: copies.to_vec(),
         segment_here,
     };
     vec![
-        letter("backend", 7, 2, true),
-        letter("backend", 8, 0, true),
-        letter("backend", 9, 0, false),
-        letter("lake", 7, 0, true),
+        letter("backend", 7, &[2, 3], true),
+        letter("backend", 8, &[], true),
+        letter("backend", 9, &[], false),
+        letter("lake", 7, &[2], true),
     ]
 }
 

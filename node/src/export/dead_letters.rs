@@ -13,6 +13,7 @@ use gophership_catalogue::exporter::{DeadLetter, EntryId, LetterCause};
 use gophership_catalogue::limits::DEAD_LETTER_ANSWER_BYTES_MAX;
 use gophership_catalogue::{CatalogueError, Refusal};
 use gophership_somatic::{Job, Throttle};
+use gophership_vault::NodeSet;
 use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
 
@@ -40,7 +41,7 @@ pub(super) fn letter(
         records: u32::try_from(records).unwrap_or(u32::MAX),
         answer: shortened(why).to_owned(),
         at_ns: now_unix_nano(),
-        copied_to: None,
+        copies: NodeSet::EMPTY,
     }
 }
 

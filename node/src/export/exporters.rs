@@ -212,8 +212,8 @@ impl Exporters {
                     exporters.pay_for_the_lost();
                 }
                 exporters.follow();
-                if let Err(error) = exporters.letters.follow() {
-                    tracing::warn!(%error, "dead_letter.copies.not_removed");
+                if let Err(error) = exporters.follow_letters() {
+                    tracing::warn!(%error, "dead_letter.copies.not_followed");
                 }
                 exporters.cursors.keep()
             };
@@ -225,6 +225,11 @@ impl Exporters {
                 return;
             }
         }
+    }
+
+    fn follow_letters(&self) -> Result<(), CatalogueError> {
+        let is_dead = |node| self.lost.as_ref().is_some_and(|lost| lost.is_dead(node));
+        self.letters.follow(&is_dead)
     }
 
     /// Takes what is on record of the exporters, which an operator may have set at another node: a pause, and the

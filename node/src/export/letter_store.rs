@@ -1,21 +1,25 @@
 //! The dead letters of all exporters, with copies of the refused entries, so that a letter holds no segment.
 //!
 //! **Invariants**:
-//! - I1: for each letter on record that says that its entry was copied there is a copy.
+//! - I1: for each letter on record that names this node as one that keeps a copy there is a copy here.
 //! - I2: a copy is removed once no letter on record needs it, at whichever node its letter went.
-//! - I3: where no copy can be made the letter holds its segment, and nothing is lost.
+//! - I3: where too few copies can be made the letter holds its segment, and nothing is lost.
+//! - I4: a copy that is missing, because a node is gone, dead or drained, is made on the next node that is there.
 //!
 //! **Not here**: the copies' files (`vault`), the making of a letter (`lane`), sending one again (`dead_letters`).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use gophership_catalogue::exporter::{DeadLetter, EntryId, LetterCause};
+use gophership_catalogue::node::{NodeRecord, NodeState};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::ids::NodeId;
-use gophership_vault::{StoredEntry, Vault};
+use gophership_vault::{NodeSet, StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
+use super::limits::LETTERS_TURN;
 use crate::replay::LostLogs;
 use crate::sink::read_entry;
 
@@ -75,9 +79,9 @@ impl LetterStore {
         let original = (letter.cause == LetterCause::Refused).then(|| self.original(entry));
         let mut needed = self.changing();
         if original.is_some_and(|original| self.copy(original)) {
-            letter.copied_to = Some(self.own());
+            letter.copies = NodeSet::of(self.own());
         }
-        let is_copied = letter.copied_to.is_some();
+        let is_copied = !letter.copies.is_empty();
         let added = self
             .catalogue
             .submit(Actor::Node, Command::AddDeadLetters { letters: vec![letter] });
@@ -114,6 +118,24 @@ impl LetterStore {
         })
     }
 
+    /// Keeps a copy of the entry of letters that are on record, and puts that on record.
+    fn keep(&self, entry: EntryId, original: Result<Option<StoredEntry>, String>) -> Result<(), CatalogueError> {
+        let mut needed = self.changing();
+        if !self.copy(original) {
+            return Ok(());
+        }
+        let node = self.own();
+        let kept = self
+            .catalogue
+            .submit(Actor::Node, Command::LetterCopied { node, entry });
+        match &kept {
+            Err(CatalogueError::Refused(_)) => self.remove_unneeded(&mut needed, entry),
+            // Whether it is on record is seen, and the copy removed if not, where that is unknown.
+            Ok(_) | Err(_) => drop(needed.insert(entry)),
+        }
+        kept.map(drop)
+    }
+
     fn remove_unneeded(&self, needed: &mut BTreeSet<EntryId>, entry: EntryId) {
         if !self.catalogue.read(|state| is_needed(state, self.own(), entry)) {
             needed.remove(&entry);
@@ -127,17 +149,26 @@ impl LetterStore {
         }
     }
 
-    /// Removes the copies whose letters went at another node: dropped, sent, or forgotten with their exporter. It
-    /// blocks.
+    /// Makes the copies that this node is the next to make, and removes those whose letters went at another node:
+    /// dropped, sent, or forgotten with their exporter. It blocks, for a bounded time. `is_dead` says whether nothing
+    /// was heard of a node for so long that it counts as dead.
     ///
     /// # Errors
     ///
-    /// The catalogue does not answer; then nothing was removed.
-    pub(super) fn follow(&self) -> Result<(), CatalogueError> {
-        if self.lost.is_none() {
-            return Ok(());
+    /// The catalogue does not answer.
+    pub(super) fn follow(&self, is_dead: &dyn Fn(NodeId) -> bool) -> Result<(), CatalogueError> {
+        let Some(lost) = &self.lost else { return Ok(()) };
+        let (own, began) = (self.own(), Instant::now());
+        for (entry, copies) in self.catalogue.read(|state| due(state, own, is_dead)) {
+            // What cannot be read now is tried again, and holds up nothing else for long.
+            if began.elapsed() > LETTERS_TURN {
+                break;
+            }
+            let kept = copies.iter().find_map(|node| lost.kept_at(node, entry).ok().flatten());
+            let original = kept.map_or_else(|| self.original(entry), |kept| Ok(Some(kept)));
+            self.keep(entry, original)?;
         }
-        let (own, mut needed) = (self.own(), self.changing());
+        let mut needed = self.changing();
         if self.catalogue.read(|state| unneeded(state, own, &needed)).is_empty() {
             return Ok(());
         }
@@ -213,10 +244,36 @@ fn is_needed(state: &State, own: NodeId, entry: EntryId) -> bool {
     state
         .exporters()
         .filter_map(letter)
-        .any(|letter| letter.copied_to == Some(own))
+        .any(|letter| letter.copies.contains(own))
+}
+
+/// The entries of letters of which node `own` is the next to make a copy, each with the nodes that have one. Those that
+/// may leave, or may not come back, have copies that do not count; they make none.
+fn due(state: &State, own: NodeId, is_dead: &dyn Fn(NodeId) -> bool) -> Vec<(EntryId, NodeSet)> {
+    let is_there = |node: &NodeRecord| node.state == NodeState::Active && !state.is_gone(node.id) && !is_dead(node.id);
+    let there: Vec<NodeId> = state
+        .nodes()
+        .filter(|node| is_there(node))
+        .map(|node| node.id)
+        .collect();
+    let needed = state.letter_copies_needed();
+    let is_due = |letter: &&DeadLetter| {
+        let (with, mut without): (Vec<NodeId>, Vec<NodeId>) =
+            there.iter().partition(|node| letter.copies.contains(**node));
+        // Those behind the node of the letter come first, so that not all copies are on the same nodes.
+        without.sort_by_key(|node| (*node <= letter.node, *node));
+        let missing = needed.saturating_sub(with.len());
+        letter.cause == LetterCause::Refused && without.iter().take(missing).any(|node| *node == own)
+    };
+    let all = state.dead_letters(None, None, usize::MAX).filter(is_due);
+    all.map(|letter| (letter.entry(), state.letter_copies(letter)))
+        .collect()
 }
 
 fn unneeded(state: &State, own: NodeId, copies: &BTreeSet<EntryId>) -> Vec<EntryId> {
     let all = copies.iter().copied();
     all.filter(|entry| !is_needed(state, own, *entry)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::{Actor, State};
+use gophership_vault::NodeSet;
 use gophership_vault::ids::NodeId;
 
 use super::dead_letters::SendLetters;
@@ -20,12 +21,17 @@ pub(super) fn not_here(state: &State, exporter: &str, entry: EntryId) -> ExportE
         return ExportError::NoSuchLetter { entry };
     };
     // Without a copy its segment has it, of which the owner is a holder.
-    let holders = [letter.copied_to.unwrap_or(letter.node)];
+    let copies = state.letter_copies(letter);
+    let holders = if copies.is_empty() {
+        NodeSet::of(letter.node)
+    } else {
+        copies
+    };
     let called = |node: &NodeId| match state.facts(*node) {
         Some(facts) => format!("{} (node {node})", facts.name),
         None => format!("node {node}"),
     };
-    let holders = holders.iter().map(called).collect();
+    let holders = holders.iter().map(|node| called(&node)).collect();
     ExportError::LetterElsewhere { entry, holders }
 }
 
@@ -120,7 +126,7 @@ mod tests {
         };
         let refused = |n| letter("a", entry(n), LetterCause::Refused, 1, "no");
         let copied = DeadLetter {
-            copied_to: Some(node(2)),
+            copies: NodeSet::of(node(2)),
             ..refused(1)
         };
         for letter in [copied, refused(2)] {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Time in which a node makes copies of dead letters' entries before it does what else is due.
+pub(super) const LETTERS_TURN: Duration = Duration::from_secs(1);
+
 use crate::limits::LIVE_RING_SLOTS;
 
 /// Interval at which a node's cursors are committed: after a crash at most the entries sent in this time are sent

@@ -422,6 +422,11 @@ impl Lost {
     pub(super) fn peers(&self) -> &Peers {
         &self.nodes.peers
     }
+
+    /// True where nothing was heard of a node for so long that it counts as dead.
+    pub(super) fn is_dead(&self, node: NodeId) -> bool {
+        (self.nodes.is_dead)(node)
+    }
 }
 
 /// What keeps an export from going on; empty where nothing does.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gophership_catalogue::exporter::{DeadLetter, LetterCause};
 use gophership_catalogue::{Actor, Command};
 use gophership_vault::ids::{EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{OpenRecord, SealRecord, SegmentStats};
@@ -11,9 +12,11 @@ use gophership_vault::{NodeSet, ReplicaSet};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::dead_letters::letter;
 use super::tests::{Running, filled, to};
 use super::{Cursors, ExportError, LostDebt, LostNodes, SeekTo};
 use crate::control::testkit::TestNode;
+use crate::replay::silent_peer::SilentPeers;
 use crate::sink::stub::{Reply, Stub};
 
 fn lost() -> NodeId {
@@ -251,6 +254,49 @@ async fn the_copy_of_an_entry_goes_when_its_letter_is_dropped_at_another_node() 
         assert!(began.elapsed() < Duration::from_secs(120), "waited in vain: {left:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_of_a_letter_of_another_node_is_copied_from_there_before_its_segment_may_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    let peers = SilentPeers::serve(&node, 2, &Handle::current());
+    let entry = (
+        peers.segment.node,
+        peers.segment.shard,
+        Lsn::at(peers.segment.index, EntryNumber::FIRST),
+    );
+    let exporter = Command::SetExporter {
+        exporter: "a".to_owned(),
+        paused: true,
+        at_ns: 1,
+    };
+    let letter = DeadLetter {
+        copies: NodeSet::of(lost()),
+        ..letter("a", entry, LetterCause::Refused, 1, "no")
+    };
+    say(&node, exporter);
+    say(&node, Command::AddDeadLetters { letters: vec![letter] });
+    let is_held = || node.catalogue.read(|state| state.is_held(peers.segment));
+    assert!(is_held());
+    let nodes = LostNodes {
+        peers: Arc::clone(&peers.peers),
+        is_dead: Box::new(|_| false),
+    };
+    let cursors = Cursors::new(Arc::clone(&node.catalogue));
+    let running = Running::start_of(&node, "", cursors, Some(nodes));
+    let began = Instant::now();
+    while is_held() {
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "no copy: {:?}",
+            node.vault.kept_entries()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(node.vault.kept_entries(), [entry]);
     running.stop().await;
     node.close();
 }

@@ -1,5 +1,6 @@
 //! Verbs on dead letters: list, show, give up. Sending them again is done by `operator`, since it may take long.
 
+use gophership_catalogue::State;
 use gophership_catalogue::exporter::{DeadLetter, EntryId};
 use gophership_proto::control::v1;
 use gophership_vault::ids::NodeId;
@@ -43,7 +44,7 @@ pub(super) fn list(
             letters: letters
                 .into_iter()
                 .take(limit)
-                .map(|l| letter(l, is_here(context, l)))
+                .map(|l| letter(state, l, is_here(context, l)))
                 .collect(),
             next,
             total: total as u64,
@@ -60,7 +61,7 @@ pub(super) async fn show(
 ) -> Result<v1::ShowDeadLetterReply, OperateError> {
     let shown = context.catalogue.read(|state| {
         let found = state.dead_letter(exporter, entry);
-        found.map(|found| letter(found, is_here(context, found)))
+        found.map(|found| letter(state, found, is_here(context, found)))
     });
     let payload = context.exporters.letter_payload(exporter, entry).await;
     let (payload, malformed) = payload?;
@@ -98,16 +99,16 @@ fn is_here(context: &NodeContext, letter: &DeadLetter) -> bool {
     context.vault.has_segment(letter.segment())
 }
 
-fn letter(letter: &DeadLetter, segment_here: bool) -> v1::DeadLetter {
+fn letter(state: &State, letter: &DeadLetter, segment_here: bool) -> v1::DeadLetter {
     v1::DeadLetter {
         exporter: letter.exporter.clone(),
         letter: Some(letter_ref(letter)),
         records: letter.records,
         answer: letter.answer.clone(),
         at_unix_nano: letter.at_ns,
-        segment_held: letter.holds(),
-        copied_to: letter.copied_to.map_or(0, NodeId::get),
+        segment_held: state.letter_holds(letter),
         segment_here,
+        copies: state.letter_copies(letter).iter().map(NodeId::get).collect(),
     }
 }
 
@@ -122,12 +123,19 @@ fn letter_ref(letter: &DeadLetter) -> v1::DeadLetterRef {
 #[cfg(test)]
 mod tests {
     use gophership_catalogue::exporter::LetterCause;
+    use gophership_catalogue::state::Change;
+    use gophership_vault::NodeSet;
     use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId};
 
     use super::*;
+    use crate::cluster::testkit::{node, nodes};
 
     #[test]
-    fn only_a_letter_without_a_copy_is_said_to_hold_its_segment() {
+    fn a_letter_is_said_to_hold_its_segment_where_too_few_nodes_that_are_there_have_a_copy() {
+        let mut state = nodes(&["node-1", "node-2", "node-3"]);
+        let mut facts = state.facts(node(3)).unwrap().clone();
+        facts.moved_to = Some(node(3));
+        state.install(Change::Facts(node(3), facts));
         let refused = DeadLetter {
             exporter: "a".to_owned(),
             node: NodeId::FIRST,
@@ -137,20 +145,26 @@ mod tests {
             records: 1,
             answer: "no".to_owned(),
             at_ns: 1,
-            copied_to: None,
+            copies: NodeSet::EMPTY,
         };
-        let copied = DeadLetter {
-            copied_to: NodeId::new(2),
+        let copied = |on: &[u32]| DeadLetter {
+            copies: NodeSet::from_nodes(on.iter().map(|n| node(*n))).unwrap(),
             ..refused.clone()
         };
         let malformed = DeadLetter {
             cause: LetterCause::Malformed,
             ..refused.clone()
         };
-        for (stored, expected) in [(refused, (true, 0)), (copied, (false, 2)), (malformed, (false, 0))] {
-            let shown = letter(&stored, true);
-            assert_eq!((shown.segment_held, shown.copied_to), expected, "{stored:?}");
-            assert!(shown.segment_here && !letter(&stored, false).segment_here);
+        for (stored, held, copies) in [
+            (refused.clone(), true, &[][..]),
+            (copied(&[2]), true, &[2]),
+            (copied(&[2, 3]), true, &[2]),
+            (copied(&[1, 2]), false, &[1, 2]),
+            (malformed, false, &[]),
+        ] {
+            let shown = letter(&state, &stored, true);
+            assert_eq!((shown.segment_held, &shown.copies[..]), (held, copies), "{stored:?}");
+            assert!(shown.segment_here && !letter(&state, &stored, false).segment_here);
         }
     }
 }

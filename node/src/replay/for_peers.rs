@@ -69,6 +69,14 @@ impl ReplayHandler for ForPeers {
         } = reading;
         let (vault, _) = self.parts()?;
         let part: Part = serde_json::from_slice(part).map_err(|e| format!("another version made the plan: {e}"))?;
+        // One entry: it may be that of a dead letter, whose segment is gone.
+        if let Some(node) = part.owner
+            && done == part.until.before()
+            && let Ok(Some(kept)) = vault.kept_entry(node, part.shard, part.until)
+        {
+            take(ReplayFound::Entry(kept));
+            return Ok(());
+        }
         match reader::copy_not_here(vault, &part) {
             Some((segment, Some(SegmentState::Unreadable(what)))) => {
                 let (numbers, is_for_now) = (None, true);
@@ -97,5 +105,56 @@ impl ReplayHandler for ForPeers {
             }
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
+
+    use super::*;
+    use crate::control::testkit::{TestNode, payload};
+    use crate::replay::source::part_of;
+
+    #[test]
+    fn the_entry_of_a_dead_letter_is_given_without_its_segment_and_nothing_else_of_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = TestNode::open(dir.path(), 1);
+        let lsn = node.append(0, 1, &payload(1, 100));
+        let own = node.vault.identity().node_id;
+        let shard = ShardId::new(0);
+        let entry = crate::sink::read_entry(&node.vault, (own, shard, lsn))
+            .unwrap()
+            .unwrap();
+        // As if another node had written it, of which there is no segment here.
+        let other = NodeId::new(2).unwrap();
+        let entry = gophership_vault::StoredEntry { node: other, ..entry };
+        assert!(node.vault.keep_entry(&entry).unwrap());
+        let for_peers = ForPeers::default();
+        for_peers.begin(node.vault.clone(), Arc::clone(&node.catalogue));
+        let id = SegmentId {
+            node: other,
+            shard,
+            index: SegmentIndex::FIRST,
+        };
+        let read = |until: Lsn| {
+            let part = Part { until, ..part_of(id) };
+            let reading = ReplayReading {
+                part: &serde_json::to_vec(&part).unwrap(),
+                time: TimeRange::ALL,
+                done: until.before(),
+                wanted: Arc::new(|| true),
+            };
+            let mut found = Vec::new();
+            for_peers
+                .read(reading, &mut |some| {
+                    found.push(some);
+                    true
+                })
+                .map(|()| found)
+        };
+        assert_eq!(read(lsn), Ok(vec![ReplayFound::Entry(entry)]));
+        let next = Lsn::at(id.index, EntryNumber::new(2).unwrap());
+        assert!(read(next).is_err());
     }
 }

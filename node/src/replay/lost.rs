@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::{Catalogue, State};
-use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId};
 use gophership_vault::ledger::KnownSegment;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::limits::{ENTRY_OVERHEAD_BYTES, LOST_CHUNK_BYTES, LOST_CHUNKS_AHEAD, LOST_READINGS_MAX, LOST_TURN};
 use super::plan::{self, Part};
 use super::reader::Found;
-use super::source::{Reading, Source, part_of};
+use super::source::{Reading, Source, kept_at, part_of};
 use crate::cluster::Peers;
 
 /// A find in a lost log.
@@ -131,6 +131,16 @@ impl LostLogs {
     /// The reason for which it cannot be read now; it may be readable later.
     pub(crate) fn entry(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
         self.source.entry_anywhere(entry)
+    }
+
+    /// The copy of a dead letter's entry that another node keeps; `None` where it has none. It blocks, for a bounded
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it cannot be had now.
+    pub(crate) fn kept_at(&self, node: NodeId, entry: EntryId) -> Result<Option<StoredEntry>, String> {
+        kept_at(&self.peers, node, entry)
     }
 
     /// Reads one entry again, on a thread that may block.

@@ -46,6 +46,6 @@ pub(crate) use tail::tail;
 pub(crate) use takeover::held_for;
 
 #[cfg(test)]
-mod silent_peer;
+pub(crate) mod silent_peer;
 #[cfg(test)]
 mod tests;

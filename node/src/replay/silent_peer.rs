@@ -31,24 +31,24 @@ use crate::cluster::Peers;
 use crate::control::testkit::TestNode;
 
 /// Entries of the segment that each peer holds.
-pub(super) const ENTRIES: u32 = 3;
+pub(crate) const ENTRIES: u32 = 3;
 
 /// Nodes beside node 1, which are there. All hold the first segment of node 2's shard 0.
-pub(super) struct SilentPeers {
-    pub(super) peers: Arc<Peers>,
-    pub(super) segment: SegmentId,
+pub(crate) struct SilentPeers {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) segment: SegmentId,
     /// True while a node gives nothing.
-    pub(super) is_silent: BTreeMap<u32, Arc<AtomicBool>>,
+    pub(crate) is_silent: BTreeMap<u32, Arc<AtomicBool>>,
     _servers: Vec<PeerServer>,
 }
 
-pub(super) fn node(n: u32) -> NodeId {
+pub(crate) fn node(n: u32) -> NodeId {
     NodeId::new(n).unwrap()
 }
 
 impl SilentPeers {
     /// Nodes 2 to `last` on loopback, on record at `own`, which is node 1.
-    pub(super) fn serve(own: &TestNode, last: u32, runtime: &Handle) -> Self {
+    pub(crate) fn serve(own: &TestNode, last: u32, runtime: &Handle) -> Self {
         let cluster = own.vault.identity().cluster_id;
         let (mut servers, mut is_silent) = (Vec::new(), BTreeMap::new());
         let _inside = runtime.enter();
@@ -101,7 +101,7 @@ impl SilentPeers {
         }
     }
 
-    pub(super) fn set_silent(&self, n: u32, silent: bool) {
+    pub(crate) fn set_silent(&self, n: u32, silent: bool) {
         self.is_silent[&n].store(silent, Ordering::SeqCst);
     }
 }

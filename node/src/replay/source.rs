@@ -13,6 +13,7 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
+use gophership_vault_replication::peer::ReplayFound;
 
 use super::limits::{ENTRY_PATIENCE, PEER_PLAN_TIMEOUT};
 use super::log_reading::LogReading;
@@ -186,6 +187,38 @@ pub(super) fn part_of(id: SegmentId) -> Part {
         dropped: None,
         bytes: 0,
     }
+}
+
+/// The copy of a dead letter's entry that another node keeps; `None` where it has none. It blocks, for a bounded time.
+///
+/// # Errors
+/// The reason for which it cannot be had now.
+pub(super) fn kept_at(peers: &Peers, at: NodeId, entry: EntryId) -> Result<Option<StoredEntry>, String> {
+    let (node, shard, lsn) = entry;
+    let member = peers.member(at).ok_or("it has not described itself")?;
+    let part = Part {
+        until: lsn,
+        ..part_of(LogId { node, shard }.segment(lsn.index()))
+    };
+    let part = serde_json::to_vec(&part).expect("a part of a plan has a form in JSON");
+    let read = async {
+        let reading = peers
+            .client
+            .replay_read(at, &member, &part, TimeRange::ALL, lsn.before());
+        reading.await?.next().await
+    };
+    let read = peers
+        .runtime
+        .block_on(async { tokio::time::timeout(ENTRY_PATIENCE, read).await });
+    let found = read.map_err(|_| format!("it gave nothing within {ENTRY_PATIENCE:?}"))?;
+    let found = found.map_err(|error| error.to_string())?.into_iter().flatten();
+    let entries = found.filter_map(|found| match found {
+        ReplayFound::Entry(found) => Some(found),
+        ReplayFound::Missing(_) => None,
+    });
+    Ok(entries
+        .into_iter()
+        .find(|found| (found.node, found.shard, found.lsn) == entry))
 }
 
 /// The present ends of another node's logs, as it says.

@@ -6,6 +6,7 @@ use crate::testkit::{
     configure, configure_all, cursor, describe, entry, exporter, letter, lsn, node, open, register, seal_record,
     segment, up,
 };
+use gophership_vault::NodeSet;
 use gophership_vault::ledger::TrimReason;
 
 /// Two nodes, exporters `a` and `b`, and segment 1/0/1 sealed.
@@ -497,6 +498,62 @@ fn a_dead_letter_holds_its_segment_until_it_is_gone() {
             retention,
         ],
     );
+}
+
+#[test]
+fn a_dead_letter_holds_its_segment_until_as_many_nodes_have_a_copy_as_an_acknowledgement_needs() {
+    let id = segment(1, 0, 1);
+    let mut state = ready();
+    say(&mut state, &[register(3), describe(1, "node-1", None), delivered()]);
+    let copied = |n| Command::LetterCopied {
+        node: node(n),
+        entry: entry(id, 1),
+    };
+    let with_own = DeadLetter {
+        copies: NodeSet::of(node(1)),
+        ..letter("a", id, 1)
+    };
+    let retention = trim(id, TrimReason::Retention);
+    say(&mut state, &[add(&[with_own])]);
+    let held = Err(Refusal::Held { id, letters: 1 });
+    assert_eq!(apply(&mut state, &retention), held);
+    say(&mut state, &[copied(2), copied(2)]);
+    assert!(!state.is_held(id));
+    // A node that is gone has no copy, and makes none.
+    say(&mut state, &[register(4), describe(4, "node-1", Some(1))]);
+    assert!(matches!(apply(&mut state, &copied(1)), Err(Refusal::NameMoved { .. })));
+    assert_eq!(apply(&mut state, &retention), held);
+    say(&mut state, &[copied(4)]);
+    let copies = state.dead_letter("a", entry(id, 1)).unwrap().copies;
+    assert_eq!(copies.iter().collect::<Vec<_>>(), [node(2), node(4)]);
+    say(&mut state, &[retention]);
+    assert_eq!(state.dead_letter_count("a"), 1, "it stays without its segment");
+    // Nothing of one that is not there is on record.
+    let before = state.clone();
+    let unknown = Command::LetterCopied {
+        node: node(2),
+        entry: entry(id, 7),
+    };
+    say(&mut state, &[unknown]);
+    assert_eq!(state, before);
+}
+
+#[test]
+fn on_a_single_node_one_copy_of_a_dead_letter_lets_its_segment_go() {
+    let id = segment(1, 0, 1);
+    let mut state = State::default();
+    let seal = Command::Seal {
+        seal: seal_record(id, 1, 9),
+    };
+    say(&mut state, &[register(1), up(1, 1), exporter("a"), open(id, 1), seal]);
+    say(&mut state, &[add(&[letter("a", id, 1)])]);
+    assert!(state.is_held(id));
+    let copied = Command::LetterCopied {
+        node: node(1),
+        entry: entry(id, 1),
+    };
+    say(&mut state, &[copied]);
+    assert!(!state.is_held(id));
 }
 
 #[test]

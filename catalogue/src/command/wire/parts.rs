@@ -1,5 +1,6 @@
 //! Fields that several kinds of commands, or lists in them, share.
 
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord};
 
@@ -117,7 +118,8 @@ pub(super) fn write_letter(w: Writer, letter: &DeadLetter) -> Writer {
     };
     let w = write_entry(w.text(&letter.exporter), &letter.entry()).u8(cause);
     let w = w.u32(letter.records).u64(letter.at_ns).text(&letter.answer);
-    w.option(letter.copied_to, |w, node| w.u32(node.get()))
+    assert!(letter.copies.len() <= 1, "a new letter has one copy at most");
+    w.option(letter.copies.iter().next(), |w, node| w.u32(node.get()))
 }
 
 pub(super) fn read_letter(v: &mut Reader<'_>) -> Result<DeadLetter, WireError> {
@@ -134,6 +136,6 @@ pub(super) fn read_letter(v: &mut Reader<'_>) -> Result<DeadLetter, WireError> {
         records: v.u32()?,
         at_ns: v.u64()?,
         answer: v.text()?,
-        copied_to: v.option(Reader::node)?,
+        copies: v.option(Reader::node)?.map_or(NodeSet::EMPTY, NodeSet::of),
     })
 }

@@ -52,6 +52,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::GiveUpCopies => give_up_copies(v),
         Kind::BeginExporter => begin_exporter(v),
         Kind::RemoveNode => remove_node(v),
+        Kind::LetterCopied => letter_copied(v),
         Kind::Note => note(v),
     }
 }
@@ -85,6 +86,13 @@ fn remove_node(v: &mut Reader<'_>) -> Read {
     Ok(Command::RemoveNode {
         node: v.node()?,
         accept_loss: v.bool("acceptance of a loss")?,
+    })
+}
+
+fn letter_copied(v: &mut Reader<'_>) -> Read {
+    Ok(Command::LetterCopied {
+        node: v.node()?,
+        entry: parts::read_entry(v)?,
     })
 }
 

@@ -133,7 +133,7 @@ fn about_exporters() -> Vec<Command> {
         letter("otlp", id, 9),
         DeadLetter {
             cause: LetterCause::Malformed,
-            copied_to: Some(node(2)),
+            copies: NodeSet::of(node(2)),
             ..letter("otlp", id, 10)
         },
     ];
@@ -388,6 +388,18 @@ fn golden_removals() -> Vec<Request> {
     vec![request(node(0x0405), false), request(node(2), true)]
 }
 
+/// A request that puts a copy of a dead letter's entry on record.
+fn golden_letter_copied() -> Vec<Request> {
+    let command = Command::LetterCopied {
+        node: node(0x0405),
+        entry: entry(segment(3, 1, 0x0102), 0xFFFF_FFFF),
+    };
+    vec![Request {
+        actor: Actor::Node,
+        command,
+    }]
+}
+
 /// An event that is only that, and an operator of whom it is known when that one asked.
 fn golden_events() -> Vec<Request> {
     let note = |what, subject: &str, detail: &str| Command::Note {
@@ -421,7 +433,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 15] {
+fn golden_files() -> [(&'static str, Vec<Request>); 16] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -476,6 +488,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 15] {
         (
             include_str!("../../../testdata/v1/commands_events.txt"),
             golden_events(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_letter_copied.txt"),
+            golden_letter_copied(),
         ),
     ]
 }
@@ -593,7 +609,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_events.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_letter_copied.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_events())).unwrap();
+    std::fs::write(path, as_text(&golden_letter_copied())).unwrap();
 }
