@@ -461,11 +461,13 @@ fn golden() -> [(State, &'static str); 19] {
 /// That, with dead letters whose entries several nodes keep.
 fn golden_letter_copied() -> State {
     let mut state = golden_events();
-    let copied = Command::LetterCopied {
-        node: node(2),
-        entry: entry(segment(1, 3, 4), 3),
-    };
-    apply(&mut state, &copied).unwrap();
+    for n in [2, 3] {
+        let copied = Command::LetterCopied {
+            node: node(n),
+            entry: entry(segment(1, 3, 4), 3),
+        };
+        apply(&mut state, &copied).unwrap();
+    }
     state
 }
 

@@ -298,5 +298,4 @@ async fn an_entry_of_a_letter_of_another_node_is_copied_from_there_before_its_se
     }
     assert_eq!(node.vault.kept_entries(), [entry]);
     running.stop().await;
-    node.close();
 }
