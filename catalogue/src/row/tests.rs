@@ -758,7 +758,8 @@ fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
     for (key, value) in &rows {
         let next = match key[0] {
             KIND_COUNTERS | KIND_NODE | KIND_SHARD | KIND_SETTING => 3,
-            KIND_DEAD_LETTER | KIND_SEGMENT | KIND_JOB => 4,
+            KIND_SEGMENT | KIND_JOB => 4,
+            KIND_DEAD_LETTER => 5,
             _ => 2,
         };
         for version in [0, next] {

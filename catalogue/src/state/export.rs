@@ -106,7 +106,7 @@ impl State {
     /// as an acknowledgement waits for, and one on a single node.
     pub fn letter_copies_needed(&self) -> usize {
         let nodes = self.nodes().filter(|node| !self.is_gone(node.id)).count();
-        nodes.min(COPIES_LEFT_MIN)
+        nodes.clamp(1, COPIES_LEFT_MIN)
     }
 
     /// True where a letter keeps its segment from being trimmed.
