@@ -1,7 +1,7 @@
 //! The transition for exporters, their cursors and their dead letters.
 //!
 //! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a
-//! seek only. I3: a segment that is trimmed has no dead letter, but those of which a node that is not gone keeps a copy.
+//! seek only. I3: a segment that is trimmed has no dead letter, but those of which a node that is there keeps a copy.
 //! I4: what is trimmed as released was released. I5: beside its owner only the latest runner moves a cursor in a log,
 //! and a runner is granted only while the owner has no segment that may still get entries. I6: what exporters have on
 //! record of a replaced node's logs goes with the last of its segments, and does not come back.

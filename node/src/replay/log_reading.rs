@@ -8,8 +8,8 @@
 //! - I1: entries of a log come in order, each once, from however many nodes they are read.
 //! - I2: a log is read to the end of its plan, or what is missing is said. While nobody can read on, the reading waits,
 //!   where its caller does; a caller with limited patience gets what can be read behind it.
-//! - I3: a peer that is there and gives nothing, because its disk hangs, holds up no reading that another one can serve,
-//!   and none without a word.
+//! - I3: a peer that is there and gives nothing, because its disk hangs, holds up no reading that another one can
+//!   serve, and none without a word.
 //!
 //! **Not here**: the reading of one sealed segment from its holders (`copies`), and of local files (`reader`).
 

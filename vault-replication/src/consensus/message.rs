@@ -27,7 +27,8 @@ pub(crate) enum Message {
     Submit(Proposal),
     /// A read index is asked of the leader.
     ReadIndex,
-    /// A voter that has heard no leader asks before it stands for election, and a node that starts before it takes part.
+    /// A voter that has heard no leader asks this before it stands for election, and a node that starts before it takes
+    /// part.
     PreVote {
         last: Option<LogId>,
         /// The members that the sender knows, where it takes part.
