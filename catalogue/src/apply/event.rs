@@ -5,7 +5,8 @@
 
 use gophership_vault::ids::{NodeId, SegmentId};
 
-use super::{Decision, decide};
+use super::decide;
+use super::decision::Decision;
 use crate::actor::Actor;
 use crate::command::{Command, Outcome, Reply, Request};
 use crate::event::{Event, What};
