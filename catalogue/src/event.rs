@@ -9,10 +9,7 @@
 //!
 //! **Not here**: which command is an event (`apply/event.rs`).
 
-use std::ops::Bound;
-
 use crate::limits::EVENT_TEXT_BYTES_MAX;
-use crate::state::State;
 
 /// The number of an event: from 1, and rising by one.
 pub type EventNumber = u64;
@@ -120,18 +117,5 @@ impl What {
     /// The kind of a stored number.
     pub fn from_stored(value: u8) -> Option<Self> {
         Self::ALL.iter().copied().find(|what| *what as u8 == value)
-    }
-}
-
-impl State {
-    /// The events behind this number, oldest first.
-    pub fn events_after(&self, number: EventNumber) -> impl Iterator<Item = (EventNumber, &Event)> {
-        let behind = (Bound::Excluded(number), Bound::Unbounded);
-        self.events.range(behind).map(|(number, event)| (*number, event))
-    }
-
-    /// The number of the newest event; 0 before the first.
-    pub(crate) fn newest_event(&self) -> EventNumber {
-        self.events.last_key_value().map_or(0, |(number, _)| *number)
     }
 }

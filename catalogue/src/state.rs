@@ -23,8 +23,10 @@ use self::tally::Tally;
 
 pub use self::export::entries_behind;
 
+mod events;
 mod export;
 mod holding;
+mod nested;
 mod tally;
 
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
@@ -436,16 +438,16 @@ impl State {
             Change::ConfiguredGone(node) => drop(self.configured.remove(&node)),
             Change::ConfiguredSomewhere(name) => drop(self.configured_somewhere.insert(name)),
             Change::ConfiguredSomewhereGone(name) => drop(self.configured_somewhere.remove(&name)),
-            Change::Cursor(name, shard, done) => export::put(&mut self.cursors, name, shard, done),
-            Change::CursorGone(name, shard) => export::remove(&mut self.cursors, &name, &shard),
-            Change::ExportTaken(name, owner, taken) => export::put(&mut self.exports_taken, name, owner, taken),
-            Change::ExportTakenGone(name, owner) => export::remove(&mut self.exports_taken, &name, &owner),
+            Change::Cursor(name, shard, done) => nested::put(&mut self.cursors, name, shard, done),
+            Change::CursorGone(name, shard) => nested::remove(&mut self.cursors, &name, &shard),
+            Change::ExportTaken(name, owner, taken) => nested::put(&mut self.exports_taken, name, owner, taken),
+            Change::ExportTakenGone(name, owner) => nested::remove(&mut self.exports_taken, &name, &owner),
             Change::DeadLetter(letter) => {
-                export::put(&mut self.dead_letters, letter.exporter.clone(), letter.entry(), letter);
+                nested::put(&mut self.dead_letters, letter.exporter.clone(), letter.entry(), letter);
             }
             Change::Event(number, event) => drop(self.events.insert(number, event)),
             Change::EventGone(number) => drop(self.events.remove(&number)),
-            Change::DeadLetterGone(name, entry) => export::remove(&mut self.dead_letters, &name, &entry),
+            Change::DeadLetterGone(name, entry) => nested::remove(&mut self.dead_letters, &name, &entry),
         }
     }
 

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::scrub_round::{Due, Round, due};
 use crate::limits::{SCRUB_AGAIN, SCRUB_BYTES_PER_SECOND, SCRUB_INTERVAL, SCRUB_KEEP};
-use crate::recovery::{is_stopped, rest};
+use crate::recovery::pacing::{is_stopped, rest};
 
 /// The name of the file that says how far the round is, in the data folder.
 const FILE: &str = "scrub.json";

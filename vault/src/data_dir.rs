@@ -17,7 +17,7 @@ use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::keep::ballast;
-use crate::recover;
+use crate::listing;
 
 const FORMAT: u32 = 1;
 /// Folders that hold data, and carry the storage_uuid.
@@ -218,7 +218,7 @@ impl DataDir {
     ///
     /// The folders cannot be listed.
     pub fn highest_epoch(&self) -> Result<Option<Epoch>, VaultError> {
-        recover::highest_epoch(&self.path, self.identity.node_id)
+        listing::highest_epoch(&self.path, self.identity.node_id)
     }
 
     /// The path of the directory.

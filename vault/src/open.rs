@@ -13,13 +13,13 @@ use crate::error::OpenError;
 use crate::ids::{Epoch, NodeId, SegmentId, ShardId};
 use crate::keep::ballast::{Ballast, available, start_bytes};
 use crate::keep::housekeeper::Housekeeper;
-use crate::keep::parts::KeepParts;
 use crate::keep::sealer::Sealer;
 use crate::keep::to_unlink::ToUnlink;
 use crate::keep::vault_clock::VaultClock;
 use crate::ledger::{KnownSegment, Ledger};
 use crate::limits::KEPT_ENTRIES_PERCENT;
 use crate::options::{RecoveryBy, VaultOptions};
+use crate::parts::KeepParts;
 use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
 use crate::recover::{

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::disk_tier::{DiskTier, DiskUse};
 use crate::ids::{Lsn, SegmentIndex, ShardId};
-use crate::keep::disk_tier::{DiskTier, DiskUse};
 use crate::read::bad_copy::{BadCopy, CopyFault};
 use crate::vault::Vault;
 use crate::wal::shard::ShardShared;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::data_dir::{DataDir, Identity};
 use crate::ids::Epoch;
-use crate::keep::parts::KeepParts;
+use crate::parts::KeepParts;
 use crate::segment::seal_queue::SealRequest;
 use crate::start::join;
 use crate::wal::shard::ShardShared;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 
-use super::{Decision, decide};
+use super::decide;
+use super::decision::Decision;
 use crate::actor::Actor;
 use crate::command::{Command, Outcome, Reply, Request};
 use crate::event::{Event, What};

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 
-use super::{Decision, node_of, unchanged, within};
+use super::decision::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
 use crate::job::Takeover;

@@ -6,7 +6,8 @@ use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::{FormerSegment, SealRecord};
 use gophership_vault::{NodeSet, RecoveryNumber};
 
-use super::{Decision, may_seal, rule_for, unchanged, within};
+use super::decision::{Decision, rule_for, unchanged, within};
+use super::segment::may_seal;
 use crate::command::Reply;
 use crate::limits::{ACTOR_BYTES_MAX, LOSS_BYTES_MAX};
 use crate::refusal::Refusal;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use uuid::Uuid;
 
-use super::{Decision, node_of, not_stale, unchanged, within};
+use super::decision::{Decision, node_of, not_stale, unchanged, within};
 use crate::command::Reply;
 use crate::limits::{COPIES_LEFT_MIN, NODE_FACT_BYTES_MAX, NODES_LEFT_MIN};
 use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};

@@ -1,18 +1,19 @@
 use std::collections::HashSet;
 
-use gophership_vault::ReplicaSet;
-use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::TrimReason;
+use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::ledger::{OpenRecord, SealRecord, TrimReason};
+use gophership_vault::limits::SET_NODES_MAX;
+use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
 use super::*;
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::limits::{
     ACTOR_BYTES_MAX, DROPPED_RANGES_MAX, JOB_LOSS_NAME_BYTES_MAX, JOB_LOSS_NAMES_MAX, JOB_POSITIONS_MAX,
-    JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, LOSS_BYTES_MAX, UNLINKED_MAX,
+    JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, LOSS_BYTES_MAX, SEAL_AHEAD_MAX_NS, UNLINKED_MAX,
 };
 use crate::node::NodeState;
-use crate::segment::SegmentState;
+use crate::segment::{Rule, SegmentRecord, SegmentState, Step, rule};
 use crate::state::Counts;
 use crate::testkit::{
     accepted_loss, bytes, describe, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid,

@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::{SealRecord, TrimReason};
 
-use super::{Decision, export, rule_for, unchanged, within};
+use super::decision::{Decision, rule_for, unchanged, within};
+use super::export;
 use crate::command::Reply;
 use crate::dropped::DroppedRange;
 use crate::limits::{DROPPED_RANGES_MAX, UNLINKED_MAX};

@@ -20,8 +20,8 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault_replication::join::{Candidate, JoinClient, JoinError, JoinSetup, Standing, Who};
 use tokio::sync::watch;
 
-use super::Quorum;
 use super::place::VOTERS_MIN;
+use crate::peers::Quorum;
 
 /// Pause between two questions to a node.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);

@@ -10,15 +10,16 @@ use gophership_vault::Vault;
 use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::peer::{Members, PeerClient};
 use gophership_vault_replication::recovery::participant::Participant;
-use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
+use gophership_vault_replication::recovery::parts::Parts;
+use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::recovery::refetch::Refetch;
 use gophership_vault_replication::recovery::repair::{IsMissed, Repair};
 use gophership_vault_replication::recovery::upkeep::{Upkeep, UpkeepSetup};
 use gophership_vault_replication::tail::streams::TailStreams;
 use tokio::runtime::Handle;
 
-use super::Quorum;
 use super::follow::Follower;
+use crate::peers::Quorum;
 
 /// The parts of its member that the threads work with.
 pub(super) struct BackgroundParts<'a> {

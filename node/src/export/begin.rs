@@ -15,8 +15,8 @@ use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, Refusal, S
 use gophership_vault::ids::{EntryNumber, Lsn, NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 
-use crate::cluster::Peers;
 use crate::config::{Export, ExportStart};
+use crate::peers::Peers;
 use crate::replay::ends_at;
 
 /// Puts the exporters of these that are new on record. `own` gives the ends of this node's logs. It blocks, for a bounded

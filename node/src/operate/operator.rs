@@ -121,7 +121,7 @@ impl Operator {
         accept_loss: bool,
         by: String,
     ) -> Result<v1::SegmentSummary, OperateError> {
-        if accept_loss && give_up::is_recovered(&self.context, id) {
+        if accept_loss && segments::is_recovered(&self.context, id) {
             let shown = self.viewer.cluster_status().await?;
             self.call(move |context| give_up::accept_loss(context, id, &shown, &by))
                 .await??;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use gophership_proto::control::v1;
 use gophership_vault::ids::{Lsn, NodeId};
 use gophership_vault::{DiskTier, ShardStatus, Vault, VaultStatus};
-use gophership_vault_replication::tail::streams::StreamStatus;
+use gophership_vault_replication::tail::lag::StreamStatus;
 
 use super::{exporters, zone};
 use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gophership_vault::ScanFault;
 use gophership_vault::ids::{Lsn, NodeId};
 
 /// What is to be expected of a holder.
@@ -114,6 +115,44 @@ impl Lacking {
             Some((node, next)) if away.is_empty() => Turn::PassOver(node, next),
             Some(_) | None => Turn::WaitFor(away),
         }
+    }
+}
+
+/// A holder that a segment is read from.
+pub(super) struct Asked {
+    pub(super) node: NodeId,
+    /// What it has found damaged behind the last entry that was handed on.
+    pub(super) faults: Vec<ScanFault>,
+    /// The entry before which what it lacks may be passed over; the end of the segment where `Some(None)`.
+    pub(super) passes_to: Option<Option<Lsn>>,
+    /// What it lacks before an entry that it has, which ended the reading.
+    pub(super) lack: Option<Lack>,
+    /// The reason for which it cannot be read at all now.
+    pub(super) unreadable: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn new(node: NodeId, passes_to: Option<Option<Lsn>>) -> Self {
+        Self {
+            node,
+            faults: Vec::new(),
+            passes_to,
+            lack: None,
+            unreadable: None,
+        }
+    }
+
+    /// Takes the faults that concern entries behind `done` and before `next`.
+    pub(super) fn take_before(&mut self, done: Option<Lsn>, next: Lsn) -> Vec<ScanFault> {
+        let after = done
+            .filter(|done| done.index() == next.index())
+            .map_or(0, |done| done.number().get());
+        let concerns = |fault: &mut ScanFault| {
+            fault
+                .numbers
+                .is_some_and(|(first, last)| last.get() > after && first < next.number())
+        };
+        self.faults.extract_if(.., concerns).collect()
     }
 }
 

@@ -2,34 +2,21 @@
 //!
 //! **Not here**: its export (`export`).
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use super::cluster::{BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView};
 
 mod export;
+mod problem;
 
 use self::export::{exporters, owes};
+use self::problem::problem;
+
+pub use self::problem::ProblemView;
 
 /// Seconds of silence below which a node that counts as dead is about to count as alive.
 const HEARD_AGAIN: f64 = 1.0;
 
 /// Number of recoveries, of stuck copies, and of segments with bad copies, that are named one by one.
 const NAMED_MAX: usize = 3;
-
-/// A problem.
-#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
-pub struct ProblemView {
-    /// What is wrong.
-    pub what: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-fn problem(what: String, remedy: impl Into<String>) -> ProblemView {
-    let remedy = remedy.into();
-    ProblemView { what, remedy }
-}
 
 /// The problems of a cluster; none where the node that answers belongs to none yet.
 pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<ProblemView> {

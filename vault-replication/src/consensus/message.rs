@@ -10,9 +10,9 @@
 use gophership_catalogue::WireError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 
-use super::heard::Word;
 use super::raft_types::{LogId, Proposal, TypeConfig, Vote};
 use super::wire::{Reader, Writer, read_entry, read_versioned, versioned, write_entry};
+use super::word::Word;
 
 /// A message to a peer.
 #[derive(Clone, Debug)]

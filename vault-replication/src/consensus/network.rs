@@ -24,10 +24,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::core::Core;
-use super::heard::Word;
 use super::limits::{APPEND_BYTES_BETWEEN_HEARTBEATS, SNAPSHOT_TIMEOUT_BASE, SNAPSHOT_TIMEOUT_PER_MIB};
 use super::message::{Answer, Message, split_word, with_word};
 use super::raft_types::{Entry, LogId, Member, Snapshot, TypeConfig, Vote};
+use super::word::Word;
 
 /// A future that a transport or a receiver returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -19,14 +19,14 @@ use tokio::sync::mpsc;
 
 use super::core::stopped;
 use super::election;
-use super::heard::Word;
 use super::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, SNAPSHOT_TIMEOUT_BASE};
-use super::mark::failed;
 use super::message::{Answer, Message, split_word, with_word};
 use super::network::{PeerReceiver, Pending};
 use super::node::{Leader, RaftNode, fatal, unknown};
 use super::raft_types::{Proposal, Snapshot, SnapshotMeta, Vote};
-use super::snapshot::{self, SnapshotFile};
+use super::snapshot;
+use super::snapshot_file::SnapshotFile;
+use super::word::Word;
 
 impl PeerReceiver for RaftNode {
     fn receive(&self, from: u64, message: Vec<u8>) -> Pending<'_, Vec<u8>> {
@@ -182,13 +182,13 @@ impl RaftNode {
         let file = *begun.map_err(|e| unknown(&e.to_string()))?;
         let to = file.clone();
         let written = tokio::task::spawn_blocking(move || -> Result<SnapshotMeta, CatalogueError> {
-            let io = |e| failed("write", to.path(), e);
+            let io = |e| CatalogueError::io("write", to.path(), e);
             let mut out = File::create_new(to.path()).map_err(io)?;
             while let Some(piece) = pieces.blocking_recv() {
                 out.write_all(&piece).map_err(io)?;
             }
             drop(out);
-            snapshot::read(to.path(), |_, _| Ok(())).map_err(|e| failed("read", to.path(), e))
+            snapshot::read(to.path(), |_, _| Ok(())).map_err(|e| CatalogueError::io("read", to.path(), e))
         });
         let meta = written.await.unwrap_or_else(|e| Err(stopped(&e.to_string())))?;
         self.hear();

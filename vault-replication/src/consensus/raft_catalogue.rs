@@ -27,8 +27,9 @@ use super::core::{Core, stopped};
 use super::limits::REQUEST_BYTES_MAX;
 use super::message::{Answer, Message};
 use super::network::{PeerReceiver, PeerTransport, TransportError};
-use super::node::{Leader, RaftConfig, RaftNode, unknown};
+use super::node::{Leader, RaftNode, unknown};
 use super::raft_types::{LogId, Proposal};
+use super::start::RaftConfig;
 use super::status::ConsensusStatus;
 use super::touched::Touched;
 
@@ -99,7 +100,7 @@ impl RaftCatalogue {
 
     /// The view for an operator.
     pub fn status(&self) -> ConsensusStatus {
-        ConsensusStatus::of(&self.node)
+        self.node.status()
     }
 
     /// The reason for which this node takes part in consensus no more, if so. The node has to end: nothing that it does

@@ -5,7 +5,7 @@
 use gophership_catalogue::Outcome;
 use uuid::Uuid;
 
-use super::snapshot::SnapshotFile;
+use super::snapshot_file::SnapshotFile;
 
 openraft::declare_raft_types!(
     /// The types of the catalogue's log.

@@ -15,7 +15,7 @@ use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder};
 use super::core::Core;
 use super::log_store::on_disk;
 use super::raft_types::{Entry, LogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
-use super::snapshot::SnapshotFile;
+use super::snapshot_file::SnapshotFile;
 
 /// The catalogue's state, as openraft applies entries to it.
 #[derive(Clone, Debug)]

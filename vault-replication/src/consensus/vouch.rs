@@ -14,29 +14,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::CatalogueError;
 use tokio::task::JoinSet;
 
 use super::election::is_majority;
-use super::heard::Word;
 use super::limits::{WORD_PATIENCE, WORD_PATIENCE_OF_NEW};
 use super::message::{Answer, Message};
 use super::node::RaftNode;
+use super::standing::Standing;
 
 /// Interval at which peers are asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// How a node stands to its peers.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Standing {
-    /// It has started, and not heard enough peers.
-    #[default]
-    New,
-    /// It takes part.
-    Vouched,
-    /// It has given this word, and does not know it.
-    Forgetful(Word, CatalogueError),
-}
 
 /// True where a node has heard enough of the voters.
 fn suffices(sets: &[BTreeSet<u64>], own: u64, heard: &BTreeSet<u64>, had_time: bool) -> bool {

@@ -11,9 +11,9 @@ use gophership_catalogue::WireError;
 use openraft::{CommittedLeaderId, EntryPayload};
 use uuid::Uuid;
 
-use super::heard::Word;
 use super::limits::MEMBER_TEXT_BYTES_MAX;
 use super::raft_types::{Entry, LogId, Member, Membership, Proposal, StoredMembership, Vote};
+use super::word::Word;
 
 /// The version of each stored form.
 const VERSION: u8 = 1;

@@ -18,7 +18,7 @@ use gophership_vault::{NodeSet, RecoveryNumber, SegmentHeader, Tenant};
 use uuid::Uuid;
 
 use super::leader::{Ending, LeaderAction, LeaderEvent, RecoveryLeader, Waiting};
-use super::recoveries::Parts;
+use super::parts::Parts;
 use super::requests::{self, Answered, Done, Request, Told};
 use crate::decide::accept_loss::{Hope, Left};
 use crate::decide::recovery_end::holders_to_ask;

@@ -12,7 +12,7 @@ use gophership_catalogue::event::What;
 use gophership_catalogue::{Actor, Command};
 use gophership_vault::ids::NodeId;
 
-use super::recoveries::Parts;
+use super::parts::Parts;
 
 /// What was said since this node leads.
 #[derive(Default)]

@@ -16,49 +16,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use gophership_catalogue::State;
 use gophership_catalogue::node::{NodeRecord, NodeState};
 use gophership_catalogue::segment::SegmentRecord;
-use gophership_catalogue::{Catalogue, State};
 use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::OpenRecord;
-use tokio::runtime::Handle;
 
 use super::leader::Waiting;
 use super::led::Led;
 use super::noted::Noted;
+use super::parts::Parts;
 use super::requests::{Answered, Told};
 use crate::decide::accept_loss::{Hope, Left};
 use crate::limits::{RECOVERIES_MAX, RECOVERY_LOOK, RECOVERY_PAUSE, RECOVERY_TURN, RECOVERY_WALK};
-use crate::peer::{Heartbeats, Members, PeerClient, RecoveryHandler};
-
-/// Says whether this node leads the cluster.
-pub type Leads = Box<dyn Fn() -> bool + Send + Sync>;
-
-/// A clock, in nanoseconds since the Unix epoch.
-pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
-
-/// The parts of its node that recoveries need.
-pub struct Parts {
-    /// This node.
-    pub node: NodeId,
-    /// The catalogue of the cluster.
-    pub catalogue: Arc<dyn Catalogue>,
-    /// Says whether this node leads.
-    pub leads: Leads,
-    /// Calls to other nodes.
-    pub client: PeerClient,
-    /// The members of the cluster.
-    pub members: Members,
-    /// Which of them are alive.
-    pub heartbeats: Arc<Heartbeats>,
-    /// This node as a holder.
-    pub local: Arc<dyn RecoveryHandler>,
-    /// The clock of this node's vault, by which segments are sealed; nanoseconds since the Unix epoch.
-    pub clock_ns: Clock,
-    /// The runtime on which requests run.
-    pub runtime: Handle,
-}
 
 /// A recovery that this node leads, for an operator.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -25,8 +25,8 @@ use gophership_vault::VaultError;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 
+use super::pacing::is_stopped;
 use super::participant::Participant;
-use super::refetch::is_stopped;
 use super::retries::Retries;
 use crate::decide::folder::answers;
 use crate::decide::repair_plan::{Staying, copies_to_fetch};
@@ -193,24 +193,5 @@ impl Work {
             tracing::warn!(segment = %id, error, "segment.repair.waiting");
             self.errors.insert(id, error);
         }
-    }
-}
-
-/// The pause after which `bytes`, taken in `elapsed`, are no more than `rate` a second.
-pub(crate) fn rest(bytes: u64, elapsed: Duration, rate: u64) -> Duration {
-    Duration::from_secs_f64(bytes as f64 / rate as f64).saturating_sub(elapsed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn i2_what_came_too_fast_is_waited_for() {
-        let second = Duration::from_secs(1);
-        assert_eq!(rest(0, Duration::ZERO, 10), Duration::ZERO);
-        assert_eq!(rest(20, second, 10), second);
-        assert_eq!(rest(10, second, 10), Duration::ZERO);
-        assert_eq!(rest(5, second, 10), Duration::ZERO);
     }
 }

@@ -15,7 +15,7 @@ use gophership_vault::{RecoveryNumber, SegmentEnd, SegmentHeader, VaultError};
 use uuid::Uuid;
 
 use super::leader::{Ending, LeaderEvent};
-use super::recoveries::Parts;
+use super::parts::Parts;
 use crate::decide::recovery_end::holders_to_ask;
 use crate::limits::HOLDER_TRIES;
 use crate::peer::PeerError;

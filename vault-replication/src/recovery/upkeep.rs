@@ -17,8 +17,8 @@ use std::time::Duration;
 use gophership_catalogue::{Actor, Catalogue, CatalogueError};
 use gophership_vault::ids::NodeId;
 
-use super::recoveries::{Clock, Leads};
-use super::refetch::is_stopped;
+use super::pacing::is_stopped;
+use super::parts::{Clock, Leads};
 use super::repair::IsMissed;
 use crate::decide::gc_horizon::due_for_the_lost;
 use crate::decide::repair_plan::{Staying, copies_to_plan};

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::backoff::backoff;
 use super::live::{LiveTail, Told};
 use super::sender::{SenderAction, SenderEvent, TailSender};
-use super::streams::{Shared, Wants};
+use super::shared::{Shared, Wants};
 use crate::limits::{TAIL_BACKOFF_MAX, TAIL_CONNECT_TIMEOUT};
 use crate::peer::wire::tail::TailMessage;
 use crate::peer::{PeerError, TailAnswers, TailFrames};

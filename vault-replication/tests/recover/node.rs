@@ -26,7 +26,8 @@ use gophership_vault_replication::peer::{
     Handlers, Heartbeats, Members, PeerClient, PeerServer, PeerSetup, RecoveryHandler,
 };
 use gophership_vault_replication::recovery::participant::Participant;
-use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
+use gophership_vault_replication::recovery::parts::Parts;
+use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::recovery::refetch::Refetch;
 use gophership_vault_replication::recovery::repair::Repair;
 use gophership_vault_replication::recovery::upkeep::{Upkeep, UpkeepSetup};

@@ -7,11 +7,10 @@ use std::path::Path;
 
 use crate::entry::{EntryMeta, SegmentEntryHeader};
 use crate::error::VaultError;
-use crate::ids::EntryNumber;
+use crate::ids::{EntryNumber, SegmentId};
 use crate::segment::reader::SegmentReader;
 
 use super::decide::Plan;
-use super::recut::two_reads_differ;
 use super::report::{CutReport, HeldFile, SegmentReport};
 
 /// Entries that the WAL has lost, from a segment file that was cut from it.
@@ -108,4 +107,10 @@ fn for_each_entry(
             each(block.header(e), block.payload(e));
         }
     }
+}
+
+/// The error of a file whose second read differs from the first.
+pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
+    let why = "two reads of its WAL file found different entries".to_owned();
+    VaultError::Unreadable { id, why }
 }

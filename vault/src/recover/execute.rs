@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
 use crate::ids::Lsn;
-use crate::keep::parts::KeepParts;
-use crate::keep::sealer::{log_sealed, put_in_place};
+use crate::keep::sealed_file::{log_sealed, put_in_place};
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
+use crate::parts::KeepParts;
 use crate::read::quarantine::Quarantined;
 use crate::read::slot::Slot;
 use crate::replicas::NodeSet;
@@ -21,11 +21,11 @@ use crate::segment::writer::FinishedSegment;
 use crate::segment::{open_path, segment_path};
 use crate::wal::scan::scan;
 
-use super::cuts::read_copies;
+use super::cuts::{read_copies, two_reads_differ};
 use super::decide::Plan;
 use super::evidence::{DamagedRange, Verdict};
 use super::left::LeftWal;
-use super::recut::{cut_again, two_reads_differ};
+use super::recut::cut_again;
 use super::report::{SegmentReport, WalReport};
 
 /// Executes `plan` for the segment of `report`, which is of this node's own disk.

@@ -3,8 +3,8 @@
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
-use crate::ids::{Lsn, SegmentId};
-use crate::keep::parts::KeepParts;
+use crate::ids::Lsn;
+use crate::parts::KeepParts;
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;
@@ -12,14 +12,8 @@ use crate::segment::writer::{FinishedSegment, SegmentWriter};
 use crate::segment::{make_segment_dir, open_path};
 use crate::wal::scan::scan;
 
-use super::cuts::Copies;
+use super::cuts::{Copies, two_reads_differ};
 use super::report::WalReport;
-
-/// The error of a file whose second read differs from the first.
-pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
-    let why = "two reads of its WAL file found different entries".to_owned();
-    VaultError::Unreadable { id, why }
-}
 
 /// Cuts the segment anew from the WAL, with the copies put back.
 ///

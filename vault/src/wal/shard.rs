@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
+use crate::disk_tier::DiskTier;
 use crate::ids::{Epoch, Lsn, SegmentIndex, ShardId};
-use crate::keep::disk_tier::DiskTier;
 use crate::wal::watermark::Watermark;
 
 /// The state of one shard that more than one thread touches. The reflex path stores `written` and reads `tier` and the

@@ -10,9 +10,10 @@ use gophership_catalogue::local::StoreTransaction;
 use tokio::sync::watch;
 
 use super::{Core, HEARD};
-use crate::consensus::heard::{Heard, Word};
-use crate::consensus::vouch::Standing;
+use crate::consensus::heard::Heard;
+use crate::consensus::standing::Standing;
 use crate::consensus::wire::versioned;
+use crate::consensus::word::Word;
 
 impl Core {
     fn heard(&self) -> MutexGuard<'_, Heard> {

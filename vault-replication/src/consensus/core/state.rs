@@ -21,7 +21,8 @@ use super::kept::from_wire;
 use super::{Applied, Core, MEMBERSHIP};
 use crate::consensus::limits::FULL_DISK_PAUSE;
 use crate::consensus::raft_types::{Entry, LogId, SnapshotMeta, StoredMembership};
-use crate::consensus::snapshot::{self, SnapshotFile};
+use crate::consensus::snapshot;
+use crate::consensus::snapshot_file::SnapshotFile;
 use crate::consensus::touched::Touched;
 use crate::consensus::wire::{Writer, versioned};
 
