@@ -81,10 +81,8 @@ kinds! {
     NodeUndrained = 6, "node_undrained";
     /// An operator removed a node.
     NodeRemoved = 7, "node_removed";
-    /// The recovery of a segment began.
-    RecoveryBegun = 8, "recovery_begun";
-    /// The recovery of a segment ended, and the segment is sealed.
-    RecoveryEnded = 9, "recovery_ended";
+    /// A segment whose node was gone is sealed, with entries in it.
+    Recovered = 9, "segment_recovered";
     /// A segment was given up.
     SegmentLost = 10, "segment_lost";
     /// An operator lets a recovery end with a loss.

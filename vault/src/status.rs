@@ -23,6 +23,8 @@ pub struct ShardStatus {
     pub durable: Option<Lsn>,
     /// The last entry that may be acknowledged.
     pub acked: Option<Lsn>,
+    /// The reason for which its segment cannot be written now, so that nothing of it is copied or sealed.
+    pub cut_fault: Option<String>,
     /// Latencies of its syncs.
     pub syncs: Arc<SyncStats>,
 }
@@ -74,6 +76,12 @@ impl Vault {
             .shards
             .iter()
             .find_map(|s| s.watermark.failure().map(str::to_owned))
+    }
+
+    /// The reason for which a shard's segment cannot be written now, so that nothing of it is copied or sealed.
+    pub fn cut_fault(&self, shard: ShardId) -> Option<String> {
+        let shard = self.inner.shards.iter().find(|s| s.id == shard);
+        shard.and_then(|s| s.cut_fault())
     }
 
     /// The present status.
@@ -147,6 +155,7 @@ fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus
         written: shard.written(),
         durable: shard.watermark.durable(),
         acked: shard.watermark.acked(),
+        cut_fault: shard.cut_fault(),
         syncs: Arc::clone(syncs),
     }
 }

@@ -325,7 +325,8 @@ pub(super) async fn seal(
     let until = Instant::now() + SEAL_PATIENCE;
     while let Some(id) = segments.iter().find(|id| open(id)) {
         if Instant::now() >= until {
-            return Err(OperateError::NotSealedYet { segment: *id });
+            let why = context.vault.cut_fault(id.shard);
+            return Err(OperateError::NotSealedYet { segment: *id, why });
         }
         tokio::time::sleep(SEAL_INTERVAL).await;
     }

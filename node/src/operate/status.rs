@@ -124,6 +124,7 @@ fn shard(shard: &ShardStatus, taken: Option<&ShardIngest>) -> v1::ShardStatus {
         written_lsn: shard.written.map(lsn_shown),
         durable_lsn: shard.acked.map(lsn_shown),
         segment_index: shard.segment.get(),
+        cut_fault: shard.cut_fault.clone().unwrap_or_default(),
         accepted_records: taken.map_or(0, |t| t.records),
         accepted_entries: taken.map_or(0, |t| t.entries),
         accepted_bytes: taken.map_or(0, |t| t.bytes),

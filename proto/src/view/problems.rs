@@ -355,6 +355,15 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
             "no copy is fetched into it until it answers; then it is read, and what is bad is fetched",
         ));
     }
+    let is_said = !report.silent_folders.is_empty();
+    for shard in report.shards.iter().filter(|_| !is_said) {
+        found.extend(shard.cut_fault.as_ref().map(|why| {
+            problem(
+                format!("{name} cannot write the segment of shard {}: {why}", shard.shard),
+                "mend that: what is acknowledged is in its WAL, and is copied and sealed once it can be written",
+            )
+        }));
+    }
     let is_down = |id: u32| cluster.nodes.iter().any(|n| n.id == id && n.report.is_none());
     let stuck = report.shards.iter().flat_map(|shard| {
         // That a node is down, or does not answer, is said once.
@@ -812,6 +821,11 @@ mod tests {
         assert_eq!(told(reply.clone()), expected);
         let replica = &mut reply.nodes[1].report.as_mut().unwrap().shards[0].replicas[1];
         replica.still_seconds = 10.0;
+        reply.nodes[1].report.as_mut().unwrap().shards[0].cut_fault = "no folder".to_owned();
+        expected.push(
+            "node-2 cannot write the segment of shard 0: no folder => mend that: what is acknowledged is in its WAL, and \
+             is copied and sealed once it can be written",
+        );
         expected.push(
             "copies of node-2 shard 0 on node-3 stand still for 10 s, 7 entries behind: it answers, and syncs nothing \
              => look at the log and the disk of node-3",
