@@ -266,9 +266,9 @@ impl State {
         self.facts.iter().map(|(id, facts)| (*id, facts))
     }
 
-    /// True where a node never comes back, and what it had is gone: its storage was wiped and joined anew, so that its
-    /// name has moved to another number, or an operator removed it.
-    pub fn is_gone(&self, id: NodeId) -> bool {
+    /// True where a node was replaced, and never comes back: its storage was wiped and joined anew, so that its name
+    /// has moved to another number, or an operator removed it. What it had is gone.
+    pub fn is_replaced(&self, id: NodeId) -> bool {
         self.facts(id).is_some_and(|facts| facts.moved_to.is_some())
     }
 

@@ -381,7 +381,8 @@ fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
     match fs::read_to_string(&path) {
         Ok(text) if text.trim().parse() == Ok(storage_uuid) => Ok(()),
         Ok(text) => refuse(format!("it says {}, and node.json says {storage_uuid}", text.trim())),
-        // The other two folders say whose it is: only the sealed segments are gone, and the WAL is not to be thrown away.
+        // The other two folders say whose it is: only the sealed segments are gone, and the WAL is not to be thrown
+        // away.
         Err(e) if e.kind() == io::ErrorKind::NotFound && dir.ends_with("segments") => Err(OpenError::Identity {
             path: path.clone(),
             what: "it is missing".to_owned(),

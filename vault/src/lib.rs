@@ -12,11 +12,11 @@
 //! - `read`: cursors, holdings, quarantine. `recover`: files that earlier boots left.
 //! - `copies`: segments that another node writes.
 //!
-//! Above them: `vault` composes the rooms (`open`, `start`, `options`, `seam`), takes a new epoch where its own is fenced
-//! (`renew`), takes part in replication (`replicating`, `answers`) and recoveries (`take_part`, `restore`), and answers
-//! queries (`status`, `segments`, `readers`). Below them: `parts` is the state that the rooms share, `listing` finds
-//! files, `disk_tier` says how full the disk is; [`ledger`] is the record it needs, [`ids`] the numbers, [`entry`]
-//! one payload with its description.
+//! Above them: `vault` composes the rooms (`open`, `start`, `options`, `seam`), takes a new epoch where its own is
+//! fenced (`renew`), takes part in replication (`replicating`, `answers`) and recoveries (`take_part`, `restore`), and
+//! answers queries (`status`, `segments`, `readers`). Below them: `parts` is the state that the rooms share, `listing`
+//! finds files, `disk_tier` says how full the disk is; [`ledger`] is the record it needs, [`ids`] the numbers,
+//! [`entry`] one payload with its description.
 //!
 //! Stored formats: `docs/formats.md`.
 

@@ -1,5 +1,5 @@
-//! A vault's part in replication: the copies that it keeps of other nodes' segments, and the frames that it gives of its
-//! own.
+//! A vault's part in replication: the copies that it keeps of other nodes' segments, and the frames that it gives of
+//! its own.
 //!
 //! **Not here**: what peers answer (`answers`); recoveries (`take_part`, `restore`).
 

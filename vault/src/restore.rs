@@ -4,8 +4,8 @@
 //! **Invariants**:
 //! - I1: a file is put in place only with the digest on record, and only while its segment is neither trimmed nor given
 //!   up.
-//! - I2: a bad file stays until the new one is complete, synced and verified, and is in quarantine from then on. There is
-//!   a file at every point.
+//! - I2: a bad file stays until the new one is complete, synced and verified, and is in quarantine from then on. There
+//!   is a file at every point.
 //! - I3: a number that the other holder lacks is shown as lost: nothing here says that it was never acknowledged.
 //!
 //! **Not here**: the requests to other nodes, which are the caller's.

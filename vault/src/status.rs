@@ -44,7 +44,8 @@ pub struct VaultStatus {
     pub recovering_segments: u64,
     /// Segments that cannot be read.
     pub unreadable_segments: u64,
-    /// Copies of sealed segments, own and others', that are known not to be good: the name and the number of each fault.
+    /// Copies of sealed segments, own and others', that are known not to be good: the name and the number of each
+    /// fault.
     pub bad_copies: [(&'static str, u64); 3],
     /// Sealed segments on disk.
     pub sealed_segments: u64,

@@ -102,7 +102,7 @@ pub(super) fn configure_exporters(state: &State, node: Option<NodeId>, names: &[
     node_of(state, node)?;
     super::node::not_gone(state, node)?;
     let mut changes = Vec::new();
-    let has_said = |other: NodeId| other == node || state.configured.contains_key(&other) || state.is_gone(other);
+    let has_said = |other: NodeId| other == node || state.configured.contains_key(&other) || state.is_replaced(other);
     if state.nodes().all(|other| has_said(other.id)) {
         changes.extend(before.iter().cloned().map(Change::ConfiguredSomewhereGone));
     }

@@ -186,7 +186,7 @@ pub(super) fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: 
     }
     let holders = seal.holders.with(node).or_else(|| {
         // What nodes that were replaced had was wiped: they make room.
-        let left = seal.holders.iter().filter(|holder| !state.is_gone(*holder));
+        let left = seal.holders.iter().filter(|holder| !state.is_replaced(*holder));
         NodeSet::from_nodes(left.chain([node]))
     });
     let holders = holders.ok_or(Refusal::TooLong {

@@ -108,7 +108,7 @@ pub(super) fn unlinked(state: &State, segments: &[SegmentId], on: impl Fn(Segmen
         let mut left = state
             .segments_of_node(*node)
             .filter(|segment| !gone.contains(&segment.id()));
-        state.is_gone(*node) && left.next().is_none()
+        state.is_replaced(*node) && left.next().is_none()
     };
     changes.extend(
         owners

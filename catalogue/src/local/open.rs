@@ -29,8 +29,8 @@ pub(super) fn open(path: &Path, identity: &Identity, backend: OpenBackend) -> Re
     open_existing(path, identity, backend)
 }
 
-/// Checks that the catalogue could be opened. An open writes to the file, if only to repair it, so this is done on a copy in
-/// memory.
+/// Checks that the catalogue could be opened. An open writes to the file, if only to repair it, so this is done on a
+/// copy in memory.
 pub(super) fn check(path: &Path, identity: &Identity) -> Result<(), CatalogueError> {
     if !exists(path)? {
         return refuse_data(path);

@@ -127,7 +127,7 @@ impl State {
     /// True where nothing in the logs of a node is left: it was replaced, and none of its segments is on record any
     /// more.
     pub fn is_past(&self, node: NodeId) -> bool {
-        self.is_gone(node) && self.segments_of_node(node).next().is_none()
+        self.is_replaced(node) && self.segments_of_node(node).next().is_none()
     }
 
     /// The exporters that are on record and that no node is configured with any more.

@@ -444,7 +444,7 @@ mod tests {
             ..member(1, 0)
         };
         assert_eq!(sure(&[&removed(2)]), None, "that was an earlier node of the name");
-        let found = of(&[&member(1, 0), &removed(3)]).expect("it is gone for good");
+        let found = of(&[&member(1, 0), &removed(3)]).expect("it never comes back");
         assert!(found.is_sure && found.why.contains("as node-2 says"), "{found:?}");
     }
 

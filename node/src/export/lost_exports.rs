@@ -239,7 +239,7 @@ impl Exporters {
                 return;
             }
         };
-        tracing::info!(exporter, %owner, term, "export.lost.begun");
+        tracing::info!(exporter, %owner, term, "export.lost.begin");
         let run = Running {
             config: own.config.clone(),
             control,

@@ -340,7 +340,7 @@ fn not_joined(state: &State, configured: &[Member]) -> Vec<v1::ConfiguredNode> {
 fn unsealed_on_replaced(state: &State) -> u64 {
     let is_on_replaced = |record: &&SegmentRecord| match record {
         SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. } => {
-            open.replicas.peers().iter().any(|peer| state.is_gone(peer))
+            open.replicas.peers().iter().any(|peer| state.is_replaced(peer))
         }
         SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => false,
     };

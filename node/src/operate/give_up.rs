@@ -61,7 +61,7 @@ pub(super) async fn loss_of_copies(
     let (id, own) = (seal.id, context.vault.identity().node_id);
     let replaced = |state: &State| {
         let nodes = seal.holders.iter().chain([id.node]);
-        nodes.filter(|node| state.is_gone(*node)).collect::<Vec<_>>()
+        nodes.filter(|node| state.is_replaced(*node)).collect::<Vec<_>>()
     };
     let replaced = context.catalogue.read(replaced);
     if id.node != own && !replaced.contains(&id.node) {

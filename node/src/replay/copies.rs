@@ -187,7 +187,7 @@ impl LogReading<'_> {
         if node == self.own {
             match self.source.vault.segment_state(seal.id) {
                 Some(SegmentState::Sealed(_)) => Holder::There,
-                Some(SegmentState::Unreadable(_)) if self.is_given_up => Holder::Gone,
+                Some(SegmentState::Unreadable(_)) if self.is_given_up => Holder::Replaced,
                 Some(
                     SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost,
                 )
@@ -195,8 +195,8 @@ impl LogReading<'_> {
             }
         } else if (self.peers.is_alive)(node) {
             Holder::There
-        } else if self.source.catalogue.read(|state| state.is_gone(node)) {
-            Holder::Gone
+        } else if self.source.catalogue.read(|state| state.is_replaced(node)) {
+            Holder::Replaced
         } else {
             Holder::Away
         }

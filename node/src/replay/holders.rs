@@ -12,8 +12,8 @@ pub(super) enum Holder {
     There,
     /// It may come back.
     Away,
-    /// It is gone for good.
-    Gone,
+    /// It was replaced.
+    Replaced,
 }
 
 /// The next step.
@@ -160,7 +160,7 @@ impl Asked {
 mod tests {
     use gophership_vault::ids::{EntryNumber, SegmentIndex};
 
-    use super::Holder::{Away, Gone, There};
+    use super::Holder::{Away, Replaced, There};
     use super::*;
 
     fn node(n: u32) -> NodeId {
@@ -209,7 +209,7 @@ mod tests {
                 wait(&[1, 2]),
             ),
             ("the other is away", Away, for_now(None), None, wait(&[2, 1])),
-            ("the other is gone", Gone, for_now(None), None, wait(&[1])),
+            ("the other is gone", Replaced, for_now(None), None, wait(&[1])),
         ] {
             let mut known = Lacking::default();
             known.insert(None, node(1), first);
@@ -249,7 +249,7 @@ mod tests {
             ),
             (
                 "the other is gone",
-                &[(1, There), (2, Gone)],
+                &[(1, There), (2, Replaced)],
                 &[(1, Some(9))],
                 pass(1, Some(at(9))),
             ),
@@ -290,7 +290,7 @@ mod tests {
                 pass(2, None),
             ),
             ("nobody is there", &[(1, Away), (2, Away)], &[], wait(&[1, 2])),
-            ("nobody is left", &[(1, Gone)], &[], wait(&[])),
+            ("nobody is left", &[(1, Replaced)], &[], wait(&[])),
         ] {
             let mut known = Lacking::default();
             for (n, next) in lacking {

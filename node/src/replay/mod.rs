@@ -2,9 +2,9 @@
 //! the client that asks.
 //!
 //! - `spec`: the request, checked. `plan`: the end of each log's reading. `reader`: the reading of local files.
-//!   `source`: all nodes' logs; `for_peers`: its other end. `read`: the reading of one log or entry of it, as a `reading`
-//!   asks. `log_reading`: that of one log in a cluster, `copies`: of one sealed segment, `holders`: the holder that is
-//!   asked next. `lost`: a lost node's logs for exporters.
+//!   `source`: all nodes' logs; `for_peers`: its other end. `read`: the reading of one log or entry of it, as a
+//!   `reading` asks. `log_reading`: that of one log in a cluster, `copies`: of one sealed segment, `holders`: the
+//!   holder that is asked next. `lost`: a lost node's logs for exporters.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
 //!   rate. `loss`: what they passed over. `lease`: how long they send alone. `due`: what a node is to do

@@ -56,7 +56,7 @@ impl Source {
         let own = self.vault.identity().node_id;
         self.catalogue.read(|state| match state.segment(id) {
             Some(SegmentRecord::Sealed(seal)) => {
-                let has = |node| node != own && !state.is_gone(node);
+                let has = |node| node != own && !state.is_replaced(node);
                 state.copies_given_up(id).is_some() || seal.holders.iter().any(has)
             }
             Some(

@@ -23,7 +23,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     if let Some(gone) = is_gone_itself(cluster) {
         return vec![gone];
     }
-    // A node whose name has moved on is gone for good, and nobody waits for it.
+    // Nobody waits for a node that was replaced.
     let present: Vec<&ClusterNodeView> = cluster.nodes.iter().filter(|n| n.moved_to.is_none()).collect();
     let down: Vec<&ClusterNodeView> = present.iter().filter(|node| !node.alive).copied().collect();
     let (lost, bad): (Vec<_>, Vec<_>) = cluster.bad_segments.iter().partition(|bad| has_none(bad));

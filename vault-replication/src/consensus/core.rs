@@ -31,7 +31,7 @@ use uuid::Uuid;
 use super::heard::Heard;
 use super::limits::{FULL_DISK_PAUSE, TIMED_COMMITS};
 use super::mark::{Mark, MarkFile};
-use super::raft_types::{Entry, LogId, SnapshotMeta, Vote};
+use super::raft_types::{Entry, RaftLogId, SnapshotMeta, Vote};
 use super::snapshot_file::{SnapshotFile, SnapshotFolder};
 use super::standing::Standing;
 use super::touched::Touched;
@@ -337,7 +337,7 @@ impl Core {
     }
 
     /// Removes the entries from this one on: another leader has replaced them.
-    pub(crate) fn truncate(&self, since: LogId) -> Result<(), CatalogueError> {
+    pub(crate) fn truncate(&self, since: RaftLogId) -> Result<(), CatalogueError> {
         self.write(|inner| {
             let before = since.index.checked_sub(1);
             let left = match before {
@@ -357,7 +357,7 @@ impl Core {
     }
 
     /// Removes the entries up to this one, which is in the state.
-    pub(crate) fn purge(&self, upto: LogId) -> Result<(), CatalogueError> {
+    pub(crate) fn purge(&self, upto: RaftLogId) -> Result<(), CatalogueError> {
         self.write(|inner| {
             inner.store.write(|txn| {
                 txn.remove_entries((Bound::Unbounded, Bound::Included(upto.index)))?;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use gophership_catalogue::{CatalogueError, WireError};
 
-use super::raft_types::{LogId, Vote};
+use super::raft_types::{RaftLogId, Vote};
 use super::wire::{Reader, Writer};
 
 const MAGIC: &[u8; 4] = b"GSRM";
@@ -36,7 +36,7 @@ pub(crate) struct Mark {
     /// The leader that it voted for, or follows.
     pub(crate) vote: Option<Vote>,
     /// The newest entry that it has confirmed.
-    pub(crate) last: Option<LogId>,
+    pub(crate) last: Option<RaftLogId>,
 }
 
 impl Mark {
@@ -53,7 +53,7 @@ impl Mark {
             return Some((of(held.vote), of(self.vote)));
         }
         if held.last < self.last {
-            let of = |last: Option<LogId>| text("last entry", last.map(|l| l.to_string()));
+            let of = |last: Option<RaftLogId>| text("last entry", last.map(|l| l.to_string()));
             return Some((of(held.last), of(self.last)));
         }
         None

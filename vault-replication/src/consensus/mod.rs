@@ -4,10 +4,10 @@
 //! - `core`: a node's part in `catalogue.redb`: log, vote, state. `mark`: the file beside it with the node's promises.
 //! - `log_store`, `state_machine`: openraft's storage over `core`. `snapshot`: the state as a file. `snapshot_file`:
 //!   that file. `compaction`: the cutting of the log.
-//! - `node`: openraft and the tasks beside it. `start`: the beginning of both. `network`: the sending of messages. `message`: their content.
-//!   `peer_service`: the handling of received ones.
-//! - `word`: a node's promise. `heard`: what a node has heard of its peers' promises. `standing`: how a node stands to
-//!   its peers. `vouch`: the moment from which one that started takes part.
+//! - `node`: openraft and the tasks beside it. `start`: the beginning of both. `network`: the sending of messages.
+//!   `message`: their content. `peer_service`: the handling of received ones.
+//! - `promise`: a node's promise. `heard`: what a node has heard of its peers' promises. `standing`: how a node stands
+//!   to its peers. `vouch`: the moment from which one that started takes part.
 //! - `raft_catalogue`: the catalogue for the code above. `timing`, `election`: the times of elections.
 //! - `bootstrap`, `membership`: the beginning, growth and shrinking of a cluster. `tend`: the leader's standing task,
 //!   which lets the members follow the catalogue. `touched`: the subjects of the newest changes. `status`: the view for
@@ -29,6 +29,7 @@ pub(crate) mod message;
 pub mod network;
 pub(crate) mod node;
 pub(crate) mod peer_service;
+mod promise;
 pub mod raft_catalogue;
 pub mod raft_types;
 pub(crate) mod snapshot;
@@ -42,7 +43,6 @@ pub mod timing;
 pub mod touched;
 mod vouch;
 pub(crate) mod wire;
-mod word;
 
 #[cfg(any(test, feature = "testkit"))]
 pub mod in_process;

@@ -7,7 +7,8 @@
 //! - I1: every call into openraft has a time limit.
 //! - I2: a command is reported as refused or accepted only if the log said so; every other result is unknown.
 //!
-//! **Not here**: its start (`start.rs`); the moment at which it stands for election (`election.rs`); its answers to peers (`peer_service.rs`).
+//! **Not here**: its start (`start.rs`); the moment at which it stands for election (`election.rs`); its answers to
+//! peers (`peer_service.rs`).
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -25,7 +26,7 @@ use super::core::{Core, stopped};
 use super::limits::SNAPSHOT_TIMEOUT_BASE;
 use super::message::{Answer, Message};
 use super::network::{Network, Peer, TransportError};
-use super::raft_types::{LogId, Member, Membership, Proposal, Raft};
+use super::raft_types::{Member, Membership, Proposal, Raft, RaftLogId};
 use super::status::{ConsensusStatus, MemberStatus, Role, Writes};
 use super::timing::Timing;
 
@@ -242,7 +243,7 @@ impl RaftNode {
     }
 
     /// The read index, as the leader; `None` where this node does not lead a majority.
-    pub(crate) async fn read_index(&self) -> Result<Option<Option<LogId>>, CatalogueError> {
+    pub(crate) async fn read_index(&self) -> Result<Option<Option<RaftLogId>>, CatalogueError> {
         match self.limited("a read index", self.raft.get_read_log_id()).await? {
             Ok((index, _)) => Ok(Some(index)),
             Err(RaftError::APIError(

@@ -5,7 +5,8 @@
 //! - I2: no row of a file is installed whose digest does not match.
 //! - I3: no length is taken on trust.
 //!
-//! **Not here**: the file itself (`snapshot_file.rs`); the transaction that installs one (`core.rs`). Bytes: `docs/formats.md`.
+//! **Not here**: the file itself (`snapshot_file.rs`); the transaction that installs one (`core.rs`). Bytes:
+//! `docs/formats.md`.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -82,7 +83,7 @@ fn head_of(meta: &SnapshotMeta) -> Vec<u8> {
 }
 
 fn meta_of(
-    last_log_id: Option<super::raft_types::LogId>,
+    last_log_id: Option<super::raft_types::RaftLogId>,
     last_membership: super::raft_types::StoredMembership,
 ) -> SnapshotMeta {
     Meta {

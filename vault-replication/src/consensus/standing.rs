@@ -2,7 +2,7 @@
 
 use gophership_catalogue::CatalogueError;
 
-use super::word::Word;
+use super::promise::Promise;
 
 /// How a node stands to its peers.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +12,6 @@ pub(crate) enum Standing {
     New,
     /// It takes part.
     Vouched,
-    /// It has given this word, and does not know it.
-    Forgetful(Word, CatalogueError),
+    /// It has given this promise, and does not know of it.
+    Forgetful(Promise, CatalogueError),
 }

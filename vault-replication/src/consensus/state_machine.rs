@@ -14,7 +14,7 @@ use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder};
 
 use super::core::Core;
 use super::log_store::on_disk;
-use super::raft_types::{Entry, LogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
+use super::raft_types::{Entry, RaftLogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
 use super::snapshot_file::SnapshotFile;
 
 /// The catalogue's state, as openraft applies entries to it.
@@ -43,7 +43,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = Self;
 
-    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+    async fn applied_state(&mut self) -> Result<(Option<RaftLogId>, StoredMembership), StorageError> {
         let applied = self.0.applied().borrow().clone();
         Ok((applied.last, applied.membership))
     }

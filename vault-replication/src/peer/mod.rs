@@ -3,8 +3,9 @@
 //!
 //! - `identity`: who is who: this node, its peers by name, and what each call must say of its caller.
 //! - `tls`: certificates. `connect`: a connection to a peer. `listen`: connections of peers.
-//! - `setup`: what both ends of the port go by. `server`: the port. `admission`: who may call. `consensus_service`, `tail_service`, `recovery_service`, `replay_service`, `operate_service`:
-//!   what it answers; `handlers`: to whom the work is given.
+//! - `setup`: what both ends of the port go by. `server`: the port. `admission`: who may call. `consensus_service`,
+//!   `tail_service`, `recovery_service`, `replay_service`, `operate_service`: what it answers; `handlers`: to whom the
+//!   work is given.
 //! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`, `replay_client`,
 //!   `operate_client`: the rest.
 //! - `heartbeats`: hellos to all peers, and which of them are alive.

@@ -6,8 +6,8 @@
 //! - I1: without TLS it is on a loopback address.
 //! - I2: a server that is stopped ends every call and stream.
 //!
-//! **Not here**: who may call (`admission.rs`); what calls do (`consensus_service.rs`, `tail_service.rs`, `recovery_service.rs`, `replay_service.rs`,
-//! `operate_service.rs`).
+//! **Not here**: who may call (`admission.rs`); what calls do (`consensus_service.rs`, `tail_service.rs`,
+//! `recovery_service.rs`, `replay_service.rs`, `operate_service.rs`).
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};

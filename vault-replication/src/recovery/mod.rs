@@ -7,9 +7,9 @@
 //! - `parts`: what recoveries need of their node. `noted`: what only a leader knows, as events.
 //! - `participant`: a node that is asked.
 //! - `refetch`: files of its own segments that a node lacks, or that are bad, are fetched from another holder.
-//! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it, and
-//!   those that are bad. `retries`: the pauses between its attempts. `pacing`: the rate
-//!   of work that goes on beside a node.
+//! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it,
+//!   and those that are bad. `retries`: the pauses between its attempts. `pacing`: the rate of work that goes on beside
+//!   a node.
 //!
 //! Key terms: a recovery has a *number*, which the catalogue grants; holders promise to obey no lower one. Where
 //! several leaders recover one segment, only the one with the highest number can seal it.

@@ -150,7 +150,7 @@ impl TailStreams {
         };
         drop(running);
         let mut status = shared.status().clone();
-        let read = |state: &State| status.retain(|(_, node), _| !state.is_gone(*node));
+        let read = |state: &State| status.retain(|(_, node), _| !state.is_replaced(*node));
         shared.catalogue.read(read);
         status
     }

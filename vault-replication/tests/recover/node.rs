@@ -258,7 +258,7 @@ impl Node {
             is_alive: Arc::new(move |node| heard.is_alive(node)),
             clock_ns: Box::new(move || clock.clock_ns()),
             replicas: REPLICAS,
-            is_missed: Arc::new(|_| false),
+            is_long_dead: Arc::new(|_| false),
             retention: shared.retention,
         });
         let (consensus, clock) = (Arc::clone(&self.catalogue), vault.clone());

@@ -1,4 +1,4 @@
-//! An owner that is gone for good, and one that comes back.
+//! An owner that was replaced, and one that comes back.
 
 use gophership_catalogue::event::{Event, What};
 use gophership_catalogue::segment::{SegmentRecord, SegmentState};

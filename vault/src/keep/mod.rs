@@ -3,8 +3,8 @@
 //! - `sealer`: the thread that puts on record what happens to segments; it may wait for the ledger. `spares`: WAL files
 //!   kept ready. `trim`: what is released, or dropped to make room, and put on record as trimmed; `retention` says
 //!   which.
-//! - `sealed_file`: puts the file of a sealed segment in place. `renewal`: the state between a fenced epoch and the next
-//!   (`crate::renew`).
+//! - `sealed_file`: puts the file of a sealed segment in place. `renewal`: the state between a fenced epoch and the
+//!   next (`crate::renew`).
 //! - `housekeeper`: the thread that watches the disk and removes files; it never waits for the ledger. `to_unlink`,
 //!   `unlink`: trimmed segments, and the removal of their files.
 //! - `ballast`: space held back for starts and removals. `vault_clock`: the clock that retention and expiry go by.

@@ -11,7 +11,7 @@ use gophership_catalogue::{CatalogueError, WireError};
 
 use crate::consensus::heard::Heard;
 use crate::consensus::mark::{Mark, MarkFile};
-use crate::consensus::raft_types::{Entry, LogId, StoredMembership, Vote};
+use crate::consensus::raft_types::{Entry, RaftLogId, StoredMembership, Vote};
 use crate::consensus::wire::{Reader, read_stored_entry, read_versioned};
 
 pub(super) const VOTE: &str = "vote";
@@ -23,15 +23,15 @@ pub(crate) const MEMBERSHIP: &str = "membership";
 /// The position of the state: the last entry applied, and the membership.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Applied {
-    pub(crate) last: Option<LogId>,
+    pub(crate) last: Option<RaftLogId>,
     pub(crate) membership: StoredMembership,
 }
 
 /// The log: the newest entry that was cut off, the newest entry there is or was, and its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct LogStatus {
-    pub(crate) purged: Option<LogId>,
-    pub(crate) last: Option<LogId>,
+    pub(crate) purged: Option<RaftLogId>,
+    pub(crate) last: Option<RaftLogId>,
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
 }

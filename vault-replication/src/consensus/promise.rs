@@ -3,24 +3,24 @@
 //! **Invariants**:
 //! - I1: a peer that cut entries off its log for another leader is not contradicted.
 
-use super::raft_types::{LogId, Vote};
+use super::raft_types::{RaftLogId, Vote};
 
 /// A promise of a node: the leader that it follows or voted for, and the newest entry that it has confirmed to that
 /// leader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Word {
+pub(crate) struct Promise {
     pub(crate) vote: Vote,
-    pub(crate) last: Option<LogId>,
+    pub(crate) last: Option<RaftLogId>,
 }
 
-impl Word {
+impl Promise {
     /// A vote. The entries that the node has may become fewer under the same leader.
     pub(crate) fn of_vote(vote: Vote) -> Self {
         Self { vote, last: None }
     }
 
-    /// The part in which a node that holds this is behind its word, as texts: the held value, the promised value.
-    pub(crate) fn behind(&self, vote: Option<Vote>, last: Option<LogId>) -> Option<(String, String)> {
+    /// The part in which a node that holds this is behind this promise, as texts: the held value, the promised value.
+    pub(crate) fn behind(&self, vote: Option<Vote>, last: Option<RaftLogId>) -> Option<(String, String)> {
         let leader = vote.map(|vote| vote.leader_id);
         let text = |what: &str, value: Option<String>| format!("{what} {}", value.unwrap_or_else(|| "none".to_owned()));
         if leader < Some(self.vote.leader_id) {
@@ -29,7 +29,7 @@ impl Word {
         }
         // A later leader may have replaced entries.
         if leader == Some(self.vote.leader_id) && last < self.last {
-            let of = |last: Option<LogId>| text("last entry", last.map(|l| l.to_string()));
+            let of = |last: Option<RaftLogId>| text("last entry", last.map(|l| l.to_string()));
             return Some((of(last), of(self.last)));
         }
         None
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn i1_only_less_than_was_said_to_the_same_leader_or_an_older_leader_contradicts() {
-        let said = Word {
+        let said = Promise {
             vote: Vote::new_committed(2, 1),
             last: Some(id(2, 1, 7)),
         };
@@ -59,6 +59,6 @@ mod tests {
         ] {
             assert_eq!(said.behind(vote, last).is_some(), behind, "{vote:?} {last:?}");
         }
-        assert_eq!(Word::of_vote(Vote::new(2, 1)).behind(vote(2), None), None);
+        assert_eq!(Promise::of_vote(Vote::new(2, 1)).behind(vote(2), None), None);
     }
 }
