@@ -59,17 +59,13 @@ fn add_names(tree: &UseTree, path: &[String], into: &mut Vec<(String, Name)>) {
 
 /// Reads a module's file, and those of the modules that it declares, which are in `folder`.
 fn read(path: &Path, folder: &Path, module: &[String], into: &mut BTreeMap<Name, File>) {
-    let mut file = File::default();
-    file.visit_file(&syn::parse_file(&std::fs::read_to_string(path).unwrap()).unwrap());
+    let (mut file, text) = (File::default(), std::fs::read_to_string(path).expect("it is declared"));
+    file.visit_file(&syn::parse_file(&text).expect("it is compiled"));
     for name in &file.modules {
         let below = folder.join(name);
         let files = [below.with_extension("rs"), below.join("mod.rs")];
-        read(
-            files.iter().find(|path| path.exists()).unwrap(),
-            &below,
-            &[module, &[name.clone()]].concat(),
-            into,
-        );
+        let file = &files[usize::from(!files[0].exists())];
+        read(file, &below, &[module, std::slice::from_ref(name)].concat(), into);
     }
     into.insert(module.to_vec(), file);
 }

@@ -99,12 +99,12 @@ impl Vault {
 }
 
 impl Inner {
-    fn marks(&self) -> Vec<Arc<Watermark>> {
+    fn watermarks(&self) -> Vec<Arc<Watermark>> {
         self.shards.iter().map(|shard| Arc::clone(&shard.watermark)).collect()
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-        let thread = spawn(name, self.marks(), run)?;
+        let thread = spawn(name, self.watermarks(), run)?;
         self.threads
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)

@@ -83,7 +83,7 @@ impl Sealer {
         let mut known = parts.ledger.known();
         let mut files = list_left(&parts.data, parts.node, &known)?;
         files.retain(|file| self.renewal.left.contains(&file.id));
-        let marks = self.shards.iter().map(|kept| Arc::clone(&kept.shared.watermark));
+        let watermarks = self.shards.iter().map(|kept| Arc::clone(&kept.shared.watermark));
         let stopping = Arc::clone(&self.renewal.stopping);
         known.retain(|segment| self.renewal.left.contains(&segment.id()));
         for segment in &known {
@@ -99,7 +99,7 @@ impl Sealer {
                 KnownSegment::Open(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => {}
             }
         }
-        let recovery = spawn("recovery", marks.collect(), move || {
+        let recovery = spawn("recovery", watermarks.collect(), move || {
             let end = RecoveryEnd(Arc::clone(&parts.holdings));
             let stopping = || stopping.load(Ordering::Acquire);
             match parts.recovery {

@@ -67,16 +67,16 @@ impl Drop for RecoveryEnd {
     }
 }
 
-/// Starts a thread. If it panics, the shards with these `marks` have failed: without it nothing would ever be
+/// Starts a thread. If it panics, the shards with these watermarks have failed: without it nothing would ever be
 /// acknowledged, or sealed, again.
 pub(crate) fn spawn(
     name: &str,
-    marks: Vec<Arc<Watermark>>,
+    watermarks: Vec<Arc<Watermark>>,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, OpenError> {
     let guard = FailOnPanic {
         name: name.to_owned(),
-        marks,
+        watermarks,
     };
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _guard = guard;
@@ -87,14 +87,14 @@ pub(crate) fn spawn(
 
 struct FailOnPanic {
     name: String,
-    marks: Vec<Arc<Watermark>>,
+    watermarks: Vec<Arc<Watermark>>,
 }
 
 impl Drop for FailOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.marks.iter().for_each(|mark| {
-                mark.fail(format!(
+            self.watermarks.iter().for_each(|watermark| {
+                watermark.fail(format!(
                     "the vault's thread {} panicked: this is a bug; restart the node",
                     self.name
                 ))

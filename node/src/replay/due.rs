@@ -69,7 +69,7 @@ pub(super) fn why_idle(
         return None;
     }
     Some(format!(
-        "the node that ran it is gone, and no node that is there is configured with exporter {exporter:?}, by which it \
+        "the node that ran it is dead, and no node that is there is configured with exporter {exporter:?}, by which it \
          sends: add it to `export` of one and send that node SIGHUP, or give the job up (gs-ctl replay cancel {id})"
     ))
 }

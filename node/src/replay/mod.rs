@@ -8,7 +8,7 @@
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
 //!   rate. `loss`: what they passed over. `lease`: how long they send alone. `due`: what a node is to do
-//!   about a job; `takeover`: the doing of it, here or in place of a runner that is gone; `held_for`: how long a term
+//!   about a job; `takeover`: the doing of it, here or in place of a runner that is dead; `held_for`: how long a term
 //!   lasts at least.
 //! - `error`, `limits`: errors and bounds.
 //!

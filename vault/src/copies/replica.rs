@@ -14,7 +14,7 @@
 
 use std::path::Path;
 
-use super::mark::{Mark, remove_notes, write_doubt, write_lost};
+use super::mark::{CopyMark, remove_notes, write_doubt, write_lost};
 use super::parts::CopyParts;
 use super::promise::{RecoveryNumber, promise, promised};
 use crate::error::{FrameFault, VaultError};
@@ -66,7 +66,7 @@ pub struct ReplicaSegment {
     taken: Vec<Taken>,
     /// Number of frames that are synced.
     synced: usize,
-    mark: Mark,
+    mark: CopyMark,
     owner_synced: Option<Lsn>,
     fence: RecoveryNumber,
     /// True after a failed write or sync, when the content of the file is unknown.
@@ -86,7 +86,7 @@ impl ReplicaSegment {
     pub(super) fn open(parts: CopyParts, header: SegmentHeader) -> Result<Self, VaultError> {
         let fence = promised(&parts.data, header.id)?;
         let (path, whole) = (open_path(&parts.data, header.id), segment_path(&parts.data, header.id));
-        let mark = Mark::open(&parts.data, header.id);
+        let mark = CopyMark::open(&parts.data, header.id);
         let mut replica = Self {
             // A placeholder until a file is made below.
             file: CopyFile::Complete(None),
@@ -133,7 +133,7 @@ impl ReplicaSegment {
             .put_in_place(replica.header.id, &tmp, &path, &tmp)?;
         replica.synced = replica.taken.len();
         // A complete copy that was found damaged has left another one.
-        replica.mark = Mark::open(&replica.parts.data, replica.header.id);
+        replica.mark = CopyMark::open(&replica.parts.data, replica.header.id);
         replica.note_synced();
         Ok(replica)
     }

@@ -18,8 +18,8 @@
 //! - `adopt`: segment files that are complete although the record does not say so. `inventory`: records made from the
 //!   files alone.
 //!
-//! Key terms: a *cut* is a segment file made from a WAL file, whole or not. A *copy* is an entry that the WAL has lost
-//! and a cut still has. A *hole* is a run of numbers that no file holds. *Void* entries are those that were never
+//! Key terms: a *cut* is a segment file made from a WAL file, whole or not. A *rescued* entry is one that the WAL has
+//! lost and a cut still has. A *hole* is a run of numbers that no file holds. *Void* entries are those that were never
 //! synced.
 
 mod adopt;
