@@ -22,7 +22,12 @@ use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
-use self::format::*;
+use self::format::{
+    DEAD_LETTER_VERSION, HAS_EVENT, KIND_CLOCK, KIND_CONFIGURED, KIND_CONFIGURED_SOMEWHERE, KIND_COPIES_GIVEN_UP,
+    KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED, KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER,
+    KIND_FACTS, KIND_JOB, KIND_LEFTOVERS, KIND_LOSS_ACCEPTED, KIND_NODE, KIND_SEGMENT, KIND_SETTING, KIND_SHARD,
+    SHARD_VERSION, VERSIONED, key, value,
+};
 
 pub use self::format::VERSION;
 

@@ -4,7 +4,7 @@
 //! - I1: a peer that may have less than it answered for counts for less at once, in acknowledgements and in seals.
 //!
 //! **Not here**: the streams that bring the answers; marks (`wal::watermark`); holders and seals (`keep`); fences
-//! (`recover::take_part`).
+//! (`take_part`).
 
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
 use crate::segment::seal_queue::SealRequest;

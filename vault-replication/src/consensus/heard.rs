@@ -6,9 +6,8 @@
 //!
 //! **Invariants**:
 //! - I1: nothing is heard that the peer had not synced before it said so.
-//! - I2: a peer that cut entries off its log for another leader is not contradicted.
 //!
-//! **Not here**: the moment from which a node takes part (`vouch.rs`). Bytes: `docs/formats.md`.
+//! **Not here**: a promise, and what contradicts it (`word.rs`); the moment from which a node takes part (`vouch.rs`). Bytes: `docs/formats.md`.
 
 use std::collections::BTreeMap;
 
@@ -62,24 +61,6 @@ mod tests {
             vote: Vote::new_committed(term, 1),
             last: last.map(|index| id(term, 1, index)),
         }
-    }
-
-    #[test]
-    fn i2_only_less_than_was_said_to_the_same_leader_or_an_older_leader_contradicts() {
-        let said = word(2, Some(7));
-        let vote = |term| Some(Vote::new(term, 1));
-        for (vote, last, behind) in [
-            (None, None, true),
-            (vote(1), Some(id(1, 1, 9)), true),
-            (vote(2), Some(id(1, 1, 6)), true),
-            (vote(2), None, true),
-            (vote(2), Some(id(2, 1, 7)), false),
-            (vote(2), Some(id(2, 1, 8)), false),
-            (vote(3), Some(id(1, 1, 2)), false),
-        ] {
-            assert_eq!(said.behind(vote, last).is_some(), behind, "{vote:?} {last:?}");
-        }
-        assert_eq!(Word::of_vote(Vote::new(2, 1)).behind(vote(2), None), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! - I1: an entry is answered when its effect is durable.
 //! - I2: there is one answer for each entry, whatever it carries.
 //!
-//! **Not here**: what a command does (the catalogue's `apply`); the snapshot's file (`snapshot.rs`).
+//! **Not here**: what a command does (the catalogue's `apply`); a snapshot's content (`snapshot.rs`).
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@
 //!   long time where nobody who answers takes part.
 //! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
 //!
-//! **Not here**: what contradicts it (`heard.rs`).
+//! **Not here**: what contradicts it (`word.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! What a node has said: its promise, as its peers hear it.
+//!
+//! **Invariants**:
+//! - I1: a peer that cut entries off its log for another leader is not contradicted.
 
 use super::raft_types::{LogId, Vote};
 
@@ -30,5 +33,32 @@ impl Word {
             return Some((of(last), of(self.last)));
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::wire::tests::id;
+
+    #[test]
+    fn i1_only_less_than_was_said_to_the_same_leader_or_an_older_leader_contradicts() {
+        let said = Word {
+            vote: Vote::new_committed(2, 1),
+            last: Some(id(2, 1, 7)),
+        };
+        let vote = |term| Some(Vote::new(term, 1));
+        for (vote, last, behind) in [
+            (None, None, true),
+            (vote(1), Some(id(1, 1, 9)), true),
+            (vote(2), Some(id(1, 1, 6)), true),
+            (vote(2), None, true),
+            (vote(2), Some(id(2, 1, 7)), false),
+            (vote(2), Some(id(2, 1, 8)), false),
+            (vote(3), Some(id(1, 1, 2)), false),
+        ] {
+            assert_eq!(said.behind(vote, last).is_some(), behind, "{vote:?} {last:?}");
+        }
+        assert_eq!(Word::of_vote(Vote::new(2, 1)).behind(vote(2), None), None);
     }
 }

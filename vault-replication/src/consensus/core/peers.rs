@@ -1,6 +1,6 @@
 //! What [`Core`] knows of the promises of peers, and they of its own.
 //!
-//! **Not here**: what a promise is, and what contradicts one (`heard.rs`).
+//! **Not here**: what a promise is, and what contradicts one (`word.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
