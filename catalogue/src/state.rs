@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
 
@@ -312,18 +313,35 @@ impl State {
         self.segments.range(all).map(|(_, segment)| segment)
     }
 
+    /// The segments that are not sealed, in order: open, under recovery, trimmed with files that may still be there, or
+    /// given up. It costs the same however many are sealed.
+    pub fn not_sealed(&self) -> impl Iterator<Item = &SegmentRecord> {
+        self.tally.not_sealed.iter().filter_map(|id| self.segments.get(id))
+    }
+
     /// The segments of a node that may still get entries, or of which a recovery has still to find the end.
     pub fn unsealed_of(&self, node: NodeId) -> impl Iterator<Item = SegmentId> {
-        let unsealed = self.segments_of_node(node).filter(|segment| match segment {
-            SegmentRecord::Open { .. } | SegmentRecord::Recovering { .. } => true,
+        let unsealed = self.not_sealed().filter(move |segment| match segment {
+            SegmentRecord::Open { .. } | SegmentRecord::Recovering { .. } => segment.id().node == node,
             SegmentRecord::Sealed(_) | SegmentRecord::Lost { .. } | SegmentRecord::Trimmed { .. } => false,
         });
         unsealed.map(SegmentRecord::id)
     }
 
+    /// The number of sealed segments with entries that the same nodes hold, by these nodes. It costs the same however
+    /// many segments there are.
+    pub fn sealed_by_holders(&self) -> impl Iterator<Item = (NodeSet, u64)> {
+        self.tally.held.iter().map(|(holders, count)| (*holders, *count))
+    }
+
     /// The loss that an operator accepted so that the recovery of a segment ends.
     pub fn accepted_loss(&self, id: SegmentId) -> Option<&AcceptedLoss> {
         self.accepted_losses.get(&id)
+    }
+
+    /// The sealed segments of which an operator gave up what no holder can read.
+    pub fn all_copies_given_up(&self) -> impl Iterator<Item = SegmentId> {
+        self.copies_given_up.keys().copied()
     }
 
     /// The loss that an operator accepted of a sealed segment: readers pass what no holder can read of it.

@@ -459,6 +459,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_marker_of_a_cluster_is_read_and_written_as_it_was() {
+        let golden = include_str!("../testdata/v1/node_of_cluster.json");
+        let marker: Marker = serde_json::from_str(golden).unwrap();
+        let (node, cluster) = (NodeId::new(3).unwrap(), Some("Grün"));
+        assert_eq!(
+            (marker.format, marker.node_id, marker.cluster.as_deref()),
+            (FORMAT, node, cluster)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.json");
+        marker.write(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), golden);
+    }
+
+    #[test]
     fn i1_a_second_opener_is_refused_until_the_first_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::open(dir.path(), true).unwrap();

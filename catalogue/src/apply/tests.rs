@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use gophership_vault::ids::{SegmentId, ShardId};
 use gophership_vault::ledger::{OpenRecord, SealRecord, TrimReason};
@@ -784,6 +784,19 @@ fn counted(state: &State) -> Counts {
         });
         assert_eq!(newest, of_shard.max(), "{node}/{shard}");
     }
+    let mut held = BTreeMap::new();
+    for segment in state.segments() {
+        if let SegmentRecord::Sealed(seal) = segment
+            && seal.stats.entries > 0
+        {
+            *held.entry(seal.holders).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(state.sealed_by_holders().collect::<BTreeMap<_, _>>(), held);
+    let not_sealed = state
+        .segments()
+        .filter(|segment| !matches!(segment, SegmentRecord::Sealed(_)));
+    assert!(state.not_sealed().eq(not_sealed));
     counts
 }
 

@@ -33,7 +33,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     }
     let missed = down.iter().filter(|node| node.state != "drained");
     found.extend(missed.map(|node| is_down(node, cluster, &present)));
-    found.extend(cluster.not_joined.iter().map(never_joined));
+    found.extend(cluster.not_joined.iter().map(|absent| never_joined(absent, cluster)));
     found.extend(present.iter().filter_map(|node| leaves(node)));
     found.extend(bad_segments(&bad, cluster));
     found.extend(copies(cluster, &down, [lost.len(), bad.len()]));
@@ -174,11 +174,18 @@ fn leaves(node: &ClusterNodeView) -> Option<ProblemView> {
     }
 }
 
-fn never_joined(node: &ConfiguredNodeView) -> ProblemView {
+fn never_joined(node: &ConfiguredNodeView, cluster: &ClusterView) -> ProblemView {
+    let is_it = |row: &&ClusterNodeView| row.name.as_deref() == Some(&*node.name) && row.state == "removed";
+    if cluster.nodes.iter().any(|row| is_it(&row)) {
+        let what = format!("{} was removed, and is still configured at {}", node.name, node.address);
+        let remedy =
+            "take it out of cluster.peers of all nodes; or start it with an empty node.data_dir: it joins anew";
+        return problem(what, remedy);
+    }
     problem(
         format!("{} is configured at {}, and has never joined", node.name, node.address),
         "start it with an empty node.data_dir: it joins by itself; where it runs, gs-ctl cluster status there says \
-         what it waits for. One that was removed is to go from cluster.peers",
+         what it waits for",
     )
 }
 
@@ -690,6 +697,15 @@ mod tests {
             "{all:?}"
         );
         assert!(all[2].starts_with("node-3 is configured at 10.0.0.3:9097"), "{all:?}");
+        let mut removed = reply.clone();
+        removed.nodes.push(ClusterNode {
+            state: "removed".to_owned(),
+            moved_to: 2,
+            ..node(2, false)
+        });
+        let said = told(removed);
+        let expected = "node-2 was removed, and is still configured at 10.0.0.2:9097 => take it out of cluster.peers";
+        assert!(said.iter().any(|what| what.starts_with(expected)), "{said:?}");
         reply.not_joined.truncate(1);
         let of_two = told(reply);
         assert!(of_two[0].contains("add a third to cluster.peers"), "{of_two:?}");

@@ -32,10 +32,10 @@ pub fn due_for_the_lost(state: &State, own: NodeId, own_ns: u64, retention: Dura
     if lost.is_empty() {
         return Vec::new();
     }
-    let trims = state.segments().filter_map(|segment| match segment {
-        SegmentRecord::Sealed(seal) if lost.contains(&seal.id.node) => trim_of(state, seal, now_ns, retention),
-        SegmentRecord::Sealed(_)
-        | SegmentRecord::Open { .. }
+    let of_lost = lost.iter().flat_map(|node| state.segments_of_node(*node));
+    let trims = of_lost.filter_map(|segment| match segment {
+        SegmentRecord::Sealed(seal) => trim_of(state, seal, now_ns, retention),
+        SegmentRecord::Open { .. }
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Trimmed { .. }
         | SegmentRecord::Lost { .. } => None,
@@ -88,7 +88,7 @@ fn confirmation_for(state: &State, node: NodeId) -> Option<Command> {
         matches!(segment, SegmentRecord::Trimmed { .. }) && state.holding(segment.id()).contains(&node)
     };
     let segments: Vec<SegmentId> = state
-        .segments()
+        .not_sealed()
         .filter(awaits)
         .map(SegmentRecord::id)
         .take(UNLINKED_MAX)

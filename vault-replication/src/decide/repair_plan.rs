@@ -16,6 +16,7 @@ use std::time::Duration;
 use gophership_catalogue::node::NodeState;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Command, State};
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 
@@ -41,8 +42,16 @@ impl Staying {
 
     /// True where a sealed segment lacks copies.
     pub fn lack(&self, seal: &SealRecord) -> bool {
-        let staying = seal.holders.iter().filter(|node| self.nodes.contains(node));
-        seal.stats.entries > 0 && staying.count() < self.wanted
+        seal.stats.entries > 0 && self.are_few(seal.holders)
+    }
+
+    /// True where some sealed segment lacks copies.
+    fn lack_any(&self, state: &State) -> bool {
+        state.sealed_by_holders().any(|(holders, _)| self.are_few(holders))
+    }
+
+    fn are_few(&self, holders: NodeSet) -> bool {
+        holders.iter().filter(|node| self.nodes.contains(node)).count() < self.wanted
     }
 }
 
@@ -63,6 +72,9 @@ pub fn copies_to_plan(state: &State, staying: &Staying, is_alive: &dyn Fn(NodeId
         | SegmentRecord::Trimmed { .. }
         | SegmentRecord::Lost { .. } => None,
     };
+    if !staying.lack_any(state) {
+        return Vec::new();
+    }
     state.segments().filter_map(plan).take(REPAIRS_PLANNED_MAX).collect()
 }
 

@@ -316,7 +316,7 @@ fn left(state: &State, nodes: &[Seen], own: NodeId) -> Vec<(OpenRecord, u64)> {
         SegmentRecord::Open { open, opened_ns } => is_left(open).then_some((*open, *opened_ns)),
         SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => None,
     };
-    state.segments().filter_map(of_record).collect()
+    state.not_sealed().filter_map(of_record).collect()
 }
 
 /// True where the owner of an open segment is dead, or goes on in a newer epoch. This node itself is not dead.
