@@ -1,5 +1,5 @@
-//! What goes over the wire stays what it is: a field keeps its number and its type, a value of an enum its number, a call
-//! its messages. Nodes and `gs-ctl` of two versions talk to each other in a rolling upgrade.
+//! What goes over the wire stays what it is: a field keeps its number and its type, a value of an enum its number, a
+//! call its messages. Nodes and `gs-ctl` of two versions talk to each other in a rolling upgrade.
 #![allow(clippy::unwrap_used, missing_docs)] // clippy sees only `#[test]` functions as tests
 
 use std::fmt::Write;

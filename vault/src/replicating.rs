@@ -31,7 +31,8 @@ impl Vault {
     /// # Errors
     ///
     /// The file cannot be opened, or its digest is not the one of the seal: it is then shown as unreadable, and tried
-    /// again from time to time. After an error whose remedy is [`Disposition::Overloaded`] nothing is shown yet.
+    /// again from time to time. After an error whose remedy is
+    /// [`Disposition::Overloaded`](crate::Disposition::Overloaded) nothing is shown yet.
     pub fn copy_sealed(&self, seal: &SealRecord) -> Result<(), VaultError> {
         let parts = &self.inner.parts;
         assert!(seal.id.node != parts.node, "a node keeps no copy of its own segment");
