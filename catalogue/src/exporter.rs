@@ -109,7 +109,7 @@ pub struct DeadLetter {
     pub answer: String,
     /// Time of the refusal, nanoseconds since the Unix epoch.
     pub at_ns: u64,
-    /// The nodes that keep a copy of its entry, those included that are gone. A new letter has one at most.
+    /// The nodes that keep a copy of its entry, those included that were replaced. A new letter has one at most.
     pub copies: NodeSet,
 }
 

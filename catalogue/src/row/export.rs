@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
-use super::segment::{read_nodes, write_nodes};
-use super::{
+use super::format::{
     DEAD_LETTER_VERSION, KIND_CONFIGURED_SOMEWHERE, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORT_TAKEN, KIND_EXPORTER,
     key, value,
 };
+use super::segment::{read_nodes, write_nodes};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation, LetterCause, Seek};
 use crate::job::Takeover;
 use crate::state::Change;

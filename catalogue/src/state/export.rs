@@ -96,16 +96,16 @@ impl State {
             .flat_map(move |letters| letters.range(entries_of(id)).map(|(_, letter)| letter))
     }
 
-    /// The nodes that keep a copy of a letter's entry and are not gone.
+    /// The nodes that keep a copy of a letter's entry and were not replaced.
     pub fn letter_copies(&self, letter: &DeadLetter) -> NodeSet {
-        let there = letter.copies.iter().filter(|node| !self.is_gone(*node));
+        let there = letter.copies.iter().filter(|node| !self.is_replaced(*node));
         NodeSet::from_nodes(there).expect("they are no more than they were")
     }
 
     /// The number of copies of its entry, each on another node, with which a letter holds its segment no more: as many
     /// as an acknowledgement waits for, and one on a single node.
     pub fn letter_copies_needed(&self) -> usize {
-        let nodes = self.nodes().filter(|node| !self.is_gone(node.id)).count();
+        let nodes = self.nodes().filter(|node| !self.is_replaced(node.id)).count();
         nodes.clamp(1, COPIES_LEFT_MIN)
     }
 
@@ -150,7 +150,7 @@ impl State {
     /// True where nothing in the logs of a node is left: it was replaced, and none of its segments is on record any
     /// more.
     pub fn is_past(&self, node: NodeId) -> bool {
-        self.is_gone(node) && self.segments_of_node(node).next().is_none()
+        self.is_replaced(node) && self.segments_of_node(node).next().is_none()
     }
 
     /// The exporters that are on record and that no node is configured with any more.
@@ -221,22 +221,6 @@ fn entries_of(id: SegmentId) -> RangeInclusive<EntryId> {
     let last = EntryNumber::new(u32::MAX).expect("it is not 0");
     let at = |number| (id.node, id.shard, Lsn::at(id.index, number));
     at(EntryNumber::FIRST)..=at(last)
-}
-
-/// Sets the value of an exporter under a key.
-pub(super) fn put<K: Ord, V>(table: &mut BTreeMap<String, BTreeMap<K, V>>, exporter: String, key: K, value: V) {
-    table.entry(exporter).or_default().insert(key, value);
-}
-
-/// Removes the value of an exporter under a key, and with its last value the exporter, so that equal contents are equal
-/// tables.
-pub(super) fn remove<K: Ord, V>(table: &mut BTreeMap<String, BTreeMap<K, V>>, exporter: &str, key: &K) {
-    if let Some(rows) = table.get_mut(exporter) {
-        rows.remove(key);
-        if rows.is_empty() {
-            table.remove(exporter);
-        }
-    }
 }
 
 #[cfg(test)]

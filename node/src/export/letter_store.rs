@@ -4,7 +4,7 @@
 //! - I1: for each letter on record that names this node as one that keeps a copy there is a copy here.
 //! - I2: a copy is removed once no letter on record needs it, at whichever node its letter went.
 //! - I3: where too few copies can be made the letter holds its segment, and nothing is lost.
-//! - I4: a copy that is missing, because a node is gone, dead or drained, is made on the next node that is there.
+//! - I4: a copy that is missing, because a node was replaced, is dead or drains, is made on the next node that is there.
 //!
 //! **Not here**: the copies' files (`vault`), the making of a letter (`lane`), sending one again (`dead_letters`).
 
@@ -19,6 +19,7 @@ use gophership_vault::ids::NodeId;
 use gophership_vault::{NodeSet, StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
+use super::error::ExportError;
 use super::limits::LETTERS_TURN;
 use crate::replay::LostLogs;
 use crate::sink::read_entry;
@@ -250,7 +251,8 @@ fn is_needed(state: &State, own: NodeId, entry: EntryId) -> bool {
 /// The entries of letters of which node `own` is the next to make a copy, each with the nodes that have one. Those that
 /// may leave, or may not come back, have copies that do not count; they make none.
 fn due(state: &State, own: NodeId, is_dead: &dyn Fn(NodeId) -> bool) -> Vec<(EntryId, NodeSet)> {
-    let is_there = |node: &NodeRecord| node.state == NodeState::Active && !state.is_gone(node.id) && !is_dead(node.id);
+    let is_there =
+        |node: &NodeRecord| node.state == NodeState::Active && !state.is_replaced(node.id) && !is_dead(node.id);
     let there: Vec<NodeId> = state
         .nodes()
         .filter(|node| is_there(node))
@@ -273,6 +275,26 @@ fn due(state: &State, own: NodeId, is_dead: &dyn Fn(NodeId) -> bool) -> Vec<(Ent
 fn unneeded(state: &State, own: NodeId, copies: &BTreeSet<EntryId>) -> Vec<EntryId> {
     let all = copies.iter().copied();
     all.filter(|entry| !is_needed(state, own, *entry)).collect()
+}
+
+/// The error for a letter whose entry cannot be read at this node.
+pub(super) fn not_here(state: &State, exporter: &str, entry: EntryId) -> ExportError {
+    let Some(letter) = state.dead_letter(exporter, entry) else {
+        return ExportError::NoSuchLetter { entry };
+    };
+    // Without a copy its segment has it, of which the owner is a holder.
+    let copies = state.letter_copies(letter);
+    let holders = if copies.is_empty() {
+        NodeSet::of(letter.node)
+    } else {
+        copies
+    };
+    let called = |node: NodeId| match state.facts(node) {
+        Some(facts) => format!("{} (node {node})", facts.name),
+        None => format!("node {node}"),
+    };
+    let holders = holders.iter().map(called).collect();
+    ExportError::LetterElsewhere { entry, holders }
 }
 
 #[cfg(test)]

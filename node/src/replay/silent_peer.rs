@@ -27,8 +27,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::cluster::Peers;
 use crate::control::testkit::TestNode;
+use crate::peers::Peers;
 
 /// Entries of the segment that each peer holds.
 pub(crate) const ENTRIES: u32 = 3;

@@ -9,37 +9,24 @@
 //!   that a peer which takes part knows: the node may have been away while they changed. A majority of either will do.
 //! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
 //!
-//! **Not here**: what contradicts it (`heard.rs`).
+//! **Not here**: what contradicts it (`promise.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::CatalogueError;
 use tokio::task::JoinSet;
 
 use super::election::is_majority;
-use super::heard::Word;
-use super::limits::{WORD_PATIENCE, WORD_PATIENCE_OF_NEW};
+use super::limits::{PROMISE_PATIENCE, PROMISE_PATIENCE_OF_NEW};
 use super::message::Answer;
 use super::network::Peer;
 use super::node::RaftNode;
 use super::raft_types::StoredMembership;
+use super::standing::Standing;
 
 /// Interval at which peers are asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// How a node stands to its peers.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Standing {
-    /// It has started, and not heard enough peers.
-    #[default]
-    New,
-    /// It takes part.
-    Vouched,
-    /// It has given this word, and does not know it.
-    Forgetful(Word, CatalogueError),
-}
 
 /// True where a node has heard enough of the voters. `known` has the sets of voters in its log, and newer ones if it
 /// was told any.
@@ -58,13 +45,13 @@ fn patience_with(patience: Duration, one_takes_part: bool) -> Duration {
     if one_takes_part {
         patience
     } else {
-        patience * WORD_PATIENCE_OF_NEW
+        patience * PROMISE_PATIENCE_OF_NEW
     }
 }
 
 /// Asks the peers until the node may take part, and ends its part once one of them contradicts it.
 pub(crate) async fn run(node: Arc<RaftNode>) {
-    let (began, patience) = (Instant::now(), node.timing.election_max.min(WORD_PATIENCE));
+    let (began, patience) = (Instant::now(), node.timing.election_max.min(PROMISE_PATIENCE));
     loop {
         let (own, told) = (node.members(), node.told());
         let had_time = began.elapsed() >= patience_with(patience, told.is_some());
@@ -98,7 +85,7 @@ async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) {
         let member = member.clone();
         let (node, peer) = (Arc::clone(node), Peer { node: *id, member });
         asked.spawn(async move {
-            let within = node.timing.heartbeat.min(WORD_PATIENCE);
+            let within = node.timing.heartbeat.min(PROMISE_PATIENCE);
             if let Ok(Answer::PreVote { members, .. }) = node.ask(&peer, &node.pre_vote(), within).await {
                 node.note_told(members);
             }

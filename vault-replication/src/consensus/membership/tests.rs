@@ -5,13 +5,13 @@ use openraft::{CommittedLeaderId, Membership, StoredMembership};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::consensus::message::split_word;
+use crate::consensus::message::split_promise;
 use crate::consensus::network::{PeerReceiver, Pending};
-use crate::consensus::raft_types::LogId;
+use crate::consensus::raft_types::RaftLogId;
 use crate::consensus::testkit::{Cluster, eventually};
 
-fn id(index: u64) -> LogId {
-    LogId::new(CommittedLeaderId::new(1, 1), index)
+fn id(index: u64) -> RaftLogId {
+    RaftLogId::new(CommittedLeaderId::new(1, 1), index)
 }
 
 /// The metrics of leader 1 with these voters and their positions.
@@ -85,7 +85,7 @@ struct NotesWhoIsAsked {
 
 impl PeerReceiver for NotesWhoIsAsked {
     fn receive(&self, from: u64, message: Vec<u8>) -> Pending<'_, Vec<u8>> {
-        let answer = match Message::decode(split_word(&message).unwrap().1).unwrap() {
+        let answer = match Message::decode(split_promise(&message).unwrap().1).unwrap() {
             Message::Elect => {
                 let mut asked = self.asked.lock().unwrap();
                 asked.push(self.node);
