@@ -7,7 +7,7 @@
 //! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
 //!
 //! **Not here**: commands about nodes (`apply/node.rs`), exporters (`apply/export.rs`) and replay jobs
-//! (`apply/job.rs`), the end of a segment (`apply/trim.rs`), and losses (`apply/loss.rs`).
+//! (`apply/job.rs`), the archive (`apply/archive.rs`), the end of a segment (`apply/trim.rs`), and losses (`apply/loss.rs`).
 
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord};
@@ -22,6 +22,7 @@ use crate::refusal::Refusal;
 use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
+mod archive;
 mod event;
 mod export;
 mod job;
@@ -143,6 +144,27 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::ConfigureExporters { node, names } => export::configure_exporters(state, *node, names),
         // All that it does is to be an event.
         Command::Note { .. } => unchanged(Reply::Done),
+        Command::ArchiveLease {
+            store,
+            node,
+            epoch,
+            members,
+        } => archive::lease(state, *store, *node, *epoch, members),
+        Command::ArchiveCommit {
+            lease,
+            attempt,
+            node,
+            epoch,
+            stored,
+        } => archive::commit(state, *lease, *attempt, (*node, *epoch), *stored),
+        Command::ManifestCommit { next, prev, leases } => archive::manifest(state, *next, *prev, leases),
+        Command::ArchiveDoom {
+            lease,
+            attempt,
+            node,
+            epoch,
+            ends,
+        } => archive::doom(state, *lease, *attempt, (*node, *epoch), *ends),
     }
 }
 

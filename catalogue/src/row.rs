@@ -22,6 +22,7 @@ use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
+pub(crate) mod archive;
 pub(crate) mod event;
 pub(crate) mod export;
 pub(crate) mod job;
@@ -58,6 +59,8 @@ const KIND_CONFIGURED: u8 = 16;
 const KIND_LOSS_ACCEPTED: u8 = 17;
 const KIND_COPIES_GIVEN_UP: u8 = 18;
 const KIND_EVENT: u8 = 20;
+const KIND_ARCHIVE: u8 = 24;
+const KIND_ARCHIVE_OBJECT: u8 = 25;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -151,6 +154,12 @@ pub fn row_of(change: &Change) -> Row {
         ),
         Change::Event(number, event) => (key(KIND_EVENT).u64_be(*number), Some(event::write_event(event))),
         Change::EventGone(number) => (key(KIND_EVENT).u64_be(*number), None),
+        Change::Archive(counters) => (key(KIND_ARCHIVE), Some(archive::write_counters(counters))),
+        Change::ArchiveObject(lease, object) => (
+            key(KIND_ARCHIVE_OBJECT).u64_be(*lease),
+            Some(archive::write_object(object)),
+        ),
+        Change::ArchiveObjectGone(lease) => (key(KIND_ARCHIVE_OBJECT).u64_be(*lease), None),
         Change::DeadLetterGone(name, entry) => (export::dead_letter_key(name, *entry), None),
     };
     Row {
@@ -219,6 +228,8 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_EXPORT_TAKEN => export::read_taken(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
         KIND_EVENT => Change::Event(k.u64_be()?, event::read_event(&mut v)?),
+        KIND_ARCHIVE => Change::Archive(archive::read_counters(&mut v)?),
+        KIND_ARCHIVE_OBJECT => Change::ArchiveObject(k.u64_be()?, archive::read_object(&mut v)?),
         found => return Err(k.unknown("kind", found)),
     };
     k.end()?;

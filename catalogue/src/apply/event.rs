@@ -176,7 +176,11 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
         | Command::TakeExport { .. }
         | Command::CommitTakenCursors { .. }
         | Command::BeginExporter { .. }
-        | Command::AddDeadLetters { .. } => None,
+        | Command::AddDeadLetters { .. }
+        | Command::ArchiveLease { .. }
+        | Command::ArchiveCommit { .. }
+        | Command::ManifestCommit { .. }
+        | Command::ArchiveDoom { .. } => None,
     }
 }
 

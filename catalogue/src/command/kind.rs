@@ -41,11 +41,15 @@ pub enum Kind {
     BeginExporter = 35,
     RemoveNode = 36,
     Note = 40,
+    ArchiveLease = 45,
+    ArchiveCommit = 46,
+    ManifestCommit = 47,
+    ArchiveDoom = 48,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 40] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -82,6 +86,10 @@ impl Kind {
         Self::BeginExporter,
         Self::RemoveNode,
         Self::Note,
+        Self::ArchiveLease,
+        Self::ArchiveCommit,
+        Self::ManifestCommit,
+        Self::ArchiveDoom,
     ];
 
     /// The kind of a stored number.
@@ -128,6 +136,10 @@ impl Kind {
             Self::BeginExporter => "begin_exporter",
             Self::RemoveNode => "remove_node",
             Self::Note => "note",
+            Self::ArchiveLease => "archive_lease",
+            Self::ArchiveCommit => "archive_commit",
+            Self::ManifestCommit => "manifest_commit",
+            Self::ArchiveDoom => "archive_doom",
         }
     }
 }
