@@ -1,17 +1,10 @@
 //! The client that an operator's settings mean.
-//!
-//! Credentials for S3 come from the environment (`AWS_ACCESS_KEY_ID` and its fellows), from a web identity
-//! (`AWS_WEB_IDENTITY_TOKEN_FILE`), from a container's or an instance's metadata. No profile and no file below `~/.aws`
-//! is read.
-
-use std::path::{Path as FsPath, PathBuf};
-use std::sync::Arc;
-
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
 
 use super::archive_store::Client;
+#[cfg(feature = "s3")]
+use super::bucket::bucket;
 use super::error::StoreError;
+use super::folder::folder;
 use super::settings::StoreSettings;
 
 /// The client for a store. Nothing is asked of the store yet.
@@ -19,128 +12,7 @@ pub(super) fn connect(settings: &StoreSettings) -> Result<Client, StoreError> {
     match settings.url.split_once("://") {
         Some(("file", path)) => folder(settings, path),
         #[cfg(feature = "s3")]
-        Some(("s3", rest)) => s3::bucket(settings, rest, object_store::aws::AmazonS3Builder::from_env()),
-        _ => Err(fault(settings, "it must be s3://BUCKET/PREFIX, or file:///FOLDER")),
-    }
-}
-
-fn fault(settings: &StoreSettings, what: impl Into<String>) -> StoreError {
-    StoreError::Settings {
-        url: settings.url.clone(),
-        what: what.into(),
-    }
-}
-
-fn folder(settings: &StoreSettings, path: &str) -> Result<Client, StoreError> {
-    if settings.endpoint.is_some() || settings.region.is_some() {
-        return Err(fault(
-            settings,
-            "a folder has no endpoint and no region: leave them out",
-        ));
-    }
-    if !FsPath::new(path).is_absolute() {
-        return Err(fault(
-            settings,
-            "a folder is named from the root on, with three slashes: file:///FOLDER",
-        ));
-    }
-    // A folder that is missing may be a mount that is missing: nothing may be written in its place.
-    let folder = PathBuf::from(path);
-    let folder = match folder.canonicalize() {
-        Ok(folder) if folder.is_dir() => folder,
-        Ok(_) => return Err(fault(settings, "this is no folder")),
-        Err(error) => return Err(fault(settings, format!("{error}: create the folder, or mount it"))),
-    };
-    let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| fault(settings, error.to_string()))?;
-    Ok(Client {
-        url: settings.url.clone(),
-        objects: Arc::new(objects.with_fsync(true)),
-        damaging: None,
-        folder: Some(folder),
-        prefix: Path::default(),
-    })
-}
-
-#[cfg(feature = "s3")]
-pub(super) mod s3 {
-    //! Stores that speak S3.
-
-    use std::sync::Arc;
-
-    use async_trait::async_trait;
-    use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
-    use object_store::client::ReqwestConnector;
-    use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
-    use object_store::path::Path;
-    use object_store::{ClientOptions, RetryConfig};
-
-    use super::super::archive_store::Client;
-    use super::super::error::StoreError;
-    use super::super::settings::StoreSettings;
-    use super::fault;
-    use crate::limits::{STORE_CONNECT_TIMEOUT, STORE_REQUEST_TIMEOUT};
-
-    /// The client for a bucket, with the credentials of `base`.
-    pub(crate) fn bucket(settings: &StoreSettings, rest: &str, base: AmazonS3Builder) -> Result<Client, StoreError> {
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() {
-            return Err(fault(settings, "it names no bucket: s3://BUCKET/PREFIX"));
-        }
-        let prefix = Path::parse(prefix).map_err(|error| fault(settings, error.to_string()))?;
-        let options = ClientOptions::new()
-            .with_timeout(STORE_REQUEST_TIMEOUT)
-            .with_connect_timeout(STORE_CONNECT_TIMEOUT)
-            .with_allow_http(settings.endpoint.as_ref().is_some_and(|url| url.starts_with("http://")));
-        let retries = RetryConfig {
-            // What can be tried again is so in one place, which also knows what a lost reply means.
-            max_retries: 0,
-            ..RetryConfig::default()
-        };
-        let mut builder = base
-            .with_bucket_name(bucket)
-            .with_checksum_algorithm(Checksum::SHA256)
-            .with_conditional_put(S3ConditionalPut::ETagMatch)
-            .with_client_options(options)
-            .with_retry(retries);
-        if let Some(region) = &settings.region {
-            builder = builder.with_region(region);
-        }
-        if let Some(endpoint) = &settings.endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
-        let whole = |error: object_store::Error| fault(settings, error.to_string());
-        let damaging = builder.clone().with_http_connector(Damaging).build().map_err(whole)?;
-        Ok(Client {
-            url: settings.url.clone(),
-            objects: Arc::new(builder.build().map_err(whole)?),
-            damaging: Some(Arc::new(damaging)),
-            folder: None,
-            prefix,
-        })
-    }
-
-    /// Sends other bytes than those for which the request was made and signed.
-    #[derive(Debug)]
-    struct Damaging;
-
-    impl HttpConnector for Damaging {
-        fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-            let client = ReqwestConnector::default().connect(options)?;
-            Ok(HttpClient::new(DamagingClient(client)))
-        }
-    }
-
-    #[derive(Debug)]
-    struct DamagingClient(HttpClient);
-
-    #[async_trait]
-    impl HttpService for DamagingClient {
-        async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-            let request = match request.method().as_str() {
-                "PUT" => request.map(|body| vec![b'?'; body.content_length()].into()),
-                _ => request,
-            };
-            self.0.execute(request).await
-        }
+        Some(("s3", rest)) => bucket(settings, rest, object_store::aws::AmazonS3Builder::from_env()),
+        _ => Err(settings.fault("it must be s3://BUCKET/PREFIX, or file:///FOLDER")),
     }
 }

@@ -17,7 +17,7 @@ pub enum StoreError {
         what: String,
     },
     /// There is nothing of this name. By itself it is no loss: the store may be another one than it was.
-    #[error("archive {store}: there is no {key}")]
+    #[error("archive {store}: there is no {key}, or no such bucket or folder")]
     NotFound {
         /// The store's URL.
         store: String,
@@ -145,7 +145,7 @@ impl StoreError {
         let status = status_in(&text);
         let (store, key) = (store.to_owned(), key.to_owned());
         let is = |code: &str| text.contains(code);
-        let (is_frozen, is_clock) = (is("InvalidObjectState"), is("RequestTimeTooSkewed"));
+        let is_frozen = is("InvalidObjectState");
         let is_local_denied = is("Permission denied") || is("Read-only file system");
         let is_setting = matches!(
             error,
@@ -153,14 +153,14 @@ impl StoreError {
                 | Answer::NotSupported { .. }
                 | Answer::NotImplemented { .. }
                 | Answer::UnknownConfigurationKey { .. }
-        );
+        ) || is("redirect without LOCATION");
         let is_missing = matches!(error, Answer::NotFound { .. });
         let source = Box::new(error);
         match status {
             _ if is_missing => Self::NotFound { store, key, source },
             _ if is_frozen => Self::Frozen { store, key, source },
             Some(408 | 429) => Self::Temporary { store, key, source },
-            Some(401 | 403) if !is_clock => Self::Denied { store, key, source },
+            Some(401 | 403) => Self::Denied { store, key, source },
             None if is_local_denied => Self::Denied { store, key, source },
             Some(501) => Self::Unsupported { store, key, source },
             // A 409 or 412 that says that the object is there does not come here: it is no failure yet.

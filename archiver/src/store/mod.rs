@@ -1,12 +1,15 @@
 //! The place where objects are kept: a bucket, or a folder.
 //!
-//! - `settings`: what an operator says of it. `connect`: the client that this means.
+//! - `settings`: what an operator says of it. `connect`: the client that this means, for a `bucket` or a `folder`.
 //! - `error`: what its answers mean. `archive_store`: objects put, and read back.
 //! - `probe`: what it can do, asked once at the start. `key`: the names of objects.
 
 mod archive_store;
+#[cfg(feature = "s3")]
+mod bucket;
 mod connect;
 mod error;
+mod folder;
 mod key;
 mod probe;
 mod settings;

@@ -22,9 +22,8 @@ struct StoreJson {
 }
 
 /// The one format that is known.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
-#[derive(Clone, Copy)]
 struct Format;
 
 impl TryFrom<u32> for Format {
@@ -50,6 +49,10 @@ impl From<Format> for u32 {
 ///
 /// [`StoreError::Overwrites`] for a store that does not keep what is there, unless the settings call it unsafe. Else the
 /// settings are wrong, or the store does not answer.
+///
+/// # Panics
+///
+/// For `s3://` in a process that has installed no crypto provider for TLS.
 pub async fn open(settings: &StoreSettings) -> Result<ArchiveStore, StoreError> {
     open_client(connect(settings)?, settings.unsafe_store).await
 }

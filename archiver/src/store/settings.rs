@@ -1,5 +1,7 @@
 //! What an operator says of a store.
 
+use super::error::StoreError;
+
 /// A store as an operator names it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoreSettings {
@@ -11,4 +13,14 @@ pub struct StoreSettings {
     pub region: Option<String>,
     /// True where a store is used that cannot keep two writers from overwriting each other's object.
     pub unsafe_store: bool,
+}
+
+impl StoreSettings {
+    /// The error for settings that name no store which can be used.
+    pub(super) fn fault(&self, what: impl Into<String>) -> StoreError {
+        StoreError::Settings {
+            url: self.url.clone(),
+            what: what.into(),
+        }
+    }
 }

@@ -6,9 +6,10 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -160,9 +161,12 @@ impl Hand {
                 let (parts, body) = response.into_parts();
                 let whole = body.collect().await?.to_bytes();
                 let half = whole.slice(..whole.len() / 2);
-                let parts_of_body = [Ok(Frame::data(half)), Err(io::ErrorKind::ConnectionReset.into())];
-                let mut response =
-                    Response::from_parts(parts, StreamBody::new(stream::iter(parts_of_body)).boxed_unsync());
+                // What came so far is sent while the body waits for its next part.
+                let parts_of_body = stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(async {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    Err(io::ErrorKind::ConnectionReset.into())
+                }));
+                let mut response = Response::from_parts(parts, StreamBody::new(parts_of_body).boxed_unsync());
                 response.headers_mut().insert("content-length", whole.len().into());
                 Ok(response)
             }

@@ -221,14 +221,17 @@ fn i2_a_manifest_follows_the_newest_and_lists_what_was_committed() {
         refused(&state, &manifest_commit(2, &[1])),
         Refusal::NotCommitted { lease: 1 }
     );
-    // Another one of that number, and one that names another before it.
-    let mut forked = manifest_commit(1, &[2]);
-    let mut unlinked = manifest_commit(2, &[2]);
-    if let (Command::ManifestCommit { next, .. }, Command::ManifestCommit { prev, .. }) = (&mut forked, &mut unlinked) {
-        next.hash[0] ^= 1;
-        prev[0] ^= 1;
-    }
-    for (command, seq) in [(forked, 1), (unlinked, 2)] {
+    // Another one of that number, one that names another before it, and one that leaves a number out.
+    let after = |seq, hash, prev| Command::ManifestCommit {
+        next: ManifestHead { seq, hash },
+        prev,
+        leases: vec![2],
+    };
+    for (command, seq) in [
+        (after(1, [9; 32], [0; 32]), 1),
+        (after(2, [2; 32], [9; 32]), 2),
+        (after(3, [3; 32], [1; 32]), 3),
+    ] {
         let stale = refused(&state, &command);
         assert_eq!(stale, Refusal::NotNextManifest { seq, newest: 1 });
         assert_eq!(stale.disposition(), Disposition::Fenced);
