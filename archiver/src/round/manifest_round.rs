@@ -169,8 +169,8 @@ mod tests {
         };
         for wrong in [&[taken][..], &[PUT, differs]] {
             let (mut round, _) = ManifestRound::new();
-            let last = wrong.iter().fold(None, |_, event| round.step(*event));
-            assert_eq!(last, None, "it pauses");
+            let last = wrong.iter().map(|event| round.step(*event)).last();
+            assert_eq!(last, Some(None), "it pauses");
             assert_eq!(
                 round.step(ManifestEvent::Retry),
                 Some(ManifestAction::Put { attempt: 2 })

@@ -239,9 +239,9 @@ mod tests {
     const TAKEN: ObjectEvent = ObjectEvent::NameTaken { attempt: 2 };
 
     fn after(events: &[ObjectEvent]) -> (ObjectRound, Option<ObjectAction>) {
-        let (mut round, first) = ObjectRound::new();
-        let last = events.iter().fold(Some(first), |_, event| round.step(*event));
-        (round, last)
+        let (mut round, _) = ObjectRound::new();
+        let last = events.iter().map(|event| round.step(*event)).last();
+        (round, last.expect("there is an event"))
     }
 
     #[test]

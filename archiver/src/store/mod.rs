@@ -13,7 +13,8 @@ mod folder;
 mod key;
 mod probe;
 mod settings;
-#[cfg(all(test, feature = "s3"))]
+#[cfg(test)]
+#[cfg(feature = "s3")]
 mod tests;
 
 pub use archive_store::{ArchiveStore, StoreId};
