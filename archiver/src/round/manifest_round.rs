@@ -168,9 +168,12 @@ mod tests {
             is_same: false,
         };
         for wrong in [&[taken][..], &[PUT, differs]] {
-            let (mut round, _) = ManifestRound::new();
-            let last = wrong.iter().map(|event| round.step(*event)).last();
-            assert_eq!(last, Some(None), "it pauses");
+            let (mut round, first) = ManifestRound::new();
+            let mut last = Some(first);
+            for event in wrong {
+                last = round.step(*event);
+            }
+            assert_eq!(last, None, "it pauses");
             assert_eq!(
                 round.step(ManifestEvent::Retry),
                 Some(ManifestAction::Put { attempt: 2 })

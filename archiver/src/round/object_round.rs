@@ -239,9 +239,12 @@ mod tests {
     const TAKEN: ObjectEvent = ObjectEvent::NameTaken { attempt: 2 };
 
     fn after(events: &[ObjectEvent]) -> (ObjectRound, Option<ObjectAction>) {
-        let (mut round, _) = ObjectRound::new();
-        let last = events.iter().map(|event| round.step(*event)).last();
-        (round, last.expect("there is an event"))
+        let (mut round, first) = ObjectRound::new();
+        let mut last = Some(first);
+        for event in events {
+            last = round.step(*event);
+        }
+        (round, last)
     }
 
     #[test]

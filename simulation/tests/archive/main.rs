@@ -4,6 +4,8 @@
 //! - `world`: the catalogue (the real transition), a store, two nodes that run the engines, and the messages between.
 //! - `oracle`: what must hold at every step, and at the end. `bug`: rules that can be switched off, one at a time.
 
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
+
 mod bug;
 mod oracle;
 #[path = "../sim/rng.rs"]
