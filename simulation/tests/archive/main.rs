@@ -3,10 +3,12 @@
 //!
 //! - `world`: the catalogue (the real transition), a store, two nodes that run the engines, and the messages between.
 //! - `oracle`: what must hold at every step, and at the end. `bug`: rules that can be switched off, one at a time.
+//!   `content`: names and bytes of objects.
 
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod bug;
+mod content;
 mod oracle;
 #[path = "../sim/rng.rs"]
 #[allow(dead_code)] // it serves two simulations

@@ -7,7 +7,7 @@ use gophership_catalogue::State;
 use gophership_catalogue::archive::{ArchiveObject, LeaseNumber, ObjectState};
 use gophership_vault::ids::SegmentId;
 
-use crate::world::{CLUSTER, content_is_of, key_of};
+use crate::content::{CLUSTER, content_is_of, key_of};
 
 /// What was encoded as a manifest, by its hash.
 pub(crate) type Manifests = BTreeMap<[u8; 32], Made>;

@@ -7,19 +7,19 @@ use gophership_archiver::round::{
     Candidate, Listed, Manifest, ManifestAction, ManifestEvent, ManifestRound, ObjectAction, ObjectEvent, ObjectRound,
     PlanSettings, next_object,
 };
-use gophership_archiver::store::{manifest_key, object_key};
+use gophership_archiver::store::manifest_key;
 use gophership_catalogue::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState, Stored};
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::testkit::{open, register, seal_record, segment, up};
 use gophership_catalogue::{Command, Reply, State, apply};
-use gophership_vault::ids::{ClusterId, Epoch, NodeId, SegmentId};
+use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use uuid::Uuid;
 
 use crate::bug::Bug;
+use crate::content::{CLUSTER, content, key_of};
 use crate::oracle::{self, Made, Manifests, Store};
 use crate::rng::Rng;
 
-pub(crate) const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(0xC1));
 const STORE: Uuid = Uuid::from_u128(0x57);
 const SEGMENTS_MAX: u32 = 10;
 const STEPS: usize = 1_500;
@@ -138,28 +138,6 @@ pub(crate) struct World {
     released: BTreeSet<SegmentId>,
     now_ns: u64,
     pub(crate) seen: Seen,
-}
-
-/// The name of an object on record.
-pub(crate) fn key_of(lease: LeaseNumber, object: &ArchiveObject) -> String {
-    let first = object.members[0];
-    object_key(
-        CLUSTER,
-        first.node,
-        first.index,
-        lease,
-        object.attempt,
-        object.received.min,
-    )
-}
-
-fn content(version: u64, members: &[SegmentId]) -> Vec<u8> {
-    format!("{version} {members:?}").into_bytes()
-}
-
-/// True where these bytes are an object of these segments, of whatever version.
-pub(crate) fn content_is_of(bytes: &[u8], members: &[SegmentId]) -> bool {
-    (0..2).any(|version| content(version, members) == bytes)
 }
 
 impl World {
