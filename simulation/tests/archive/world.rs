@@ -120,7 +120,7 @@ enum Answer {
 
 #[derive(Clone)]
 enum Message {
-    Ask { is_manifest: bool, work: Work },
+    Ask { is_manifest: bool, work: Box<Work> },
     Answer(Answer),
 }
 
@@ -477,7 +477,7 @@ impl World {
             }
         };
         let serial = agent.serial;
-        let is_manifest = false;
+        let (is_manifest, work) = (false, Box::new(work));
         self.flying.push((who, serial, Message::Ask { is_manifest, work }));
     }
 
@@ -513,7 +513,7 @@ impl World {
             }),
         };
         self.manifests.insert(hash, made);
-        let is_manifest = true;
+        let (is_manifest, work) = (true, Box::new(work));
         self.flying.push((who, serial, Message::Ask { is_manifest, work }));
     }
 
@@ -544,10 +544,10 @@ impl World {
                         },
                     ));
                 }
-                if !is_heard && matches!(work, Work::Put { .. }) {
+                if !is_heard && matches!(*work, Work::Put { .. }) {
                     self.seen.late_writes += 1;
                 }
-                let answer = self.execute(who, is_manifest, work);
+                let answer = self.execute(who, is_manifest, *work);
                 if !self.is_calm && self.rng.chance(12) {
                     self.seen.lost_replies += 1;
                     return;
