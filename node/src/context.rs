@@ -13,8 +13,8 @@ use gophership_vault_replication::join::JoinSetup;
 use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::tail::streams::TailStreams;
 
-use crate::cluster::{Peers, Quorum};
 use crate::export::Exporters;
+use crate::peers::{Peers, Quorum};
 use crate::stochastic::Environment;
 
 /// The parts of a running node that replays and an operator's verbs use.

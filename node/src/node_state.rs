@@ -160,7 +160,11 @@ impl NodeState {
             running.cluster.as_ref().and_then(|cluster| cluster.quorum.leaderless()),
             stalled,
             self.ack_timeout.is_some(),
-        )?;
+        )
+        .map_err(|why| match why {
+            NotReady::TooFewCopies(shard, _) => NotReady::TooFewCopies(shard, running.vault.cut_fault(shard)),
+            other => other,
+        })?;
         if self.leaving.load(Ordering::Relaxed) {
             return Err(NotReady::Leaving);
         }

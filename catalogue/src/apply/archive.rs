@@ -12,7 +12,7 @@ use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::time::TimeRange;
 use uuid::Uuid;
 
-use super::{Decision, node_of, rule_for, unchanged, within};
+use super::decision::{Decision, node_of, rule_for, unchanged, within};
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber, ManifestHead, ObjectState, Stored};
 use crate::command::Reply;
 use crate::limits::{ARCHIVE_DOOMED_MAX, ARCHIVE_MEMBERS_MAX, MANIFEST_OBJECTS_MAX};

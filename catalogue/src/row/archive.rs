@@ -2,7 +2,7 @@
 
 use gophership_vault::time::TimeRange;
 
-use super::value;
+use super::format::value;
 use crate::archive::{ArchiveCounters, ArchiveObject, ManifestHead, ObjectState, Stored};
 use crate::wire::{Reader, WireError, Writer};
 

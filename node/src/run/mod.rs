@@ -121,7 +121,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
         End::Signal => config.shutdown_delay(),
         End::Failed => Duration::ZERO,
     };
-    tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begun");
+    tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begin");
     tokio::spawn(end_anyway(signals, delay + DRAIN_LIMIT));
     tokio::time::sleep(delay).await;
     shutdown.run().await

@@ -1,5 +1,5 @@
-//! Clusters of real processes that lose what they had. What a lost node owes its sink arrives there all the same, whoever
-//! else is lost or comes back; and copies that are lost or damaged are made anew (`bad_copies`).
+//! Clusters of real processes that lose what they had. What a lost node owes its sink arrives there all the same,
+//! whoever else is lost or comes back; and copies that are lost or damaged are made anew (`bad_copies`).
 #![allow(clippy::unwrap_used)] // the helpers are of the tests
 
 mod bad_copies;
