@@ -1,6 +1,8 @@
 //! The archive: sealed segments, made into objects that standard tools read.
 //!
 //! - [`object`]: the format of an object, written and read. Layout in `docs/formats.md`.
+//! - `round`: which segments become an object, and how one gets into the store and on record.
+//! - `store`: the bucket, or the folder, that objects are kept in.
 //! - [`limits`]: every bound. [`ObjectError`], [`WriteError`]: what can go wrong.
 
 mod error;
@@ -9,5 +11,9 @@ mod error;
 pub mod fuzzing;
 pub mod limits;
 pub mod object;
+#[cfg(feature = "store")]
+pub mod round;
+#[cfg(feature = "store")]
+pub mod store;
 
 pub use error::{ObjectError, WriteError};

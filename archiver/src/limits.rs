@@ -1,5 +1,7 @@
 //! Every bound of the archiver, in one place.
 
+use std::time::Duration;
+
 /// Payload bytes at which a block of an object is cut. Larger blocks would be a little smaller in all, and a reader of
 /// one entry would fetch more.
 pub const BLOCK_BYTES: usize = 1024 * 1024;
@@ -15,6 +17,24 @@ pub const BLOCKS_MAX: usize = 65_536;
 pub const INDEX_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes at the end of an object that its reader takes first: index and seek table of some 600 blocks.
 pub const TAIL_BYTES: u64 = 64 * 1024;
+
+/// Bytes of segment files below which an object waits longer for more: stores and their readers pay for each object.
+pub const SMALL_OBJECT_BYTES: u64 = 1024 * 1024;
+/// The time for which such a small one waits, from the seal of its oldest segment on.
+pub const SMALL_DELAY: Duration = Duration::from_secs(3600);
+
+/// Tries of one call to a store, before whoever called decides about a further one.
+pub const STORE_TRIES: usize = 5;
+/// The shortest and the longest pause between two tries.
+pub const STORE_BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// See [`STORE_BACKOFF_MIN`].
+pub const STORE_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The time for a connection to a store.
+pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time for a request, with all of the object: 64 MiB in five minutes are 220 KiB a second.
+pub const STORE_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// Limit of bytes of `store.json` and of the probe.
+pub const STORE_JSON_BYTES_MAX: u64 = 4096;
 
 /// Bytes that a block can decode to: all but the last entry are together smaller than a block.
 pub(crate) const BLOCK_DECODED_MAX: usize = BLOCK_BYTES + PAYLOAD_BYTES_MAX;

@@ -7,7 +7,8 @@
 //! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
 //!
 //! **Not here**: commands about segments (`apply/segment.rs`, the end of one in `apply/trim.rs`), nodes
-//! (`apply/node.rs`), exporters (`apply/export.rs`), replay jobs (`apply/job.rs`), and losses (`apply/loss.rs`).
+//! (`apply/node.rs`), exporters (`apply/export.rs`), replay jobs (`apply/job.rs`), the archive (`apply/archive.rs`), and
+//! losses (`apply/loss.rs`).
 
 use gophership_vault::ids::NodeId;
 use gophership_vault::ledger::ClockMark;
@@ -22,6 +23,7 @@ use self::decision::{node_of, not_stale, unchanged, within};
 
 pub use self::decision::Decision;
 
+mod archive;
 mod decision;
 mod event;
 mod export;
@@ -142,6 +144,27 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::ConfigureExporters { node, names } => export::configure_exporters(state, *node, names),
         // All that it does is to be an event.
         Command::Note { .. } => unchanged(Reply::Done),
+        Command::ArchiveLease {
+            store,
+            node,
+            epoch,
+            members,
+        } => archive::lease(state, *store, *node, *epoch, members),
+        Command::ArchiveCommit {
+            lease,
+            attempt,
+            node,
+            epoch,
+            stored,
+        } => archive::commit(state, *lease, *attempt, (*node, *epoch), *stored),
+        Command::ManifestCommit { next, prev, leases } => archive::manifest(state, *next, *prev, leases),
+        Command::ArchiveDoom {
+            lease,
+            attempt,
+            node,
+            epoch,
+            ends,
+        } => archive::doom(state, *lease, *attempt, (*node, *epoch), *ends),
     }
 }
 

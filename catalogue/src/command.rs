@@ -10,6 +10,7 @@ use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
 use crate::actor::Actor;
+use crate::archive::{LeaseNumber, ManifestHead, Stored};
 use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult, LossNames};
@@ -354,6 +355,55 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
+    /// Leases sealed segments to a node that makes an archive object of them. The lease has the next number, or is the
+    /// one that these segments are in: then this node goes on with it.
+    ArchiveLease {
+        /// The id of the store that the object is to be in.
+        store: Uuid,
+        /// The node.
+        node: NodeId,
+        /// Its boot, which must be its newest.
+        epoch: Epoch,
+        /// The segments, all of one node, in the order in which they are to stand in the object.
+        members: Vec<SegmentId>,
+    },
+    /// Records that the object of a lease is in its store, verified, for the holder of the lease.
+    ArchiveCommit {
+        /// The lease.
+        lease: LeaseNumber,
+        /// The attempt that made it.
+        attempt: u32,
+        /// The node.
+        node: NodeId,
+        /// Its boot.
+        epoch: Epoch,
+        /// The object.
+        stored: Stored,
+    },
+    /// Records the next manifest, which is in the store and verified: from then on the segments of the objects that it
+    /// lists are archived.
+    ManifestCommit {
+        /// The manifest.
+        next: ManifestHead,
+        /// The hash of the manifest before it. If that is not the newest one, the command is refused.
+        prev: [u8; 32],
+        /// The objects that it lists first, by their leases.
+        leases: Vec<LeaseNumber>,
+    },
+    /// Records that what is in the store of an attempt, if anything, never counts, for the holder of the lease. The
+    /// lease goes on with the next attempt.
+    ArchiveDoom {
+        /// The lease.
+        lease: LeaseNumber,
+        /// The attempt.
+        attempt: u32,
+        /// The node.
+        node: NodeId,
+        /// Its boot.
+        epoch: Epoch,
+        /// True where the lease ends instead, and its segments are free for another one.
+        ends: bool,
+    },
 }
 
 impl Command {
@@ -397,6 +447,10 @@ impl Command {
             Self::RemoveNode { .. } => Kind::RemoveNode,
             Self::LetterCopied { .. } => Kind::LetterCopied,
             Self::Note { .. } => Kind::Note,
+            Self::ArchiveLease { .. } => Kind::ArchiveLease,
+            Self::ArchiveCommit { .. } => Kind::ArchiveCommit,
+            Self::ManifestCommit { .. } => Kind::ManifestCommit,
+            Self::ArchiveDoom { .. } => Kind::ArchiveDoom,
         }
     }
 }

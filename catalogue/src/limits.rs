@@ -78,6 +78,15 @@ pub const DROPPED_RANGES_MAX: usize = 64;
 /// Limit of bytes of the answer that made an entry a dead letter.
 pub const DEAD_LETTER_ANSWER_BYTES_MAX: usize = 512;
 
+/// Limit of segments of one archive object.
+pub const ARCHIVE_MEMBERS_MAX: usize = 4_096;
+
+/// Limit of objects that one manifest adds.
+pub const MANIFEST_OBJECTS_MAX: usize = 4_096;
+
+/// Objects that were given up and are remembered; the oldest is forgotten first.
+pub const ARCHIVE_DOOMED_MAX: usize = 1_000;
+
 /// Trimmed segments of one command that says that nothing of them is on disk any more.
 pub const UNLINKED_MAX: usize = gophership_vault::limits::UNLINKED_MAX;
 
@@ -107,6 +116,7 @@ const JOB_LOSS_BYTES_MAX: usize = (JOB_LOSS_NAMES_MAX + 1) * (JOB_LOSS_NAME_BYTE
 const _: () = assert!(
     JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_BYTES_MAX + JOB_LOSS_BYTES_MAX + 128 < ROW_BYTES_MAX
 );
+const _: () = assert!(ARCHIVE_MEMBERS_MAX * 10 + 128 < ROW_BYTES_MAX);
 const _: () = assert!(SETTING_VALUE_BYTES_MAX + 32 < ROW_BYTES_MAX);
 // All events together have less than 8 MiB.
 const _: () = assert!(EVENTS_MAX * (3 * EVENT_TEXT_BYTES_MAX as u64 + 32) < 8 << 20);

@@ -5,6 +5,7 @@ use gophership_vault::{Disposition, NodeSet, RecoveryNumber};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::archive::LeaseNumber;
 use crate::job::JobId;
 use crate::segment::{SegmentState, Step};
 
@@ -382,6 +383,57 @@ pub enum Refusal {
         /// Number of dead letters that hold it.
         letters: u64,
     },
+    /// The segments, or objects, of a command are no set of which there could be one object, or one manifest.
+    #[error("the list is empty, names something twice, or has segments of several nodes")]
+    NoObject,
+    /// A segment is in an object, or is to be in one.
+    #[error("segment {id} is in lease {lease} of the archive")]
+    Leased {
+        /// The segment.
+        id: SegmentId,
+        /// The lease.
+        lease: LeaseNumber,
+    },
+    /// A segment has no entry.
+    #[error("segment {id} has no entry: there is nothing to archive")]
+    NothingToArchive {
+        /// The segment.
+        id: SegmentId,
+    },
+    /// There is no such lease.
+    #[error("the archive has no lease {lease}")]
+    UnknownLease {
+        /// The lease.
+        lease: LeaseNumber,
+    },
+    /// Another node or boot holds the lease, or it has gone on to another attempt, or it has ended.
+    #[error("lease {lease} of the archive is not held for attempt {attempt} any more")]
+    NotHeld {
+        /// The lease.
+        lease: LeaseNumber,
+        /// The attempt of the command.
+        attempt: u32,
+    },
+    /// The object of a lease was committed, and is not given up.
+    #[error("the object of lease {lease} of the archive is committed")]
+    ObjectCounts {
+        /// The lease.
+        lease: LeaseNumber,
+    },
+    /// A manifest lists an object that is not committed, or is in a manifest already.
+    #[error("the object of lease {lease} of the archive is not committed, or is listed in a manifest")]
+    NotCommitted {
+        /// The lease.
+        lease: LeaseNumber,
+    },
+    /// A manifest does not follow the newest one.
+    #[error("manifest {seq} does not follow manifest {newest}, which is the newest")]
+    NotNextManifest {
+        /// Its number.
+        seq: u64,
+        /// The number of the newest one.
+        newest: u64,
+    },
     /// A text or list is too long.
     #[error("{what} has a size of {size}, and may have at most {limit}")]
     TooLong {
@@ -409,9 +461,12 @@ impl Refusal {
     /// The remedy for the caller.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Fenced { .. } | Self::Recovered { .. } | Self::JobTaken { .. } | Self::ExportTaken { .. } => {
-                Disposition::Fenced
-            }
+            Self::Fenced { .. }
+            | Self::Recovered { .. }
+            | Self::JobTaken { .. }
+            | Self::ExportTaken { .. }
+            | Self::NotHeld { .. }
+            | Self::NotNextManifest { .. } => Disposition::Fenced,
             Self::TooManyJobs { .. } | Self::TooManyDeadLetters { .. } => Disposition::Overloaded,
             Self::UnknownNode { .. }
             | Self::OtherStorage { .. }
@@ -448,6 +503,12 @@ impl Refusal {
             | Self::TooManyExporters { .. }
             | Self::NeverOpened { .. }
             | Self::Held { .. }
+            | Self::NoObject
+            | Self::Leased { .. }
+            | Self::NothingToArchive { .. }
+            | Self::UnknownLease { .. }
+            | Self::ObjectCounts { .. }
+            | Self::NotCommitted { .. }
             | Self::TooLong { .. }
             | Self::NumbersUsedUp { .. } => Disposition::Invalid,
         }

@@ -23,14 +23,15 @@ use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
 use self::format::{
-    DEAD_LETTER_VERSION, HAS_EVENT, KIND_CLOCK, KIND_CONFIGURED, KIND_CONFIGURED_SOMEWHERE, KIND_COPIES_GIVEN_UP,
-    KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED, KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER,
-    KIND_FACTS, KIND_JOB, KIND_LEFTOVERS, KIND_LOSS_ACCEPTED, KIND_NODE, KIND_SEGMENT, KIND_SETTING, KIND_SHARD,
-    SHARD_VERSION, VERSIONED, key, value,
+    DEAD_LETTER_VERSION, HAS_EVENT, KIND_ARCHIVE, KIND_ARCHIVE_OBJECT, KIND_CLOCK, KIND_CONFIGURED,
+    KIND_CONFIGURED_SOMEWHERE, KIND_COPIES_GIVEN_UP, KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED,
+    KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER, KIND_FACTS, KIND_JOB, KIND_LEFTOVERS, KIND_LOSS_ACCEPTED, KIND_NODE,
+    KIND_SEGMENT, KIND_SETTING, KIND_SHARD, SHARD_VERSION, VERSIONED, key, value,
 };
 
 pub use self::format::VERSION;
 
+pub(crate) mod archive;
 pub(crate) mod event;
 pub(crate) mod export;
 mod format;
@@ -127,6 +128,12 @@ pub fn row_of(change: &Change) -> Row {
         ),
         Change::Event(number, event) => (key(KIND_EVENT).u64_be(*number), Some(event::write_event(event))),
         Change::EventGone(number) => (key(KIND_EVENT).u64_be(*number), None),
+        Change::Archive(counters) => (key(KIND_ARCHIVE), Some(archive::write_counters(counters))),
+        Change::ArchiveObject(lease, object) => (
+            key(KIND_ARCHIVE_OBJECT).u64_be(*lease),
+            Some(archive::write_object(object)),
+        ),
+        Change::ArchiveObjectGone(lease) => (key(KIND_ARCHIVE_OBJECT).u64_be(*lease), None),
         Change::DeadLetterGone(name, entry) => (export::dead_letter_key(name, *entry), None),
     };
     Row {
@@ -195,6 +202,8 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_EXPORT_TAKEN => export::read_taken(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
         KIND_EVENT => Change::Event(k.u64_be()?, event::read_event(&mut v)?),
+        KIND_ARCHIVE => Change::Archive(archive::read_counters(&mut v)?),
+        KIND_ARCHIVE_OBJECT => Change::ArchiveObject(k.u64_be()?, archive::read_object(&mut v)?),
         found => return Err(k.unknown("kind", found)),
     };
     k.end()?;

@@ -215,11 +215,13 @@ pub enum Step {
     AcceptLoss,
     /// `GiveUpCopies`
     GiveUpCopies,
+    /// `ArchiveLease`
+    Archive,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Open,
         Self::BeginRecovery,
         Self::Seal,
@@ -232,6 +234,7 @@ impl Step {
         Self::PlanCopy,
         Self::AcceptLoss,
         Self::GiveUpCopies,
+        Self::Archive,
     ];
 }
 
@@ -250,6 +253,7 @@ impl fmt::Display for Step {
             Self::PlanCopy => "CopyPlanned",
             Self::AcceptLoss => "AcceptLoss",
             Self::GiveUpCopies => "GiveUpCopies",
+            Self::Archive => "ArchiveLease",
         })
     }
 }
@@ -284,6 +288,8 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         // It stays what it is, with one more node that may have a part of it, or with less to wait for.
         (Recovering, Step::PlanCopy | Step::AcceptLoss) => To(Recovering),
         (Sealed, Step::PlanCopy | Step::GiveUpCopies) => To(Sealed),
+        // What is archived of it is on a record of its own.
+        (Sealed, Step::Archive) => To(Sealed),
 
         (Open, Step::Open)
         | (Recovering, Step::BeginRecovery)
@@ -293,7 +299,7 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         | (Lost, Step::MarkLost) => Same,
 
         (Unopened | Open | Sealed | Trimmed | Gone | Lost, Step::AcceptLoss)
-        | (Unopened | Open | Recovering | Trimmed | Gone | Lost, Step::GiveUpCopies) => Refuse,
+        | (Unopened | Open | Recovering | Trimmed | Gone | Lost, Step::GiveUpCopies | Step::Archive) => Refuse,
 
         (
             Unopened,
@@ -336,15 +342,15 @@ mod tests {
     #[test]
     fn the_table_of_transitions_is_this_one() {
         // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, MarkLost, ReplicaAdded,
-        // CopyPlanned, AcceptLoss, GiveUpCopies
+        // CopyPlanned, AcceptLoss, GiveUpCopies, ArchiveLease
         let expected = "
-            Unopened   Open    -          -      -       -       -       -    Lost -      - - -
-            Open       same    Recovering Sealed Trimmed -       -       -    Lost -      - - -
-            Recovering -       same       Sealed -       -       -       -    Lost -      Recovering Recovering -
-            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed Sealed - Sealed
-            Trimmed    -       -          -      same    same    same    Gone -    same   - - -
-            Gone       -       -          -      same    same    same    same Lost same   - - -
-            Lost       -       -          -      -       -       -       -    same -      - - -";
+            Unopened   Open    -          -      -       -       -       -    Lost -      - - - -
+            Open       same    Recovering Sealed Trimmed -       -       -    Lost -      - - - -
+            Recovering -       same       Sealed -       -       -       -    Lost -      Recovering Recovering - -
+            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed Sealed - Sealed Sealed
+            Trimmed    -       -          -      same    same    same    Gone -    same   - - - -
+            Gone       -       -          -      same    same    same    same Lost same   - - - -
+            Lost       -       -          -      -       -       -       -    same -      - - - -";
         let mut rows = expected.lines().filter(|l| !l.trim().is_empty());
         for from in SegmentState::ALL {
             let mut cells = rows.next().unwrap().split_whitespace();
@@ -362,12 +368,13 @@ mod tests {
 
     #[test]
     fn i1_i2_nothing_leads_back_and_the_ends_are_ends() {
-        use Step::{AcceptLoss, AddReplica, GiveUpCopies, PlanCopy};
+        use Step::{AcceptLoss, AddReplica, Archive, GiveUpCopies, PlanCopy};
         let rank = |s: SegmentState| SegmentState::ALL.iter().position(|x| *x == s);
         for from in SegmentState::ALL {
             for step in Step::ALL {
                 if let Rule::To(to) = rule(from, step) {
-                    let stays = matches!(step, AddReplica | PlanCopy | AcceptLoss | GiveUpCopies) && to == from;
+                    let stays =
+                        matches!(step, AddReplica | PlanCopy | AcceptLoss | GiveUpCopies | Archive) && to == from;
                     assert!(rank(to) > rank(from) || stays, "{from} {step}");
                     assert!(from != SegmentState::Lost);
                 }

@@ -5,7 +5,7 @@
 //! as what ever was. I3: equal histories give equal rows, byte for byte. I4: what is derived of the segments
 //! (`state/tally.rs`) is what a walk over them gives.
 //! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`),
-//! which nodes hold a segment (`state/holding.rs`), the bytes of a row (`row.rs`).
+//! which nodes hold a segment (`state/holding.rs`), what is archived (`state/archive.rs`), the bytes of a row (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +13,7 @@ use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
 
+use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber};
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::event::{Event, EventNumber};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord};
@@ -24,6 +25,7 @@ use self::tally::Tally;
 
 pub use self::export::entries_behind;
 
+mod archive;
 mod events;
 mod export;
 mod holding;
@@ -144,6 +146,12 @@ pub enum Change {
     Event(EventNumber, Event),
     /// Removes the oldest event.
     EventGone(EventNumber),
+    /// Sets the counters of the archive.
+    Archive(ArchiveCounters),
+    /// Sets the record of an archive object.
+    ArchiveObject(LeaseNumber, ArchiveObject),
+    /// Forgets an object that was given up.
+    ArchiveObjectGone(LeaseNumber),
 }
 
 /// Counts of records, for status.
@@ -213,6 +221,10 @@ pub struct State {
     pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryId, DeadLetter>>,
     /// The newest events, without a gap.
     pub(crate) events: BTreeMap<EventNumber, Event>,
+    pub(crate) archive: ArchiveCounters,
+    pub(crate) objects: BTreeMap<LeaseNumber, ArchiveObject>,
+    /// The object that each segment is in, kept as those change. Objects that were given up have none.
+    leases: BTreeMap<SegmentId, LeaseNumber>,
 }
 
 impl Default for State {
@@ -242,6 +254,9 @@ impl Default for State {
             exports_taken: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             events: BTreeMap::new(),
+            archive: ArchiveCounters::default(),
+            objects: BTreeMap::new(),
+            leases: BTreeMap::new(),
         }
     }
 }
@@ -465,6 +480,9 @@ impl State {
             }
             Change::Event(number, event) => drop(self.events.insert(number, event)),
             Change::EventGone(number) => drop(self.events.remove(&number)),
+            Change::Archive(counters) => self.archive = counters,
+            Change::ArchiveObject(lease, object) => self.put_object(lease, object),
+            Change::ArchiveObjectGone(lease) => drop(self.objects.remove(&lease)),
             Change::DeadLetterGone(name, entry) => nested::remove(&mut self.dead_letters, &name, &entry),
         }
     }
@@ -513,5 +531,6 @@ impl State {
                     .iter()
                     .map(|(number, event)| Change::Event(*number, event.clone())),
             )
+            .chain(self.archive_changes())
     }
 }

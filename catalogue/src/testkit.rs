@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::apply::apply_request;
+use crate::archive::{LeaseNumber, ManifestHead, Stored};
 use crate::command::{Command, Outcome, Request};
 use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
@@ -301,6 +302,66 @@ fn job_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+pub fn archive_lease(holder: u32, boot: u64, members: &[SegmentId]) -> Command {
+    Command::ArchiveLease {
+        store: uuid(9),
+        node: node(holder),
+        epoch: epoch(boot),
+        members: members.to_vec(),
+    }
+}
+
+pub fn archive_commit(lease: LeaseNumber, attempt: u32, holder: u32, boot: u64) -> Command {
+    Command::ArchiveCommit {
+        lease,
+        attempt,
+        node: node(holder),
+        epoch: epoch(boot),
+        stored: Stored {
+            bytes: 1000 + lease,
+            digest: [lease as u8; 32],
+            at_ns: 40,
+        },
+    }
+}
+
+pub fn archive_doom(lease: LeaseNumber, attempt: u32, holder: u32, boot: u64, ends: bool) -> Command {
+    Command::ArchiveDoom {
+        lease,
+        attempt,
+        node: node(holder),
+        epoch: epoch(boot),
+        ends,
+    }
+}
+
+/// The manifest of this number, whose hash is its number, after that before it.
+pub fn manifest_commit(seq: u64, leases: &[LeaseNumber]) -> Command {
+    Command::ManifestCommit {
+        next: ManifestHead {
+            seq,
+            hash: [seq as u8; 32],
+        },
+        prev: [seq as u8 - 1; 32],
+        leases: leases.to_vec(),
+    }
+}
+
+/// Any command about the archive.
+fn archive_command() -> impl Strategy<Value = Command> {
+    let by = (1..4u64, 1..3u32, 1..3u32, 1..3u64);
+    prop_oneof![
+        4 => (1..3u32, 1..3u64, prop::collection::vec(ids(), 1..3)).prop_map(
+            |(holder, boot, members)| archive_lease(holder, boot, &members)
+        ),
+        2 => by.clone().prop_map(|(lease, attempt, holder, boot)| archive_commit(lease, attempt, holder, boot)),
+        1 => (1..4u64, prop::collection::vec(1..4u64, 0..3)).prop_map(|(seq, leases)| manifest_commit(seq, &leases)),
+        1 => (by, any::<bool>()).prop_map(
+            |((lease, attempt, holder, boot), ends)| archive_doom(lease, attempt, holder, boot, ends)
+        ),
+    ]
+}
+
 /// Any command.
 pub fn command() -> impl Strategy<Value = Command> {
     let at = 0..4u64;
@@ -353,6 +414,7 @@ pub fn command() -> impl Strategy<Value = Command> {
             what, subject: format!("node {n}"), detail: String::new(), at_ns
         }),
         7 => job_command(),
+        8 => archive_command(),
         2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(
             |(key, value, seen, at_ns)| Command::SetConfig { key, value, seen, at_ns }
         ),

@@ -185,7 +185,11 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
         | Command::CommitTakenCursors { .. }
         | Command::BeginExporter { .. }
         | Command::AddDeadLetters { .. }
-        | Command::LetterCopied { .. } => None,
+        | Command::LetterCopied { .. }
+        | Command::ArchiveLease { .. }
+        | Command::ArchiveCommit { .. }
+        | Command::ManifestCommit { .. }
+        | Command::ArchiveDoom { .. } => None,
     }
 }
 

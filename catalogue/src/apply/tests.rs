@@ -16,7 +16,8 @@ use crate::node::NodeState;
 use crate::segment::{Rule, SegmentRecord, SegmentState, Step, rule};
 use crate::state::Counts;
 use crate::testkit::{
-    accepted_loss, bytes, describe, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid,
+    accepted_loss, archive_lease, bytes, describe, epoch, history, lsn, node, open, register, seal_record, segment, up,
+    uuid,
 };
 use uuid::Uuid;
 
@@ -111,6 +112,7 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                     id,
                     loss: accepted_loss("a", 9, 2),
                 },
+                Step::Archive => archive_lease(1, 1, &[id]),
             };
             let before = with_segment(from);
             let mut after = before.clone();

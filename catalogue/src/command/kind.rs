@@ -42,11 +42,15 @@ pub enum Kind {
     RemoveNode = 36,
     LetterCopied = 37,
     Note = 40,
+    ArchiveLease = 45,
+    ArchiveCommit = 46,
+    ManifestCommit = 47,
+    ArchiveDoom = 48,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 41] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -84,6 +88,10 @@ impl Kind {
         Self::RemoveNode,
         Self::LetterCopied,
         Self::Note,
+        Self::ArchiveLease,
+        Self::ArchiveCommit,
+        Self::ManifestCommit,
+        Self::ArchiveDoom,
     ];
 
     /// The kind of a stored number.
@@ -131,6 +139,10 @@ impl Kind {
             Self::RemoveNode => "remove_node",
             Self::LetterCopied => "letter_copied",
             Self::Note => "note",
+            Self::ArchiveLease => "archive_lease",
+            Self::ArchiveCommit => "archive_commit",
+            Self::ManifestCommit => "manifest_commit",
+            Self::ArchiveDoom => "archive_doom",
         }
     }
 }

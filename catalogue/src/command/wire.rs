@@ -16,6 +16,7 @@ use self::versions::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM};
 use super::{Command, Kind, Request};
 use crate::actor::Actor;
 use crate::job::{JobLoss, LossNames};
+use crate::row::archive::write_stored;
 use crate::row::job::{write_loss, write_loss_names};
 use crate::row::segment::{reason_code, write_accepted};
 use crate::wire::{Reader, WireError, Writer};
@@ -131,6 +132,39 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             at_ns,
         } => w.u8(*what as u8).text(subject).text(detail).u64(*at_ns),
         Command::LetterCopied { node, entry } => parts::write_entry(w.u32(node.get()), entry),
+        Command::ArchiveLease {
+            store,
+            node,
+            epoch,
+            members,
+        } => {
+            let w = w.uuid(*store).u32(node.get()).u64(epoch.get());
+            w.list(members, |w, id| w.segment(*id))
+        }
+        Command::ArchiveCommit {
+            lease,
+            attempt,
+            node,
+            epoch,
+            stored,
+        } => {
+            let w = w.u64(*lease).u32(*attempt).u32(node.get()).u64(epoch.get());
+            write_stored(w, stored)
+        }
+        Command::ManifestCommit { next, prev, leases } => {
+            let w = w.u64(next.seq).bytes(&next.hash).bytes(prev);
+            w.list(leases, |w, lease| w.u64(*lease))
+        }
+        Command::ArchiveDoom {
+            lease,
+            attempt,
+            node,
+            epoch,
+            ends,
+        } => {
+            let w = w.u64(*lease).u32(*attempt).u32(node.get()).u64(epoch.get());
+            w.u8(u8::from(*ends))
+        }
         Command::RemoveNode { node, accept_loss } => w.u32(node.get()).u8(u8::from(*accept_loss)),
         Command::Roll { seal, open, at_ns } => {
             parts::write_open(w.option(seal.as_ref(), parts::write_seal), open).u64(*at_ns)

@@ -8,8 +8,8 @@ use crate::command::Command;
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::testkit::{
-    configure, cursor, describe, entry, exporter, letter, lsn, node, open, open_record, register, seal_record, segment,
-    up, uuid,
+    archive_commit, archive_doom, archive_lease, configure, cursor, describe, entry, exporter, letter, lsn,
+    manifest_commit, node, open, open_record, register, seal_record, segment, up, uuid,
 };
 
 /// One command of each kind, each of which is accepted and changes something after those before it.
@@ -133,5 +133,9 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
         Command::ForgetExporter {
             exporter: "a".to_owned(),
         },
+        archive_lease(1, 1, &[id(2)]),
+        archive_doom(1, 1, 1, 1, false),
+        archive_commit(1, 2, 1, 1),
+        manifest_commit(1, &[1]),
     ]
 }

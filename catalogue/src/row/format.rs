@@ -33,6 +33,8 @@ pub(super) const KIND_CONFIGURED: u8 = 16;
 pub(super) const KIND_LOSS_ACCEPTED: u8 = 17;
 pub(super) const KIND_COPIES_GIVEN_UP: u8 = 18;
 pub(super) const KIND_EVENT: u8 = 20;
+pub(super) const KIND_ARCHIVE: u8 = 24;
+pub(super) const KIND_ARCHIVE_OBJECT: u8 = 25;
 
 pub(super) const HAS_EVENT: u8 = 0x02;
 

@@ -8,8 +8,8 @@ use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobLoss, JobPosition, JobResult, LossNames};
 use crate::segment::{SegmentRecord, SegmentState};
 use crate::testkit::{
-    accepted_loss, bytes, configure, configure_all, cursor, describe, entry, exporter, history, letter, lsn, node,
-    open, register, seal_record, segment, up, uuid,
+    accepted_loss, archive_commit, archive_doom, archive_lease, bytes, configure, configure_all, cursor, describe,
+    entry, exporter, history, letter, lsn, manifest_commit, node, open, register, seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
@@ -413,7 +413,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 19] {
+fn golden() -> [(State, &'static str); 20] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -455,6 +455,7 @@ fn golden() -> [(State, &'static str); 19] {
             golden_letter_copied(),
             include_str!("../../testdata/v1/rows_letter_copied.txt"),
         ),
+        (golden_archive(), include_str!("../../testdata/v1/rows_archive.txt")),
     ]
 }
 
@@ -490,6 +491,38 @@ fn golden_events() -> State {
         (0x0103, replayed),
     ] {
         state.install(Change::Event(number, event));
+    }
+    state
+}
+
+/// An archive object in each of its states.
+fn golden_archive() -> State {
+    let mut state = State::default();
+    for command in [register(1), up(1, 7)] {
+        apply(&mut state, &command).unwrap();
+    }
+    for index in 1..=5 {
+        let id = segment(1, 3, index);
+        let seal = Command::Seal {
+            seal: seal_record(id, 1, 2),
+        };
+        for command in [open(id, 1), seal] {
+            apply(&mut state, &command).unwrap();
+        }
+    }
+    let id = |index| segment(1, 3, index);
+    for command in [
+        archive_lease(1, 1, &[id(1), id(5)]),
+        archive_lease(1, 1, &[id(2)]),
+        archive_lease(1, 1, &[id(3)]),
+        archive_lease(1, 1, &[id(4)]),
+        archive_doom(1, 1, 1, 1, false),
+        archive_doom(2, 1, 1, 1, true),
+        archive_commit(3, 1, 1, 1),
+        archive_commit(4, 1, 1, 1),
+        manifest_commit(1, &[4]),
+    ] {
+        apply(&mut state, &command).unwrap();
     }
     state
 }
@@ -731,7 +764,11 @@ fn rows_sort_as_their_records_do() {
 
 #[test]
 fn i2_a_row_cut_short_or_too_long_is_damaged() {
-    for (key, value) in bytes(&golden_both()).into_iter().chain(bytes(&golden_losses())) {
+    for (key, value) in bytes(&golden_both())
+        .into_iter()
+        .chain(bytes(&golden_losses()))
+        .chain(bytes(&golden_archive()))
+    {
         for len in 0..value.len() {
             assert!(
                 matches!(change_of(&key, &value[..len]), Err(WireError::Damaged { .. })),
@@ -750,7 +787,7 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
 
 #[test]
 fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
-    let rows = bytes(&golden_both());
+    let rows = [bytes(&golden_both()), bytes(&golden_archive())].concat();
     let unknown = |key: &[u8], value: &[u8], what: &str| match change_of(key, value) {
         Err(WireError::Unknown { what: said, .. }) => assert_eq!(said, what),
         other => panic!("{other:?}"),
@@ -810,7 +847,7 @@ proptest! {
     }
 
     #[test]
-    fn i2_any_bytes_are_read_without_panic(kind in 0..19u8, key in prop::collection::vec(any::<u8>(), 0..20),
+    fn i2_any_bytes_are_read_without_panic(kind in 0..27u8, key in prop::collection::vec(any::<u8>(), 0..20),
                                            value in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = change_of(&[&[kind], key.as_slice()].concat(), &[&[VERSION], value.as_slice()].concat());
     }
@@ -819,7 +856,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_letter_copied.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_archive.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_letter_copied())).unwrap();
+    std::fs::write(newest, as_text(&golden_archive())).unwrap();
 }

@@ -6,8 +6,10 @@ use uuid::Uuid;
 
 use super::parts;
 use super::versions::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM};
+use crate::archive::ManifestHead;
 use crate::command::{Command, Kind};
 use crate::job::{JobPosition, LossNames};
+use crate::row::archive::read_stored;
 use crate::row::event;
 use crate::row::job::{read_loss, read_loss_names};
 use crate::row::segment::{read_accepted, read_reason};
@@ -55,6 +57,10 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::RemoveNode => remove_node(v),
         Kind::LetterCopied => letter_copied(v),
         Kind::Note => note(v),
+        Kind::ArchiveLease => archive_lease(v),
+        Kind::ArchiveCommit => archive_commit(v),
+        Kind::ManifestCommit => manifest_commit(v),
+        Kind::ArchiveDoom => archive_doom(v),
     }
 }
 
@@ -353,5 +359,45 @@ fn note(v: &mut Reader<'_>) -> Read {
         subject: v.text()?,
         detail: v.text()?,
         at_ns: v.u64()?,
+    })
+}
+
+fn archive_lease(v: &mut Reader<'_>) -> Read {
+    Ok(Command::ArchiveLease {
+        store: v.uuid()?,
+        node: v.node()?,
+        epoch: v.epoch()?,
+        members: v.list(Reader::segment)?,
+    })
+}
+
+fn archive_commit(v: &mut Reader<'_>) -> Read {
+    Ok(Command::ArchiveCommit {
+        lease: v.u64()?,
+        attempt: v.u32()?,
+        node: v.node()?,
+        epoch: v.epoch()?,
+        stored: read_stored(v)?,
+    })
+}
+
+fn manifest_commit(v: &mut Reader<'_>) -> Read {
+    Ok(Command::ManifestCommit {
+        next: ManifestHead {
+            seq: v.u64()?,
+            hash: v.array()?,
+        },
+        prev: v.array()?,
+        leases: v.list(Reader::u64)?,
+    })
+}
+
+fn archive_doom(v: &mut Reader<'_>) -> Read {
+    Ok(Command::ArchiveDoom {
+        lease: v.u64()?,
+        attempt: v.u32()?,
+        node: v.node()?,
+        epoch: v.epoch()?,
+        ends: v.bool("end of a lease")?,
     })
 }

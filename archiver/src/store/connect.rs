@@ -1,0 +1,18 @@
+//! The client that an operator's settings mean.
+
+use super::archive_store::Client;
+#[cfg(feature = "s3")]
+use super::bucket::bucket;
+use super::error::StoreError;
+use super::folder::folder;
+use super::settings::StoreSettings;
+
+/// The client for a store. Nothing is asked of the store yet.
+pub(super) fn connect(settings: &StoreSettings) -> Result<Client, StoreError> {
+    match settings.url.split_once("://") {
+        Some(("file", path)) => folder(settings, path),
+        #[cfg(feature = "s3")]
+        Some(("s3", rest)) => bucket(settings, rest, object_store::aws::AmazonS3Builder::from_env()),
+        _ => Err(settings.fault("it must be s3://BUCKET/PREFIX, or file:///FOLDER")),
+    }
+}

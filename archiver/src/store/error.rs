@@ -1,0 +1,190 @@
+//! What the answers of a store mean.
+
+use std::error::Error;
+
+use gophership_vault::Disposition;
+use thiserror::Error;
+
+/// A call to a store that did not do what it was to do.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The settings name no store that can be used.
+    #[error("archive {url:?}: {what}")]
+    Settings {
+        /// The URL of the settings.
+        url: String,
+        /// The fault, and what to do.
+        what: String,
+    },
+    /// There is nothing of this name. By itself it is no loss: the store may be another one than it was.
+    #[error("archive {store}: there is no {key}, or no such bucket or folder")]
+    NotFound {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+        /// The answer.
+        source: Box<object_store::Error>,
+    },
+    /// The credentials do not allow it, or there are none.
+    #[error("archive {store}: access to {key} is denied: the node's credentials must allow to read and to write it")]
+    Denied {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+        /// The answer.
+        source: Box<object_store::Error>,
+    },
+    /// The object is there, and cannot be read before it is restored from a colder class of storage.
+    #[error("archive {store}: {key} is in cold storage: have the store restore it, then it can be read")]
+    Frozen {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+        /// The answer.
+        source: Box<object_store::Error>,
+    },
+    /// The store does not know how to do this (HTTP 501).
+    #[error("archive {store}: {key}: the store cannot do what it was asked for (501): use another store")]
+    Unsupported {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+        /// The answer.
+        source: Box<object_store::Error>,
+    },
+    /// The store does not take the request as it is, and would not take it later.
+    #[error("archive {store}: {key}: the store refuses the request: look at archive.url, endpoint and region")]
+    Refused {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+        /// The answer.
+        source: Box<object_store::Error>,
+    },
+    /// There was no answer, or one that asks to come back. What was asked for may have been done.
+    #[error("archive {store}: {key}: the store did not do it now; it can be tried again")]
+    Temporary {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+        /// The answer, or why there was none.
+        source: Box<object_store::Error>,
+    },
+    /// There is another object of this name. It stays as it is.
+    #[error("archive {store}: {key} is there with other content: it is not overwritten")]
+    OtherContent {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+    },
+    /// The object has more bytes than are taken into memory.
+    #[error(
+        "archive {store}: {key} has {found} bytes, and at most {limit} are read: it was not written by this program"
+    )]
+    TooLarge {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+        /// Bytes that it has.
+        found: u64,
+        /// Limit of such bytes.
+        limit: u64,
+    },
+    /// `store.json` is not what this version writes.
+    #[error(
+        "archive {store}: {key} cannot be read: it is damaged, or of a later version: use that, or an empty prefix"
+    )]
+    NotAStore {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        key: String,
+        /// The fault.
+        source: serde_json::Error,
+    },
+    /// The store overwrites objects although it was told not to, or cannot be told.
+    #[error(
+        "archive {store}: the store {how} (If-None-Match), so two writers could overwrite each other's objects: use \
+         another store, or set archive.unsafe_store where nothing but this cluster ever writes below that prefix"
+    )]
+    Overwrites {
+        /// The store's URL.
+        store: String,
+        /// What it does, as a verb.
+        how: &'static str,
+    },
+}
+
+impl StoreError {
+    /// The reaction that is right for a caller.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            // An operator cures them at the store, while the node runs.
+            Self::NotFound { .. } | Self::Denied { .. } | Self::Frozen { .. } | Self::Temporary { .. } => {
+                Disposition::Retry
+            }
+            Self::OtherContent { .. } | Self::TooLarge { .. } | Self::NotAStore { .. } => Disposition::Corrupt,
+            Self::Settings { .. } | Self::Unsupported { .. } | Self::Refused { .. } | Self::Overwrites { .. } => {
+                Disposition::Invalid
+            }
+        }
+    }
+
+    /// The meaning of an answer about `key`.
+    pub(super) fn of(store: &str, key: &str, error: object_store::Error) -> Self {
+        use object_store::Error as Answer;
+        let text = chain(&error);
+        let status = status_in(&text);
+        let (store, key) = (store.to_owned(), key.to_owned());
+        let is = |code: &str| text.contains(code);
+        let is_frozen = is("InvalidObjectState");
+        let is_local_denied = is("Permission denied") || is("Read-only file system");
+        let is_setting = matches!(
+            error,
+            Answer::InvalidPath { .. }
+                | Answer::NotSupported { .. }
+                | Answer::NotImplemented { .. }
+                | Answer::UnknownConfigurationKey { .. }
+        ) || is("redirect without LOCATION");
+        let is_missing = matches!(error, Answer::NotFound { .. });
+        let source = Box::new(error);
+        match status {
+            _ if is_missing => Self::NotFound { store, key, source },
+            _ if is_frozen => Self::Frozen { store, key, source },
+            Some(408 | 429) => Self::Temporary { store, key, source },
+            Some(401 | 403) => Self::Denied { store, key, source },
+            None if is_local_denied => Self::Denied { store, key, source },
+            Some(501) => Self::Unsupported { store, key, source },
+            // A 409 or 412 that says that the object is there does not come here: it is no failure yet.
+            Some(300..=499) => Self::Refused { store, key, source },
+            _ if is_setting => Self::Refused { store, key, source },
+            _ => Self::Temporary { store, key, source },
+        }
+    }
+}
+
+/// An error and its causes, in one line: the reason is often the last of them.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// The HTTP status that an error's text names: the type that has it cannot be named outside of `object_store`.
+fn status_in(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
+}

@@ -1,0 +1,36 @@
+//! The client for a folder.
+
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+
+use super::archive_store::Client;
+use super::error::StoreError;
+use super::settings::StoreSettings;
+
+/// The client for the folder at an absolute path, which is there.
+pub(super) fn folder(settings: &StoreSettings, path: &str) -> Result<Client, StoreError> {
+    if settings.endpoint.is_some() || settings.region.is_some() {
+        return Err(settings.fault("a folder has no endpoint and no region: leave them out"));
+    }
+    if !FsPath::new(path).is_absolute() {
+        return Err(settings.fault("a folder is named from the root on, with three slashes: file:///FOLDER"));
+    }
+    // A folder that is missing may be a mount that is missing: nothing may be written in its place.
+    let folder = PathBuf::from(path);
+    let folder = match folder.canonicalize() {
+        Ok(folder) if folder.is_dir() => folder,
+        Ok(_) => return Err(settings.fault("this is no folder")),
+        Err(error) => return Err(settings.fault(format!("{error}: create the folder, or mount it"))),
+    };
+    let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| settings.fault(error.to_string()))?;
+    Ok(Client {
+        url: settings.url.clone(),
+        objects: Arc::new(objects.with_fsync(true)),
+        damaging: None,
+        folder: Some(folder),
+        prefix: Path::default(),
+    })
+}

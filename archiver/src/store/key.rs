@@ -1,0 +1,64 @@
+//! The names of objects, below the prefix of a store. A name depends on what was leased and on nothing else, so that
+//! whoever goes on with a lease writes the same one.
+
+use gophership_vault::ids::{ClusterId, NodeId, SegmentIndex};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// The object that shows whether a store keeps what is there.
+pub(super) const PROBE: &str = "v1/probe";
+/// The object that shows whether a store notices bytes that were damaged on the way.
+pub(super) const DAMAGED_PROBE: &str = "v1/probe-damaged";
+/// The object with the id of the store.
+pub(super) const STORE: &str = "v1/store.json";
+
+/// The name of an archive object: of the `attempt` of a `lease` of segments that `node` wrote, from the index `first`
+/// on. `received_ns` is when its earliest entry was received, nanoseconds since the Unix epoch; it chooses the folder.
+pub fn object_key(
+    cluster: ClusterId,
+    node: NodeId,
+    first: SegmentIndex,
+    lease: u64,
+    attempt: u32,
+    received_ns: u64,
+) -> String {
+    let second = i64::try_from(received_ns / 1_000_000_000).expect("64 bits of nanoseconds are 35 bits of seconds");
+    let time = Timestamp::from_second(second)
+        .expect("the year is below 2600")
+        .to_zoned(TimeZone::UTC);
+    let folder = time.strftime("year=%Y/month=%m/day=%d/hour=%H");
+    let cluster = &cluster.0.simple().to_string()[..8];
+    format!("v1/logs/{folder}/{cluster}-{node}-{first}-{lease}-{attempt}.binpb.zst")
+}
+
+/// The name of the manifest number `seq` of a cluster, whose bytes have the BLAKE3 digest `hash`.
+pub fn manifest_key(cluster: ClusterId, seq: u64, hash: &[u8; 32]) -> String {
+    let [a, b, c, d, ..] = hash;
+    format!("v1/manifests/{}/{seq}-{a:02x}{b:02x}{c:02x}{d:02x}.json", cluster.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_documentation() {
+        let cluster = ClusterId(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
+        let first = SegmentIndex::new(7).unwrap();
+        // 2026-11-23T02:59:59.999999999Z
+        let received = 1_795_402_799_999_999_999;
+        assert_eq!(
+            object_key(cluster, NodeId::new(3).unwrap(), first, 12, 2, received),
+            "v1/logs/year=2026/month=11/day=23/hour=02/01234567-3-7-12-2.binpb.zst"
+        );
+        object_key(cluster, NodeId::new(3).unwrap(), first, u64::MAX, u32::MAX, u64::MAX);
+        let mut hash = [0xFF; 32];
+        hash[..4].copy_from_slice(&[0, 1, 0xAB, 0xCD]);
+        assert_eq!(
+            manifest_key(cluster, 1000, &hash),
+            "v1/manifests/01234567-89ab-cdef-0123-456789abcdef/1000-0001abcd.json"
+        );
+    }
+}

@@ -1,0 +1,24 @@
+//! The place where objects are kept: a bucket, or a folder.
+//!
+//! - `settings`: what an operator says of it. `connect`: the client that this means, for a `bucket` or a `folder`.
+//! - `error`: what its answers mean. `archive_store`: objects put, and read back.
+//! - `probe`: what it can do, asked once at the start. `key`: the names of objects.
+
+mod archive_store;
+#[cfg(feature = "s3")]
+mod bucket;
+mod connect;
+mod error;
+mod folder;
+mod key;
+mod probe;
+mod settings;
+#[cfg(test)]
+#[cfg(feature = "s3")]
+mod tests;
+
+pub use archive_store::{ArchiveStore, StoreId};
+pub use error::StoreError;
+pub use key::{manifest_key, object_key};
+pub use probe::open;
+pub use settings::StoreSettings;
