@@ -68,7 +68,7 @@ impl Node {
             thresholds,
             throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
             max_message: 1 << 20,
-            on_full: "refuse",
+            settings: Settings::single(&Config::default(), None),
             peers: None,
             node_name: "test".to_owned(),
             started_unix_nano: 1,

@@ -15,6 +15,7 @@ use gophership_vault_replication::tail::streams::TailStreams;
 
 use crate::cluster::{Peers, Quorum};
 use crate::export::Exporters;
+use crate::settings::Settings;
 use crate::stochastic::Environment;
 
 /// The parts of a running node that replays and an operator's verbs use.
@@ -46,8 +47,8 @@ pub struct NodeContext {
     pub thresholds: Thresholds,
     /// The machine's pressure as last read.
     pub environment: Arc<ArcSwap<Environment>>,
-    /// `vault.on_full`.
-    pub on_full: &'static str,
+    /// The settings in force.
+    pub settings: Arc<Settings>,
     /// Returns the state of ingest. It must not wait.
     pub ingest: Arc<dyn Fn() -> IngestSnapshot + Send + Sync>,
 }

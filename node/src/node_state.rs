@@ -52,8 +52,8 @@ pub struct NodeState {
     pub name: String,
     /// Start of the process, nanoseconds since the Unix epoch.
     pub started_ns: u64,
-    /// Limit of the wait for copies on peers; `None` on a single node.
-    pub ack_timeout: Option<Duration>,
+    /// True where the node belongs to a cluster.
+    pub in_cluster: bool,
     phase: AtomicU8,
     stalled: AtomicU32,
     leaving: Arc<AtomicBool>,
@@ -66,11 +66,11 @@ pub struct NodeState {
 
 impl NodeState {
     /// A node that is starting.
-    pub fn new(name: String, ack_timeout: Option<Duration>) -> Arc<Self> {
+    pub fn new(name: String, in_cluster: bool) -> Arc<Self> {
         Arc::new(Self {
             name,
             started_ns: now_unix_nano(),
-            ack_timeout,
+            in_cluster,
             phase: AtomicU8::new(Phase::Starting as u8),
             stalled: AtomicU32::new(NO_SHARD),
             leaving: Arc::default(),
@@ -159,7 +159,7 @@ impl NodeState {
             full,
             running.cluster.as_ref().and_then(|cluster| cluster.quorum.leaderless()),
             stalled,
-            self.ack_timeout.is_some(),
+            self.in_cluster,
         )?;
         if self.leaving.load(Ordering::Relaxed) {
             return Err(NotReady::Leaving);

@@ -41,11 +41,12 @@ pub enum Kind {
     BeginExporter = 35,
     RemoveNode = 36,
     Note = 40,
+    BeginSettings = 41,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -82,6 +83,7 @@ impl Kind {
         Self::BeginExporter,
         Self::RemoveNode,
         Self::Note,
+        Self::BeginSettings,
     ];
 
     /// The kind of a stored number.
@@ -128,6 +130,7 @@ impl Kind {
             Self::BeginExporter => "begin_exporter",
             Self::RemoveNode => "remove_node",
             Self::Note => "note",
+            Self::BeginSettings => "begin_settings",
         }
     }
 }

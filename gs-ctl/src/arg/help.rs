@@ -40,6 +40,23 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "config get",
+        &["gs-ctl config get", "gs-ctl config get vault.retention -o json"],
+    ),
+    (
+        "config set",
+        &[
+            "gs-ctl config set vault.retention 48h --dry-run",
+            "gs-ctl config set vault.retention 48h --seen 12",
+        ],
+    ),
+    ("config diff", &["gs-ctl config diff"]),
+    (
+        "exporter set",
+        &["gs-ctl exporter set backend.yaml", "gs-ctl exporter set - --dry-run"],
+    ),
+    ("exporter remove", &["gs-ctl exporter remove old-backend"]),
+    (
         "exporter list",
         &["gs-ctl exporter list", "gs-ctl exporter list -o wide"],
     ),

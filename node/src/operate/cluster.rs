@@ -22,7 +22,7 @@ use super::bad_copies::BadCopies;
 use super::nodes::{lacking_copies, participation};
 use super::peers::Answers;
 use super::shown::segment_ref;
-use super::{bad_copies, exporters, status, zone};
+use super::{bad_copies, exporters, settings, status, zone};
 use crate::context::NodeContext;
 
 /// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports`
@@ -107,6 +107,7 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
         exporters: exporters.into_iter().map(exporter).collect(),
         started_unix_nano: context.started_unix_nano,
         lost_debt: exporters::lost_debts(context),
+        settings: settings::told(context),
         ..v1::NodeReport::default()
     };
     bad_copies::add_to(&mut report, &context.vault);

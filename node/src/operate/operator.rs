@@ -153,6 +153,14 @@ impl Operator {
             .await?
     }
 
+    pub(crate) async fn change_setting(
+        &self,
+        asked: v1::ChangeSettingRequest,
+        by: String,
+    ) -> Result<v1::ChangeSettingReply, OperateError> {
+        self.call(move |context| settings::change(context, asked, &by)).await?
+    }
+
     pub(crate) async fn check_stop(&self, node: String) -> Result<v1::NodeReply, OperateError> {
         let bad = Told::of(&self.viewer.cluster_status().await?);
         self.call(move |context| nodes::check_stop(context, &node, &bad))

@@ -21,7 +21,7 @@ use super::error::OperateError;
 use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE, PEERS_ASKED_MAX};
 use super::segments::Wanted;
 use super::shown::{segment_id, segment_ref};
-use super::{cluster, events, peers, segments, status};
+use super::{cluster, events, peers, segments, settings, status};
 use crate::cluster::Peers;
 use crate::context::NodeContext;
 
@@ -91,6 +91,11 @@ impl Viewer {
             client.report(node, &member, PEER_PATIENCE).await
         });
         cluster::with_reports(own, reports.await)
+    }
+
+    /// The node's settings.
+    pub(crate) async fn list_settings(&self) -> Result<v1::ListSettingsReply, OperateError> {
+        self.call(settings::list).await
     }
 
     /// A page of the events that are asked for.

@@ -47,7 +47,8 @@ pub(super) async fn watch_over(
 ) -> End {
     let mut lookups = tokio::time::interval(CHECK_INTERVAL);
     let mut days = tokio::time::interval(DAY);
-    let mut stalls = StallWatch::new(node.ack_timeout.unwrap_or(STALL));
+    let ack_timeout = reloader.settings.config().cluster.map(|cluster| cluster.ack_timeout);
+    let mut stalls = StallWatch::new(ack_timeout.unwrap_or(STALL));
     let mut healthy = None;
     loop {
         tokio::select! {
@@ -66,6 +67,9 @@ pub(super) async fn watch_over(
                 if healthy != Some(ready) {
                     tell_health(health, ready).await;
                     healthy = Some(ready);
+                }
+                if reloader.settings.is_behind() {
+                    drop(tokio::spawn(Arc::clone(reloader).follow()));
                 }
                 if vault.failure().is_some() || member.and_then(Member::failure).is_some() {
                     return End::Failed;

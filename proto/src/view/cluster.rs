@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::exporter::{LostDebtView, state_name};
 use super::problems::{ProblemView, problems};
 use super::segment::HolderView;
+use super::setting::SettingView;
 use super::status::{DebtView, ShardView, tier_name};
 use super::zone::zone_name;
 use super::{segment_name, some_text, some_time};
@@ -221,6 +222,9 @@ pub struct NodeReportView {
     pub bad_copies: u64,
     /// Its folders of segments that do not answer, each in words.
     pub silent_folders: Vec<String>,
+    /// Its settings of which its own configuration has another value than the cluster, and those that are not in force
+    /// there.
+    pub settings: Vec<SettingView>,
 }
 
 /// How an exporter fares on a node.
@@ -294,6 +298,7 @@ impl From<v1::NodeReport> for NodeReportView {
             exporters: report.exporters.into_iter().map(ExporterReportView::from).collect(),
             bad_copies: report.bad_copies_total,
             silent_folders: report.silent_folders,
+            settings: report.settings.into_iter().map(SettingView::from).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is wrong with a cluster, the worst first, and what to do about it.
 //!
-//! **Not here**: its export (`export`).
+//! **Not here**: its export (`export`), its settings (`settings`).
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,8 +8,10 @@ use serde::Serialize;
 use super::cluster::{BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView};
 
 mod export;
+mod settings;
 
 use self::export::{exporters, owes};
+use self::settings::settings;
 
 /// Seconds of silence below which a node that counts as dead is about to count as alive.
 const HEARD_AGAIN: f64 = 1.0;
@@ -58,6 +60,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     for node in present.iter().filter(|node| node.alive) {
         of_node(node, cluster, &mut found);
     }
+    found.extend(settings(&present));
     found.extend(exporters(&present));
     found
 }

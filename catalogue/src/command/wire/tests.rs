@@ -411,6 +411,23 @@ fn golden_events() -> Vec<Request> {
     ]
 }
 
+/// The first settings of a cluster.
+fn golden_settings() -> Vec<Request> {
+    let begin = |node, settings: &[(&str, &str)]| Request {
+        actor: Actor::Node,
+        command: Command::BeginSettings {
+            node,
+            settings: settings
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            at_ns: 75,
+        },
+    };
+    let all = [("vault.retention", "24h"), ("exporter.Grün", "{\"name\":\"Grün\"}")];
+    vec![begin(node(0x0405), &all), begin(node(2), &[])]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -421,7 +438,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 15] {
+fn golden_files() -> [(&'static str, Vec<Request>); 16] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -476,6 +493,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 15] {
         (
             include_str!("../../../testdata/v1/commands_events.txt"),
             golden_events(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_settings.txt"),
+            golden_settings(),
         ),
     ]
 }
@@ -584,7 +605,7 @@ proptest! {
     }
 
     #[test]
-    fn i2_any_bytes_are_read_without_panic(kind in 0..41u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn i2_any_bytes_are_read_without_panic(kind in 0..42u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = Request::decode(&[&[FORMAT, ACTOR_NODE, kind, VERSION], bytes.as_slice()].concat());
         let _read = Request::decode(&bytes);
     }
@@ -593,7 +614,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_events.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_settings.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_events())).unwrap();
+    std::fs::write(path, as_text(&golden_settings())).unwrap();
 }
