@@ -339,6 +339,37 @@ pub(crate) fn node(asked: NodeRequest) -> NodeReply {
     }
 }
 
+/// A setting of the cluster that its node's own file has otherwise, and an exporter that is not in force.
+pub(crate) fn settings() -> ListSettingsReply {
+    let of = |key: &str, value: &str, own: Option<&str>, why: &str| Setting {
+        key: key.to_owned(),
+        value: Some(value.to_owned()),
+        own: own.map(str::to_owned),
+        from: "cluster".to_owned(),
+        version: 7,
+        not_in_force: why.to_owned(),
+    };
+    ListSettingsReply {
+        settings: vec![
+            of("vault.retention", "48h", Some("24h"), ""),
+            of("exporter.backend", "{}", None, "KEY is not set"),
+        ],
+        in_cluster: true,
+    }
+}
+
+/// The change that was asked for.
+pub(crate) fn setting_changed(asked: ChangeSettingRequest) -> ChangeSettingReply {
+    ChangeSettingReply {
+        key: asked.key,
+        old: Some("24h".to_owned()),
+        version: if asked.value.is_some() { 8 } else { 0 },
+        new: asked.value.or(asked.exporter),
+        needs_restart: false,
+        dry_run: asked.dry_run,
+    }
+}
+
 /// The events behind this number: two, then a third one, then one that comes while they are followed.
 pub(crate) fn events(after: u64) -> ListEventsReply {
     let of = |number, who: &str, what: &str, subject: &str, detail: &str| Event {

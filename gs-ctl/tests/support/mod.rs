@@ -163,6 +163,18 @@ impl Control for Service {
         Ok(Response::new(reply))
     }
 
+    async fn list_settings(&self, _: Request<ListSettingsRequest>) -> Result<Response<ListSettingsReply>, Status> {
+        Ok(Response::new(answers::settings()))
+    }
+
+    async fn change_setting(
+        &self,
+        request: Request<ChangeSettingRequest>,
+    ) -> Result<Response<ChangeSettingReply>, Status> {
+        self.note(request.get_ref());
+        Ok(Response::new(answers::setting_changed(request.into_inner())))
+    }
+
     async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsReply>, Status> {
         self.note(request.get_ref());
         Ok(Response::new(answers::events(request.into_inner().after)))

@@ -213,3 +213,146 @@ fn json(tree: &Tree, is_secret: bool) -> serde_json::Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_text;
+
+    const MACHINE: Machine = Machine {
+        cores: 1,
+        memory: 4 << 30,
+    };
+    const SECRET: &str = "s3cr3t";
+    const CLUSTER: &str = "listeners: {peer: {insecure: true}}\ncluster: {name: c, peers: [{name: node-1, address: 'a:1'}, \
+        {name: b, address: 'b:1'}, {name: c, address: 'c:1'}]}\n";
+
+    fn environment() -> Environment {
+        [("KEY".to_owned(), SECRET.into())].into_iter().collect()
+    }
+
+    fn read(more: &str) -> Result<Config, Vec<Fault>> {
+        load_text(&format!("{CLUSTER}{more}"), &environment(), &MACHINE)
+    }
+
+    fn exporter(name: &str, more: &str) -> String {
+        format!("{{name: {name}, otlp_http: {{endpoint: 'https://b', headers: {{X-Key: '{more}'}}}}}}")
+    }
+
+    fn over(own: &Config, settings: &[(&str, &str)]) -> (Config, Values) {
+        let settings = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        with_settings(own, &settings.collect(), &environment(), &MACHINE)
+    }
+
+    #[test]
+    fn i1_values_are_taken_into_another_configuration_as_they_are_written() {
+        let first = read(&format!(
+            "vault: {{retention: 48h, on_full: drop_oldest, disk_limit: 20GiB}}\nexport: [{}, {}]",
+            exporter("b", "Bearer ${env:KEY}"),
+            exporter("a", "${env:KEY}")
+        ));
+        let first = first.unwrap();
+        let values = cluster_values(&first);
+        assert_eq!(values.len(), CLUSTER_KEYS.len() + 2);
+        let shown = format!("{values:?}");
+        assert!(
+            shown.contains("Bearer ${env:KEY}") && !shown.contains(SECRET),
+            "{shown}"
+        );
+        let other = read(&format!("export: [{}]", exporter("gone", "${env:KEY}"))).unwrap();
+        let (taken, refused) = with_settings(&other, &values, &environment(), &MACHINE);
+        assert_eq!((refused, cluster_values(&taken)), (Values::new(), values));
+        assert_eq!(taken.vault.disk_limit, other.vault.disk_limit, "it is a node's own");
+        let headers = &taken.export[1].target.headers;
+        assert_eq!(headers[0].1.expose(), "Bearer s3cr3t", "it is resolved here");
+    }
+
+    #[test]
+    fn i2_what_a_node_cannot_have_is_told_by_name_and_leaves_the_rest() {
+        let own = read("vault: {retention: 48h}").unwrap();
+        let (a, b, c) = (
+            exporter("a", "${env:KEY}"),
+            exporter("b", "${env:GONE}"),
+            exporter("c", "${env:KEY}"),
+        );
+        let (taken, refused) = over(
+            &own,
+            &[
+                ("cluster.replicas", "4"),
+                ("cluster.of_a_later_version", "x"),
+                ("exporter.a", &a),
+                ("exporter.b", &b),
+                ("exporter.other", &c),
+                ("vault.retention", "36501d"),
+                ("vault.segment_age", "2s"),
+            ],
+        );
+        let keys: Vec<&str> = refused.keys().map(String::as_str).collect();
+        let expected = [
+            "cluster.of_a_later_version",
+            "cluster.replicas",
+            "exporter.b",
+            "exporter.other",
+            "vault.retention",
+        ];
+        assert_eq!(keys, expected, "{refused:?}");
+        assert!(refused["exporter.b"].contains("GONE, which is not set"), "{refused:?}");
+        let names: Vec<&str> = taken.export.iter().map(|export| export.name.as_str()).collect();
+        assert_eq!(names, ["a"]);
+        assert_eq!(taken.vault.segment_age.as_secs(), 2);
+        assert_eq!(taken.vault.retention, own.vault.retention, "its own stays");
+        assert_eq!(taken.cluster, own.cluster);
+    }
+
+    #[test]
+    fn exporters_that_the_memory_has_no_room_for_are_left_out() {
+        let own = read("memory: {budget: 32MiB}").unwrap();
+        let large = |name: &str| format!("{{name: {name}, batch_bytes: 3MiB, otlp_http: {{endpoint: 'https://b'}}}}");
+        let (taken, refused) = over(&own, &[("exporter.a", &large("a")), ("exporter.b", &large("b"))]);
+        assert_eq!((taken.export.len(), refused.len()), (1, 1), "{refused:?}");
+        assert!(refused["exporter.b"].contains("memory.budget"), "{refused:?}");
+    }
+
+    #[test]
+    fn no_fault_shows_what_a_reference_stands_for_and_none_is_written_out_in_a_cluster() {
+        let of = |otlp: &str| format!("export: [{{name: a, otlp_http: {{{otlp}}}}}]");
+        for faulty in [
+            "endpoint: '${env:KEY}'",
+            "endpoint: 'http://b/${env:KEY}'",
+            "endpoint: 'https://b', timeout: '${env:KEY}'",
+            "endpoint: 'https://b', tls: {cert: '${env:KEY}'}",
+            "endpoint: 'https://b', headers: {x-a: \"${env:KEY}\\n\"}",
+        ] {
+            let faults = read(&of(faulty)).unwrap_err();
+            let told = format!("{faults:?}");
+            assert!(!told.contains(SECRET), "{faulty}: {told}");
+        }
+        let written_out = of(&format!("endpoint: 'https://b', headers: {{x-a: {SECRET}}}"));
+        let faults = read(&written_out).unwrap_err();
+        let told = faults[0].to_string();
+        assert!(faults.len() == 1 && told.contains("is written out"), "{told}");
+        let single = load_text(&written_out, &environment(), &MACHINE).unwrap();
+        let shown = format!("{:?}", values(&single));
+        assert!(shown.contains("***") && !shown.contains(SECRET), "{shown}");
+    }
+
+    #[test]
+    fn a_reference_to_a_file_stands_for_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, large) = (dir.path().join("key"), dir.path().join("large"));
+        std::fs::write(&file, format!(" {SECRET}\n")).unwrap();
+        std::fs::write(&large, vec![b'x'; (64 << 10) + 1]).unwrap();
+        let of = |file: &std::path::Path| {
+            let reference = format!("a ${{file:{}}} b", file.display());
+            read(&format!("export: [{}]", exporter("a", &reference)))
+        };
+        let read = of(&file).unwrap();
+        assert_eq!(read.export[0].target.headers[0].1.expose(), "a s3cr3t b");
+        for gone in [dir.path().join("gone"), large] {
+            let told = of(&gone).unwrap_err()[0].to_string();
+            assert!(told.contains(&gone.display().to_string()), "{told}");
+        }
+    }
+}

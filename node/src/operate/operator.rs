@@ -20,7 +20,7 @@ use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{exporters, give_up, letters, nodes, segments, zone};
+use super::{exporters, give_up, letters, nodes, segments, settings, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
