@@ -121,6 +121,29 @@ fn every_command_answers_in_every_format_on_stdout() {
 }
 
 #[test]
+fn a_node_is_stopped_at_once_or_when_nothing_is_against_it() {
+    let (_dir, fake) = fake();
+    let now = fake.ctl(&["node", "stop"]);
+    assert!(
+        now.code == 1 && now.out.contains("1 of 3 voters would be left"),
+        "{}",
+        now.out
+    );
+    let then = fake.ctl(&["node", "stop"]);
+    assert!(then.code == 0 && then.out.contains("can be stopped"), "{}", then.out);
+    fake.end();
+    let (_dir, fake) = self::fake();
+    let waited = fake.ctl(&["node", "stop", "--wait", "--timeout", "2m"]);
+    assert!(
+        waited.code == 0 && waited.err.contains("waiting: 1 of 3 voters"),
+        "{} {}",
+        waited.out,
+        waited.err
+    );
+    fake.end();
+}
+
+#[test]
 fn an_exporter_is_set_from_a_file_or_from_standard_input_and_by_no_other_way() {
     let (dir, fake) = fake();
     let file = dir.path().join("b.yaml");
@@ -161,6 +184,7 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         "Leader    node-1 (node 1)\n",
         "Acks      with 2 of 3 copies\n",
         "Segments  1,200 sealed, 12 with fewer than 3 LIVE COPIES, 2 RECOVERING (oldest ",
+        "May stop  node-1\n",
         "6 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data, which a recovery may need;",
         "! 12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node\n    -> start \
          node-3\n",

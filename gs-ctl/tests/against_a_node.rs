@@ -70,6 +70,7 @@ impl Node {
             thresholds,
             throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
             max_message: 1 << 20,
+            end: Arc::default(),
             settings: Settings::single(&Config::default(), None),
             peers: None,
             node_name: "test".to_owned(),

@@ -12,6 +12,7 @@ use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault_replication::join::JoinSetup;
 use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::tail::streams::TailStreams;
+use tokio::sync::Notify;
 
 use crate::cluster::{Peers, Quorum};
 use crate::export::Exporters;
@@ -47,6 +48,8 @@ pub struct NodeContext {
     pub thresholds: Thresholds,
     /// The machine's pressure as last read.
     pub environment: Arc<ArcSwap<Environment>>,
+    /// Has the node end, as SIGTERM does.
+    pub end: Arc<Notify>,
     /// The settings in force.
     pub settings: Arc<Settings>,
     /// Returns the state of ingest. It must not wait.

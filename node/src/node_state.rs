@@ -14,6 +14,7 @@ use gophership_somatic::ZoneCell;
 use gophership_vault::ids::ShardId;
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
+use tokio::sync::Notify;
 
 use crate::buffer::Budget;
 use crate::cluster::Awaited;
@@ -57,6 +58,8 @@ pub struct NodeState {
     phase: AtomicU8,
     stalled: AtomicU32,
     leaving: Arc<AtomicBool>,
+    /// Told when an operator has the node end.
+    pub(crate) end: Arc<Notify>,
     awaited: OnceLock<Arc<Awaited>>,
     /// Requests that were refused before the workers began.
     pub(crate) refused_early: Arc<AtomicU64>,
@@ -74,6 +77,7 @@ impl NodeState {
             phase: AtomicU8::new(Phase::Starting as u8),
             stalled: AtomicU32::new(NO_SHARD),
             leaving: Arc::default(),
+            end: Arc::default(),
             awaited: OnceLock::new(),
             refused_early: Arc::default(),
             running: OnceLock::new(),

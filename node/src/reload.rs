@@ -94,6 +94,11 @@ impl Reloader {
             Ok::<_, Vec<String>>((own, wanted))
         });
         let (own, mut wanted) = looked.await.map_err(|panicked| vec![panicked.to_string()])??;
+        if own.is_none() && !self.settings.is_new(&wanted) {
+            // A setting has changed that is none of the configuration.
+            self.settings.set_taken(wanted);
+            return Ok(());
+        }
         let Sinks { unknown, circles } = sinks(&wanted.config.export, &self.own).await;
         if self.settings.are_of_cluster() {
             wanted.leave_out(circles);

@@ -118,6 +118,8 @@ impl Settings {
             };
             catalogue.submit(Actor::Node, begin)?;
         }
+        // This node's copy may be behind, of what it submitted itself, too.
+        catalogue.catch_up()?;
         let settings = Self::new(own, file, Some(catalogue));
         if let Some(cluster) = &mut settings.inner().running.cluster {
             cluster.dead_after = began_with.dead_after;
@@ -176,6 +178,12 @@ impl Settings {
     pub(crate) fn look(&self, own: Option<&Config>) -> Wanted {
         let own = own.cloned().unwrap_or_else(|| self.own());
         wanted(&own, self.catalogue.as_deref())
+    }
+
+    /// True where what is wanted differs from what was taken last.
+    pub(crate) fn is_new(&self, wanted: &Wanted) -> bool {
+        let inner = self.inner();
+        (&wanted.config, &wanted.refused) != (&inner.wanted.config, &inner.wanted.refused)
     }
 
     /// Notes the node's own configuration, which was read again.

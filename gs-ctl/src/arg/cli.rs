@@ -95,7 +95,7 @@ pub(crate) enum Command {
     Schema {
         /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; config-set also
         /// for exporter set and remove; segment-list for
-        /// list, seal and forget; node-change for drain, undrain, remove and can-stop; replay-job for start, status and
+        /// list, seal and forget; node-change for drain, undrain, remove, stop and can-stop; replay-job for start, status and
         /// cancel; replay-file for start to a file
         #[arg(value_enum)]
         name: SchemaName,
@@ -147,6 +147,16 @@ pub(crate) enum Node {
         /// Remove it though acknowledged entries may be lost by it: those that only it has
         #[arg(long)]
         accept_loss: bool,
+    },
+    /// Stop this node, as SIGTERM does, where can-stop has nothing against it; it hands the lead on first. For a hook that
+    /// runs before a container or a service is stopped
+    Stop {
+        /// Wait until nothing is against it. Whoever ends the wait has changed nothing
+        #[arg(long)]
+        wait: bool,
+        /// Give up the wait after this long: 30s, 10m. Exit code 5
+        #[arg(long, value_name = "TIME", default_value = "5m", requires = "wait")]
+        timeout: Patience,
     },
     /// Say whether a node can be stopped now: 0 where the others go on without it and have everything, 1 where not
     CanStop {

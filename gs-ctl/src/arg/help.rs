@@ -23,6 +23,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "node remove",
         &["gs-ctl node remove node-4", "gs-ctl node remove 7 --accept-loss"],
     ),
+    (
+        "node stop",
+        &["gs-ctl node stop", "gs-ctl node stop --wait --timeout 10m"],
+    ),
     ("node can-stop", &["gs-ctl node can-stop node-2"]),
     ("raft status", &["gs-ctl raft status"]),
     (

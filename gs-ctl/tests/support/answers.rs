@@ -238,6 +238,11 @@ pub(crate) fn cluster() -> ClusterStatusReply {
             started_unix_nano: a_month_ago(),
             ..NodeReport::default()
         }),
+        obstacles: if name == 1 {
+            vec![]
+        } else {
+            vec!["it is needed".to_owned()]
+        },
         ..ClusterNode::default()
     };
     let member = |id: u64, matched| RaftMember {

@@ -163,6 +163,18 @@ impl Control for Service {
         Ok(Response::new(reply))
     }
 
+    /// One that may be stopped when it is asked a second time.
+    async fn stop_node(&self, _: Request<StopNodeRequest>) -> Result<Response<NodeReply>, Status> {
+        let mut reply = answers::node(NodeRequest {
+            node: "node-1".to_owned(),
+            ..NodeRequest::default()
+        });
+        if self.0.polls.fetch_add(1, Ordering::Relaxed) == 0 {
+            reply.obstacles = vec!["1 of 3 voters would be left".to_owned()];
+        }
+        Ok(Response::new(reply))
+    }
+
     async fn list_settings(&self, _: Request<ListSettingsRequest>) -> Result<Response<ListSettingsReply>, Status> {
         Ok(Response::new(answers::settings()))
     }

@@ -160,6 +160,7 @@ impl TestNode {
             max_message: 1 << 20,
             thresholds: Thresholds::default(),
             environment: Arc::new(ArcSwap::from_pointee(Environment::unread())),
+            end: Arc::default(),
             settings: Settings::single(&settings, None),
             ingest: Arc::new(|| IngestSnapshot {
                 shards: vec![ShardIngest {

@@ -18,8 +18,8 @@ use gophership_vault_replication::limits::ACK_COPIES;
 use gophership_vault_replication::recovery::leader::Waiting;
 use gophership_vault_replication::recovery::recoveries::RecoveryView;
 
-use super::bad_copies::BadCopies;
-use super::nodes::{lacking_copies, participation};
+use super::bad_copies::{BadCopies, Told};
+use super::nodes::{lacking_copies, participation, why_not_to_stop};
 use super::peers::Answers;
 use super::shown::segment_ref;
 use super::{bad_copies, exporters, settings, status, zone};
@@ -307,8 +307,19 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     reply
 }
 
-/// Counts the copies of segments anew by what nodes told of theirs.
-pub(super) fn with_bad_copies(context: &NodeContext, mut reply: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
+/// Adds what follows from what nodes told of their copies: the reasons not to stop each of them, and the counts of
+/// copies.
+pub(super) fn with_told(context: &NodeContext, mut reply: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
+    if let Some(cluster) = &context.cluster {
+        let told = Told::of(&reply);
+        context.catalogue.read(|state| {
+            for node in reply.nodes.iter_mut().filter(|node| node.moved_to == 0) {
+                if let Some(id) = NodeId::new(node.id) {
+                    node.obstacles = why_not_to_stop(context, cluster, state, id, &told);
+                }
+            }
+        });
+    }
     let bad = bad_copies::told(&reply);
     if bad.is_empty() {
         return reply;
@@ -426,6 +437,7 @@ fn nodes(context: &NodeContext, state: &State, consensus: Option<&ConsensusStatu
             report: None,
             no_report: String::new(),
             lacking_segments: lacking_copies(context, state, record.id),
+            obstacles: Vec::new(),
         }
     };
     state.nodes().map(shown).collect()

@@ -153,6 +153,25 @@ impl Operator {
             .await?
     }
 
+    /// Stops this node, where nothing needs it.
+    pub(crate) async fn stop_node(&self, by: &str) -> Result<v1::NodeReply, OperateError> {
+        let own = self.context.vault.identity().node_id;
+        let reply = match &self.context.cluster {
+            Some(_) => self.check_stop(own.to_string()).await?,
+            None => v1::NodeReply {
+                node: own.get(),
+                name: self.context.node_name.clone(),
+                state: "active".to_owned(),
+                ..v1::NodeReply::default()
+            },
+        };
+        if reply.obstacles.is_empty() {
+            tracing::warn!(by, "node.stop.asked");
+            self.context.end.notify_one();
+        }
+        Ok(reply)
+    }
+
     pub(crate) async fn change_setting(
         &self,
         asked: v1::ChangeSettingRequest,

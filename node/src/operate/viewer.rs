@@ -81,8 +81,7 @@ impl Viewer {
             None => own,
             Some(peers) => self.with_reports(peers, own).await,
         };
-        self.urgent(move |context| cluster::with_bad_copies(context, reply))
-            .await
+        self.urgent(move |context| cluster::with_told(context, reply)).await
     }
 
     async fn with_reports(&self, peers: &Arc<Peers>, own: v1::ClusterStatusReply) -> v1::ClusterStatusReply {

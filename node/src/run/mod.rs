@@ -119,11 +119,12 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     node.set_phase(Phase::Draining);
     tell_health(&health, false).await;
     let delay = match end {
-        End::Signal => config.shutdown_delay(),
+        End::Signal | End::Asked => config.shutdown_delay(),
         End::Failed => Duration::ZERO,
     };
     tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begun");
-    tokio::spawn(end_anyway(signals, delay + DRAIN_LIMIT));
+    let signals_left = if matches!(end, End::Asked) { 2 } else { 1 };
+    tokio::spawn(end_anyway(signals, signals_left, delay + DRAIN_LIMIT));
     tokio::time::sleep(delay).await;
     shutdown.run().await
 }

@@ -84,6 +84,7 @@ pub(super) fn context(
         zone: Arc::clone(&running.zone),
         thresholds: thresholds(config),
         environment: Arc::clone(&running.environment),
+        end: Arc::clone(&node.end),
         settings: Arc::clone(settings),
         ingest: Arc::new(move || seen.ingest()),
     })

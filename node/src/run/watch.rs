@@ -23,6 +23,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// The reason for which a node ends.
 pub(super) enum End {
     Signal,
+    /// An operator asked for it, and whoever runs the node may still send a signal.
+    Asked,
     Failed,
 }
 
@@ -56,6 +58,7 @@ pub(super) async fn watch_over(
                 Signal::End => return End::Signal,
                 Signal::Reload => drop(tokio::spawn(Arc::clone(reloader).reload())),
             },
+            () = node.end.notified() => return End::Asked,
             _ = days.tick() => reloader.certificates.iter().for_each(|tls| tls.warn_of_expiry()),
             _ = lookups.tick() => {
                 let shards = vault.marks();

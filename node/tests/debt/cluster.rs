@@ -393,6 +393,26 @@ impl Cluster {
         changed.map(tonic::Response::into_inner)
     }
 
+    /// Has a node stop itself, where nothing is against it; what is.
+    pub(crate) fn stop_itself(&self, i: usize) -> Vec<String> {
+        let asked = self.ask(i, async |channel| {
+            ControlClient::new(channel).stop_node(v1::StopNodeRequest {}).await
+        });
+        asked.map_or_else(|error| vec![error.to_string()], |reply| reply.into_inner().obstacles)
+    }
+
+    /// Waits until a node's process has ended; its exit code.
+    pub(crate) fn until_ended(&mut self, i: usize) -> Option<i32> {
+        let mut process = self.nodes[i].process.take().unwrap();
+        let mut code = None;
+        let ended = || {
+            code = process.try_wait().unwrap();
+            code.is_some()
+        };
+        until("a node that ends", ended, || self.logs());
+        code.and_then(|status| status.code())
+    }
+
     /// The settings of a node.
     pub(crate) fn settings(&self, i: usize) -> Vec<v1::Setting> {
         let list = self.ask(i, async |channel| {

@@ -195,6 +195,8 @@ pub struct ClusterNodeView {
     pub no_report: Option<String>,
     /// While it is drained: sealed segments of which it has a copy that is not yet made up for elsewhere.
     pub lacking_segments: u64,
+    /// The reasons not to stop it now, as `node can-stop` gives them.
+    pub obstacles: Vec<String>,
 }
 
 /// What a node says of itself.
@@ -280,6 +282,7 @@ impl From<v1::ClusterNode> for ClusterNodeView {
             report: node.report.map(NodeReportView::from),
             no_report: some_text(node.no_report),
             lacking_segments: node.lacking_segments,
+            obstacles: node.obstacles,
         }
     }
 }

@@ -303,9 +303,9 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) ->
         };
         let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
         let remedy = if down.is_empty() {
-            "wait until this is gone before another node is stopped or replaced: their owner completes copies on \
-             their way, and cluster.repair_after (ten minutes) after the seal a node that has none fetches one; gs-ctl \
-             segment list --lacking names them"
+            "nothing: their owner completes copies on their way, and cluster.repair_after (ten minutes) after the seal a \
+             node that has none fetches one; gs-ctl segment list --lacking names them, and gs-ctl node can-stop says \
+             whether a node may be stopped meanwhile"
                 .to_owned()
         } else {
             start()

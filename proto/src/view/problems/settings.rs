@@ -27,7 +27,8 @@ pub(super) fn settings(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
             keys.extend(differing);
         }
     }
-    let lacks = |((key, why), on): ((&str, &str), Vec<String>)| {
+    let lacks = |((key, why), mut on): ((&str, &str), Vec<String>)| {
+        on.sort();
         problem(
             format!("setting {key} is not in force (on {}): {why}", on.join(", ")),
             "where a node lacks a secret, a file or room for it, mend that there, then kill -HUP the node; where it \
@@ -36,6 +37,7 @@ pub(super) fn settings(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
     };
     let mut found: Vec<ProblemView> = not_in_force.into_iter().map(lacks).collect();
     if !disagree.is_empty() {
+        disagree.sort();
         let keys: Vec<&str> = keys.into_iter().collect();
         found.push(problem(
             format!(
