@@ -710,7 +710,10 @@ fn who_still_has_an_exporter_that_is_to_be_forgotten_is_said_and_what_it_has_is_
         ],
     );
     let said = apply(&mut state, &forget("a")).unwrap_err().to_string();
-    assert!(said.contains("is configured at node 2 (eu-2): remove it first"), "{said}");
+    assert!(
+        said.contains("is configured at node 2 (eu-2): remove it first"),
+        "{said}"
+    );
     say(&mut state, &[configure(1, &["a"])]);
     let said = apply(&mut state, &forget("a")).unwrap_err().to_string();
     assert!(said.contains("at node 1, node 2 (eu-2): "), "{said}");
