@@ -19,6 +19,7 @@ fn peer() -> Result<(), Box<dyn std::error::Error>> {
     let mut peer = protox::compile(["peer.proto"], ["proto"])?;
     // What it imports is generated once, for the control service.
     peer.file.retain(|file| file.name() == "peer.proto");
+    write_descriptors("peer.bin", &mut peer.clone())?;
     tonic_prost_build::configure()
         // Frames, payloads and pieces of files are handed on, not copied.
         .bytes(".gophership.peer.v1")
@@ -45,9 +46,17 @@ fn control() -> Result<(), Box<dyn std::error::Error>> {
         .include_file("otlp.rs")
         .compile_fds(FileDescriptorSet { file: otlp })?;
 
-    // Reflection has no use for comments.
-    all.file.iter_mut().for_each(|file| file.source_code_info = None);
+    write_descriptors("descriptors.bin", &mut all)
+}
+
+#[cfg(any(feature = "control", feature = "peer"))]
+fn write_descriptors(
+    name: &str,
+    of: &mut tonic_prost_build::FileDescriptorSet,
+) -> Result<(), Box<dyn std::error::Error>> {
+    // Who reads them has no use for comments.
+    of.file.iter_mut().for_each(|file| file.source_code_info = None);
     let out_dir = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out_dir.join("descriptors.bin"), prost::Message::encode_to_vec(&all))?;
+    std::fs::write(out_dir.join(name), prost::Message::encode_to_vec(of))?;
     Ok(())
 }

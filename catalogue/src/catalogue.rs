@@ -10,18 +10,14 @@
 //!
 //! **Not here**: the effects of commands (`apply.rs`); the vault's view of a catalogue (`ledger.rs`).
 
-use std::sync::Arc;
-
 use gophership_vault::Identity;
 use gophership_vault::ids::Epoch;
-use gophership_vault::ledger::Ledger;
 use gophership_vault::time::now_unix_nano;
 use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::command::{Command, Reply, Request};
 use crate::error::CatalogueError;
-use crate::ledger::CatalogueLedger;
 use crate::node::NodeRecord;
 use crate::state::State;
 
@@ -144,12 +140,5 @@ impl dyn Catalogue + '_ {
     pub fn read_latest<T>(&self, f: impl FnOnce(&State) -> T) -> Result<T, CatalogueError> {
         self.catch_up()?;
         Ok(self.read(f))
-    }
-}
-
-impl dyn Catalogue {
-    /// The vault's view of this catalogue.
-    pub fn ledger(self: &Arc<Self>) -> Arc<dyn Ledger> {
-        Arc::new(CatalogueLedger::new(Arc::clone(self)))
     }
 }

@@ -1,7 +1,7 @@
 //! Errors of the catalogue, by remedy.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -188,6 +188,15 @@ pub enum CatalogueError {
 }
 
 impl CatalogueError {
+    /// The error of a file operation: `what` was to be done to `path`, as a verb.
+    pub fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            what,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+
     /// The remedy for the caller.
     pub fn disposition(&self) -> Disposition {
         match self {

@@ -9,10 +9,7 @@
 //!
 //! **Not here**: which command is an event (`apply/event.rs`).
 
-use std::ops::Bound;
-
 use crate::limits::EVENT_TEXT_BYTES_MAX;
-use crate::state::State;
 
 /// The number of an event: from 1, and rising by one.
 pub type EventNumber = u64;
@@ -84,10 +81,8 @@ kinds! {
     NodeUndrained = 6, "node_undrained";
     /// An operator removed a node.
     NodeRemoved = 7, "node_removed";
-    /// The recovery of a segment began.
-    RecoveryBegun = 8, "recovery_begun";
-    /// The recovery of a segment ended, and the segment is sealed.
-    RecoveryEnded = 9, "recovery_ended";
+    /// A segment whose node was gone is sealed, with entries in it.
+    Recovered = 9, "segment_recovered";
     /// A segment was given up.
     SegmentLost = 10, "segment_lost";
     /// An operator lets a recovery end with a loss.
@@ -122,18 +117,5 @@ impl What {
     /// The kind of a stored number.
     pub fn from_stored(value: u8) -> Option<Self> {
         Self::ALL.iter().copied().find(|what| *what as u8 == value)
-    }
-}
-
-impl State {
-    /// The events behind this number, oldest first.
-    pub fn events_after(&self, number: EventNumber) -> impl Iterator<Item = (EventNumber, &Event)> {
-        let behind = (Bound::Excluded(number), Bound::Unbounded);
-        self.events.range(behind).map(|(number, event)| (*number, event))
-    }
-
-    /// The number of the newest event; 0 before the first.
-    pub(crate) fn newest_event(&self) -> EventNumber {
-        self.events.last_key_value().map_or(0, |(number, _)| *number)
     }
 }

@@ -16,13 +16,9 @@ use crate::segment::SegmentRecord;
 
 /// A catalogue as the ledger of the vault of its node.
 #[derive(Debug)]
-pub(crate) struct CatalogueLedger(Arc<dyn Catalogue>);
+struct CatalogueLedger(Arc<dyn Catalogue>);
 
 impl CatalogueLedger {
-    pub(crate) fn new(catalogue: Arc<dyn Catalogue>) -> Self {
-        Self(catalogue)
-    }
-
     fn submit(&self, name: &'static str, id: Option<SegmentId>, command: Command) -> Result<(), LedgerError> {
         let answer = self.0.submit(Actor::Vault, command);
         answer.map(|_done| ()).map_err(|error| refused(name, id, &error))
@@ -109,5 +105,12 @@ impl Ledger for CatalogueLedger {
     fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
         let node = self.0.identity().node_id;
         self.submit("keep the clock", None, Command::KeepClock { node, mark })
+    }
+}
+
+impl dyn Catalogue {
+    /// The vault's view of this catalogue.
+    pub fn ledger(self: &Arc<Self>) -> Arc<dyn Ledger> {
+        Arc::new(CatalogueLedger(Arc::clone(self)))
     }
 }

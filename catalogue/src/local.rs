@@ -26,6 +26,7 @@ mod disk;
 mod open;
 mod rebuild;
 mod store;
+mod tables;
 mod transaction;
 mod view;
 
@@ -72,7 +73,8 @@ impl LocalCatalogue {
     /// The file is damaged, in use, of another version or of another storage than `identity`, or it is missing although
     /// there is data. Each error states the remedy.
     pub fn open(path: &Path, identity: Identity) -> Result<Self, CatalogueError> {
-        open::open(path, identity, Box::new(disk::open))
+        let (store, state) = open::open(path, &identity, Box::new(disk::open))?;
+        Ok(Self::new(identity, store, state))
     }
 
     /// Checks that the catalogue could be opened, and changes nothing.
@@ -81,7 +83,7 @@ impl LocalCatalogue {
     ///
     /// As [`Self::open`].
     pub fn check(path: &Path, identity: Identity) -> Result<(), CatalogueError> {
-        open::check(path, identity)
+        open::check(path, &identity)
     }
 
     fn new(identity: Identity, store: Store, state: State) -> Self {

@@ -1,11 +1,10 @@
 //! Reasons for which the catalogue refuses a command, in words for the operator, with the remedy for the caller.
 
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
-use gophership_vault::{NodeSet, RecoveryNumber};
+use gophership_vault::{Disposition, NodeSet, RecoveryNumber};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::error::Disposition;
 use crate::job::JobId;
 use crate::segment::{SegmentState, Step};
 

@@ -22,44 +22,20 @@ use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
+use self::format::{
+    DEAD_LETTER_VERSION, HAS_EVENT, KIND_CLOCK, KIND_CONFIGURED, KIND_CONFIGURED_SOMEWHERE, KIND_COPIES_GIVEN_UP,
+    KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED, KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER,
+    KIND_FACTS, KIND_JOB, KIND_LEFTOVERS, KIND_LOSS_ACCEPTED, KIND_NODE, KIND_SEGMENT, KIND_SETTING, KIND_SHARD,
+    SHARD_VERSION, VERSIONED, key, value,
+};
+
+pub use self::format::VERSION;
+
 pub(crate) mod event;
 pub(crate) mod export;
+mod format;
 pub(crate) mod job;
 pub(crate) mod segment;
-
-/// The version of rows, except those that follow.
-pub const VERSION: u8 = 1;
-
-/// The newest version of the counters, of a node and of a setting: it contains the version used by compare-and-set.
-const VERSIONED: u8 = 2;
-
-/// The version of a shard's row from the first segment that was dropped: it has one more field.
-const SHARD_VERSION: u8 = 2;
-
-/// The newest version of a dead letter: 2 has its cause, 3 also the node that keeps a copy of its entry.
-const DEAD_LETTER_VERSION: u8 = 3;
-
-const KIND_COUNTERS: u8 = 1;
-const KIND_NODE: u8 = 2;
-const KIND_SHARD: u8 = 3;
-const KIND_SEGMENT: u8 = 4;
-const KIND_JOB: u8 = 5;
-const KIND_SETTING: u8 = 6;
-const KIND_EXPORTER: u8 = 7;
-const KIND_CURSOR: u8 = 8;
-const KIND_DEAD_LETTER: u8 = 9;
-const KIND_CLOCK: u8 = 10;
-const KIND_DROPPED: u8 = 11;
-const KIND_CONFIGURED_SOMEWHERE: u8 = 12;
-const KIND_FACTS: u8 = 13;
-const KIND_LEFTOVERS: u8 = 14;
-const KIND_EXPORT_TAKEN: u8 = 15;
-const KIND_CONFIGURED: u8 = 16;
-const KIND_LOSS_ACCEPTED: u8 = 17;
-const KIND_COPIES_GIVEN_UP: u8 = 18;
-const KIND_EVENT: u8 = 20;
-
-const HAS_EVENT: u8 = 0x02;
 
 /// A row as it is stored; a value of `None` removes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -248,10 +224,6 @@ pub(crate) fn read_identity(bytes: &[u8]) -> Result<Identity, WireError> {
     Ok(identity)
 }
 
-fn key(kind: u8) -> Writer {
-    Writer::default().u8(kind)
-}
-
 fn segment_key(id: SegmentId) -> Writer {
     key_of(KIND_SEGMENT, id)
 }
@@ -280,10 +252,6 @@ fn dropped_key((node, shard, first): DroppedKey) -> Writer {
         .u32_be(node.get())
         .u16_be(shard.get())
         .u32_be(first.get())
-}
-
-fn value() -> Writer {
-    Writer::default().u8(VERSION)
 }
 
 /// Adds the version used by compare-and-set, and marks it at the front. A row from before versions stays as it is.

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
 
@@ -23,8 +24,10 @@ use self::tally::Tally;
 
 pub use self::export::entries_behind;
 
+mod events;
 mod export;
 mod holding;
+mod nested;
 mod tally;
 
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
@@ -264,9 +267,9 @@ impl State {
         self.facts.iter().map(|(id, facts)| (*id, facts))
     }
 
-    /// True where a node never comes back, and what it had is gone: its storage was wiped and joined anew, so that its
-    /// name has moved to another number, or an operator removed it.
-    pub fn is_gone(&self, id: NodeId) -> bool {
+    /// True where a node was replaced, and never comes back: its storage was wiped and joined anew, so that its name
+    /// has moved to another number, or an operator removed it. What it had is gone.
+    pub fn is_replaced(&self, id: NodeId) -> bool {
         self.facts(id).is_some_and(|facts| facts.moved_to.is_some())
     }
 
@@ -310,18 +313,35 @@ impl State {
         self.segments.range(all).map(|(_, segment)| segment)
     }
 
+    /// The segments that are not sealed, in order: open, under recovery, trimmed with files that may still be there, or
+    /// given up. It costs the same however many are sealed.
+    pub fn not_sealed(&self) -> impl Iterator<Item = &SegmentRecord> {
+        self.tally.not_sealed.iter().filter_map(|id| self.segments.get(id))
+    }
+
     /// The segments of a node that may still get entries, or of which a recovery has still to find the end.
     pub fn unsealed_of(&self, node: NodeId) -> impl Iterator<Item = SegmentId> {
-        let unsealed = self.segments_of_node(node).filter(|segment| match segment {
-            SegmentRecord::Open { .. } | SegmentRecord::Recovering { .. } => true,
+        let unsealed = self.not_sealed().filter(move |segment| match segment {
+            SegmentRecord::Open { .. } | SegmentRecord::Recovering { .. } => segment.id().node == node,
             SegmentRecord::Sealed(_) | SegmentRecord::Lost { .. } | SegmentRecord::Trimmed { .. } => false,
         });
         unsealed.map(SegmentRecord::id)
     }
 
+    /// The number of sealed segments with entries that the same nodes hold, by these nodes. It costs the same however
+    /// many segments there are.
+    pub fn sealed_by_holders(&self) -> impl Iterator<Item = (NodeSet, u64)> {
+        self.tally.held.iter().map(|(holders, count)| (*holders, *count))
+    }
+
     /// The loss that an operator accepted so that the recovery of a segment ends.
     pub fn accepted_loss(&self, id: SegmentId) -> Option<&AcceptedLoss> {
         self.accepted_losses.get(&id)
+    }
+
+    /// The sealed segments of which an operator gave up what no holder can read.
+    pub fn all_copies_given_up(&self) -> impl Iterator<Item = SegmentId> {
+        self.copies_given_up.keys().copied()
     }
 
     /// The loss that an operator accepted of a sealed segment: readers pass what no holder can read of it.
@@ -441,16 +461,16 @@ impl State {
             Change::ConfiguredGone(node) => drop(self.configured.remove(&node)),
             Change::ConfiguredSomewhere(name) => drop(self.configured_somewhere.insert(name)),
             Change::ConfiguredSomewhereGone(name) => drop(self.configured_somewhere.remove(&name)),
-            Change::Cursor(name, shard, done) => export::put(&mut self.cursors, name, shard, done),
-            Change::CursorGone(name, shard) => export::remove(&mut self.cursors, &name, &shard),
-            Change::ExportTaken(name, owner, taken) => export::put(&mut self.exports_taken, name, owner, taken),
-            Change::ExportTakenGone(name, owner) => export::remove(&mut self.exports_taken, &name, &owner),
+            Change::Cursor(name, shard, done) => nested::put(&mut self.cursors, name, shard, done),
+            Change::CursorGone(name, shard) => nested::remove(&mut self.cursors, &name, &shard),
+            Change::ExportTaken(name, owner, taken) => nested::put(&mut self.exports_taken, name, owner, taken),
+            Change::ExportTakenGone(name, owner) => nested::remove(&mut self.exports_taken, &name, &owner),
             Change::DeadLetter(letter) => {
-                export::put(&mut self.dead_letters, letter.exporter.clone(), letter.entry(), letter);
+                nested::put(&mut self.dead_letters, letter.exporter.clone(), letter.entry(), letter);
             }
             Change::Event(number, event) => drop(self.events.insert(number, event)),
             Change::EventGone(number) => drop(self.events.remove(&number)),
-            Change::DeadLetterGone(name, entry) => export::remove(&mut self.dead_letters, &name, &entry),
+            Change::DeadLetterGone(name, entry) => nested::remove(&mut self.dead_letters, &name, &entry),
         }
     }
 

@@ -13,6 +13,7 @@
 
 mod lane;
 mod probe;
+mod sample;
 mod schedule;
 mod summary;
 mod template;
@@ -28,12 +29,13 @@ use tokio::task::{JoinSet, LocalSet};
 
 pub(crate) use probe::own_cpu;
 pub use probe::{Probe, Reading};
+pub use sample::{Ending, Sample};
 pub use schedule::{Burst, Pattern, Phase};
 pub use summary::{PhaseSummary, Quantiles, Refusals, Summary, per_second_csv};
 pub use template::{Stamped, Templates};
 
 use crate::fingerprint::Fingerprint;
-use crate::history::{Attempt, History, Outcome};
+use crate::history::{Attempt, History};
 use crate::payload::{PayloadHash, PayloadId};
 use lane::Lane;
 use timer::Timer;
@@ -76,38 +78,6 @@ impl OfferSpec {
             timeout: Duration::from_secs(20),
         }
     }
-}
-
-/// The end of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
-    /// It was sent, with this outcome.
-    Answered(Outcome),
-    /// It was not sent: too many requests were unanswered.
-    InFlightMax,
-    /// It was not sent: there was no connection.
-    NoConnection,
-}
-
-/// One request of the schedule. Times are from the start of the run.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// The payload that was sent.
-    pub id: PayloadId,
-    /// Fingerprint of its bytes.
-    pub fingerprint: Fingerprint,
-    /// The connection, numbered anew at each reconnection.
-    pub link: Option<u32>,
-    /// Time at which it was due.
-    pub due: Duration,
-    /// Time at which it was sent.
-    pub sent: Duration,
-    /// Time at which its answer, or its loss, was known.
-    pub answered: Duration,
-    /// Its end.
-    pub ending: Ending,
-    /// Delay that a refusal asked for.
-    pub retry_delay: Option<Duration>,
 }
 
 /// The result of an offer.

@@ -10,11 +10,11 @@
 mod answer;
 mod ledger;
 mod mode;
+mod shared;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use hyper::service::service_fn;
@@ -27,32 +27,9 @@ pub use ledger::{Arrival, Ledger, LedgerSummary, Origin};
 pub use mode::{Mode, RETRY_AFTER};
 
 use answer::answer;
+use shared::{Protocol, Shared};
 
 use crate::loopback::own_address;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Protocol {
-    Grpc,
-    Http,
-}
-
-struct Shared {
-    mode: watch::Sender<Mode>,
-    book: Mutex<Book>,
-}
-
-#[derive(Default)]
-struct Book {
-    ledger: Ledger,
-    requests: BTreeMap<String, u64>,
-}
-
-impl Shared {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        // A panic that interrupted a count is no reason to lose the rest.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A running sink. It ends when it is dropped.
 pub struct Sink {
@@ -202,9 +179,4 @@ async fn serve_connection(shared: Arc<Shared>, protocol: Protocol, stream: TcpSt
                 .await
         }
     };
-}
-
-/// A future that never completes.
-async fn never() -> Infallible {
-    std::future::pending().await
 }

@@ -14,8 +14,8 @@ use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::tail::streams::TailStreams;
 use tokio::sync::Notify;
 
-use crate::cluster::{Peers, Quorum};
 use crate::export::Exporters;
+use crate::peers::{Peers, Quorum};
 use crate::settings::Settings;
 use crate::stochastic::Environment;
 

@@ -21,6 +21,7 @@ pub mod machine;
 pub mod metrics;
 pub mod node_state;
 mod operate;
+pub mod peers;
 pub mod preflight;
 pub mod readiness;
 mod reload;

@@ -164,7 +164,11 @@ impl NodeState {
             running.cluster.as_ref().and_then(|cluster| cluster.quorum.leaderless()),
             stalled,
             self.in_cluster,
-        )?;
+        )
+        .map_err(|why| match why {
+            NotReady::TooFewCopies(shard, _) => NotReady::TooFewCopies(shard, running.vault.cut_fault(shard)),
+            other => other,
+        })?;
         if self.leaving.load(Ordering::Relaxed) {
             return Err(NotReady::Leaving);
         }

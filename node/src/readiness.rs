@@ -59,8 +59,9 @@ pub enum NotReady {
     Leaving,
     /// Appends wait, and the watermark does not move.
     Stalled(ShardId),
-    /// Appends wait for copies on other nodes, and the watermark does not move.
-    TooFewCopies(ShardId),
+    /// Appends wait for copies on other nodes, and the watermark does not move. With the reason for which this node
+    /// cannot write the segment that is copied, if it cannot.
+    TooFewCopies(ShardId, Option<String>),
 }
 
 /// The lack of a leader, as a member sees it.
@@ -109,7 +110,12 @@ impl fmt::Display for NotReady {
                 f,
                 "appends to shard {shard} wait, and no sync has ended for {STALL:?}: is the disk still there?"
             ),
-            Self::TooFewCopies(shard) => write!(
+            Self::TooFewCopies(shard, Some(why)) => write!(
+                f,
+                "appends to shard {shard} wait for copies on other nodes, and this node cannot write the segment that \
+                 is copied: {why}"
+            ),
+            Self::TooFewCopies(shard, None) => write!(
                 f,
                 "appends to shard {shard} wait, and too few nodes sync a copy: are this node's peers up, and does it \
                  reach them? Until then it takes no logs"
@@ -164,7 +170,7 @@ pub fn readiness(
             (Some(why), ..) => Err(NotReady::Failed(why)),
             (None, Some(disk), ..) => Err(NotReady::DiskFull(disk)),
             (None, None, Some(leaderless), _) => Err(NotReady::Leaderless(leaderless)),
-            (None, None, None, Some(shard)) if has_peers => Err(NotReady::TooFewCopies(shard)),
+            (None, None, None, Some(shard)) if has_peers => Err(NotReady::TooFewCopies(shard, None)),
             (None, None, None, Some(shard)) => Err(NotReady::Stalled(shard)),
             (None, None, None, None) => Ok(()),
         },
@@ -275,7 +281,10 @@ mod tests {
         );
         let stalled = ShardId::new(1);
         assert_eq!(of(None, None, None, shard, false), Err(NotReady::Stalled(stalled)));
-        assert_eq!(of(None, None, None, shard, true), Err(NotReady::TooFewCopies(stalled)));
+        assert_eq!(
+            of(None, None, None, shard, true),
+            Err(NotReady::TooFewCopies(stalled, None))
+        );
         assert_eq!(
             NotReady::Leaderless(none).to_string(),
             "no leader of the cluster was heard for 7 s: 1 of 3 voters are heard, and 2 are needed: start the others \

@@ -58,11 +58,11 @@ pub const REFETCH_INTERVAL: Duration = Duration::from_secs(5);
 /// The number of times that a holder that came late is put on record, while the answer is unknown.
 pub const HOLDER_TRIES: u32 = 5;
 
-/// The interval at which a leader looks for segments that nodes which are gone for good have left, and for copies that
+/// The interval at which a leader looks for segments that nodes that were replaced have left, and for copies that
 /// are missing.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Segments of nodes that are gone for good which are trimmed at one look.
+/// Segments of nodes that were replaced which are trimmed at one look.
 pub const LOST_TRIMS_MAX: usize = 256;
 
 /// Copies that are planned at one look.

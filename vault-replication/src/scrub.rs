@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::scrub_round::{Due, Round, due};
 use crate::limits::{SCRUB_AGAIN, SCRUB_BYTES_PER_SECOND, SCRUB_INTERVAL, SCRUB_KEEP};
-use crate::recovery::{is_stopped, rest};
+use crate::recovery::pacing::{is_stopped, rest};
 
 /// The name of the file that says how far the round is, in the data folder.
 const FILE: &str = "scrub.json";
@@ -242,5 +242,30 @@ impl Work {
         if let Err(error) = write_whole(&path, &bytes) {
             tracing::warn!(path = %path.display(), %error, "segment.scrub.round_not_kept");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::{NodeId, SegmentIndex, ShardId};
+
+    use super::*;
+
+    #[test]
+    fn a_round_that_was_kept_is_read_as_it_was() {
+        let golden = include_bytes!("../testdata/v1/scrub.json");
+        let stored: Stored = serde_json::from_slice(golden).unwrap();
+        let done_to = SegmentId {
+            node: NodeId::new(3).unwrap(),
+            shard: ShardId::new(1),
+            index: SegmentIndex::new(42).unwrap(),
+        };
+        let round = Round {
+            begun_s: 1_795_500_002,
+            done_to: Some(done_to),
+            is_over: false,
+        };
+        assert_eq!((stored.format, stored.round), (FORMAT, round));
+        assert_eq!(serde_json::to_vec(&stored).unwrap(), golden);
     }
 }

@@ -98,7 +98,7 @@ impl Cluster {
         });
     }
 
-    /// A node is gone for good: another one has its name.
+    /// A node was replaced: another one has its name.
     pub(crate) fn replace(&mut self, gone: u32, by: u32) {
         let name = self.0.facts(node(gone)).unwrap().name.clone();
         self.name(by, name, &format!("domain {by}"), Some(gone));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId};
 use gophership_vault_replication::limits::TAIL_LIVE_BYTES;
-use gophership_vault_replication::tail::streams::StreamStatus;
+use gophership_vault_replication::tail::lag::StreamStatus;
 use node::{Cluster, Gate, holders};
 
 #[test]

@@ -4,7 +4,7 @@
 //! - I1: a peer that may have less than it answered for counts for less at once, in acknowledgements and in seals.
 //!
 //! **Not here**: the streams that bring the answers; marks (`wal::watermark`); holders and seals (`keep`); fences
-//! (`recover::take_part`).
+//! (`take_part`).
 
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
 use crate::segment::seal_queue::SealRequest;
@@ -14,15 +14,15 @@ use crate::wal::watermark::Watermark;
 impl Vault {
     /// Notes that a node has synced everything of the segment of `lsn` up to there.
     pub fn copy_synced(&self, shard: ShardId, node: NodeId, lsn: Lsn) {
-        if let Some(mark) = self.mark(shard) {
-            mark.peer_synced(node, lsn);
+        if let Some(watermark) = self.watermark(shard) {
+            watermark.peer_synced(node, lsn);
         }
     }
 
     /// Notes that a node begins a segment anew, and has this much of it: it is no holder until it completes it again.
     pub fn copy_restarted(&self, id: SegmentId, node: NodeId, has: Option<EntryNumber>) {
-        if let Some(mark) = self.mark(id.shard) {
-            mark.peer_restarted(node, id.index, has.map(|number| Lsn::at(id.index, number)));
+        if let Some(watermark) = self.watermark(id.shard) {
+            watermark.peer_restarted(node, id.index, has.map(|number| Lsn::at(id.index, number)));
         }
         self.tell_sealer(SealRequest::NoHolder(id, node));
     }
@@ -33,7 +33,7 @@ impl Vault {
         self.tell_sealer(SealRequest::Holder(id, node, digest));
     }
 
-    fn mark(&self, shard: ShardId) -> Option<&Watermark> {
+    fn watermark(&self, shard: ShardId) -> Option<&Watermark> {
         let shard = self.inner.shards.iter().find(|known| known.id == shard)?;
         Some(&shard.watermark)
     }

@@ -17,7 +17,7 @@ use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::keep::ballast;
-use crate::recover;
+use crate::listing;
 
 const FORMAT: u32 = 1;
 /// Folders that hold data, and carry the storage_uuid.
@@ -218,7 +218,7 @@ impl DataDir {
     ///
     /// The folders cannot be listed.
     pub fn highest_epoch(&self) -> Result<Option<Epoch>, VaultError> {
-        recover::highest_epoch(&self.path, self.identity.node_id)
+        listing::highest_epoch(&self.path, self.identity.node_id)
     }
 
     /// The path of the directory.
@@ -381,7 +381,8 @@ fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
     match fs::read_to_string(&path) {
         Ok(text) if text.trim().parse() == Ok(storage_uuid) => Ok(()),
         Ok(text) => refuse(format!("it says {}, and node.json says {storage_uuid}", text.trim())),
-        // The other two folders say whose it is: only the sealed segments are gone, and the WAL is not to be thrown away.
+        // The other two folders say whose it is: only the sealed segments are gone, and the WAL is not to be thrown
+        // away.
         Err(e) if e.kind() == io::ErrorKind::NotFound && dir.ends_with("segments") => Err(OpenError::Identity {
             path: path.clone(),
             what: "it is missing".to_owned(),
@@ -456,6 +457,21 @@ fn check_filesystem(path: &Path, any: bool) -> Result<(), OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_marker_of_a_cluster_is_read_and_written_as_it_was() {
+        let golden = include_str!("../testdata/v1/node_of_cluster.json");
+        let marker: Marker = serde_json::from_str(golden).unwrap();
+        let (node, cluster) = (NodeId::new(3).unwrap(), Some("Grün"));
+        assert_eq!(
+            (marker.format, marker.node_id, marker.cluster.as_deref()),
+            (FORMAT, node, cluster)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.json");
+        marker.write(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), golden);
+    }
 
     #[test]
     fn i1_a_second_opener_is_refused_until_the_first_is_gone() {

@@ -12,15 +12,18 @@
 //! - `read`: cursors, holdings, quarantine. `recover`: files that earlier boots left.
 //! - `copies`: segments that another node writes.
 //!
-//! Above them: `vault` composes the rooms (`open`, `start`, `options`, `seam`), takes what peers answer (`answers`) and
-//! answers queries (`status`, `segments`, `readers`); [`ledger`] is the record it needs, [`ids`] the numbers, [`entry`]
-//! one payload with its description.
+//! Above them: `vault` composes the rooms (`open`, `start`, `options`, `seam`), takes a new epoch where its own is
+//! fenced (`renew`), takes part in replication (`replicating`, `answers`) and recoveries (`take_part`, `restore`), and
+//! answers queries (`status`, `segments`, `readers`). Below them: `parts` is the state that the rooms share, `listing`
+//! finds files, `disk_tier` says how full the disk is; [`ledger`] is the record it needs, [`ids`] the numbers,
+//! [`entry`] one payload with its description.
 //!
 //! Stored formats: `docs/formats.md`.
 
 mod answers;
 mod copies;
 mod data_dir;
+mod disk_tier;
 mod disposition;
 pub mod entry;
 mod error;
@@ -34,17 +37,23 @@ pub mod ids;
 mod keep;
 pub mod ledger;
 pub mod limits;
+mod listing;
 mod open;
 mod options;
+mod parts;
 mod read;
 mod readers;
 mod recover;
+mod renew;
 mod replicas;
+mod replicating;
+mod restore;
 mod seam;
 mod segment;
 mod segments;
 mod start;
 mod status;
+mod take_part;
 #[cfg(feature = "testkit")]
 #[doc(hidden)]
 pub mod testkit;
@@ -58,11 +67,11 @@ pub use copies::promise::RecoveryNumber;
 pub use copies::replica::{ReplicaAck, ReplicaReport, ReplicaSegment};
 pub use copies::store::{CompleteCopy, CopyStore, FetchEntries};
 pub use data_dir::{DataDir, Identity};
+pub use disk_tier::{DiskTier, DiskUse};
 pub use disposition::Disposition;
 pub use error::{AppendError, AppendFault, FrameFault, OpenError, VaultError};
 pub use file_io::write_whole;
 pub use keep::ballast::start_bytes;
-pub use keep::disk_tier::{DiskTier, DiskUse};
 pub use keep::retention::{OnFull, Readers, Release};
 pub use options::{RecoveryBy, VaultOptions};
 pub use read::bad_copy::{BadCopy, CopyFault};

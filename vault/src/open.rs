@@ -13,13 +13,13 @@ use crate::error::OpenError;
 use crate::ids::{Epoch, NodeId, SegmentId, ShardId};
 use crate::keep::ballast::{Ballast, available, start_bytes};
 use crate::keep::housekeeper::Housekeeper;
-use crate::keep::parts::KeepParts;
 use crate::keep::sealer::Sealer;
 use crate::keep::to_unlink::ToUnlink;
 use crate::keep::vault_clock::VaultClock;
 use crate::ledger::{KnownSegment, Ledger};
 use crate::limits::KEPT_ENTRIES_PERCENT;
 use crate::options::{RecoveryBy, VaultOptions};
+use crate::parts::KeepParts;
 use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
 use crate::recover::{
@@ -100,12 +100,12 @@ impl Vault {
 }
 
 impl Inner {
-    fn marks(&self) -> Vec<Arc<Watermark>> {
+    fn watermarks(&self) -> Vec<Arc<Watermark>> {
         self.shards.iter().map(|shard| Arc::clone(&shard.watermark)).collect()
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-        let thread = spawn(name, self.marks(), run)?;
+        let thread = spawn(name, self.watermarks(), run)?;
         self.threads
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)

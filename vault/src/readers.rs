@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::disk_tier::DiskTier;
 use crate::error::VaultError;
 use crate::ids::{LogId, Lsn, NodeId, ShardId};
-use crate::keep::disk_tier::DiskTier;
 use crate::read::cursor::{CursorParts, ShardCursor};
 use crate::read::debt::Debt;
 use crate::read::stored_entry::StoredEntry;

@@ -10,7 +10,7 @@ use crate::ids::NodeId;
 use crate::limits::SET_NODES_MAX;
 
 /// A small ordered set of nodes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeSet([Option<NodeId>; SET_NODES_MAX]);
 
 impl NodeSet {

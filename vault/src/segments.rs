@@ -176,8 +176,8 @@ impl Vault {
     }
 
     /// Reads a sealed segment from the disk and checks all of it. Damaged bytes are copied to quarantine. From then on
-    /// the segment is shown as unreadable where its file cannot be opened, and as readable where it can; and its copy is
-    /// one of [`Self::bad_copies`] or not, whatever was known before.
+    /// the segment is shown as unreadable where its file cannot be opened, and as readable where it can; and its copy
+    /// is one of [`Self::bad_copies`] or not, whatever was known before.
     ///
     /// # Errors
     ///

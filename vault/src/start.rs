@@ -11,13 +11,13 @@ use std::thread::{self, JoinHandle, Thread};
 use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{LogId, SegmentId, ShardId};
-use crate::keep::parts::KeepParts;
 use crate::keep::spares::{KeptShard, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
 use crate::limits::{INDEX_GAP_MAX, PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::listing::segment_files;
 use crate::options::VaultOptions;
+use crate::parts::KeepParts;
 use crate::read::holdings::Holdings;
-use crate::recover::segment_files;
 use crate::seam::ShardSeam;
 use crate::segment::cutter::Cutter;
 use crate::segment::seal_queue::SealRequest;
@@ -67,16 +67,16 @@ impl Drop for RecoveryEnd {
     }
 }
 
-/// Starts a thread. If it panics, the shards with these `marks` have failed: without it nothing would ever be
+/// Starts a thread. If it panics, the shards with these watermarks have failed: without it nothing would ever be
 /// acknowledged, or sealed, again.
 pub(crate) fn spawn(
     name: &str,
-    marks: Vec<Arc<Watermark>>,
+    watermarks: Vec<Arc<Watermark>>,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, OpenError> {
     let guard = FailOnPanic {
         name: name.to_owned(),
-        marks,
+        watermarks,
     };
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _guard = guard;
@@ -87,14 +87,14 @@ pub(crate) fn spawn(
 
 struct FailOnPanic {
     name: String,
-    marks: Vec<Arc<Watermark>>,
+    watermarks: Vec<Arc<Watermark>>,
 }
 
 impl Drop for FailOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.marks.iter().for_each(|mark| {
-                mark.fail(format!(
+            self.watermarks.iter().for_each(|watermark| {
+                watermark.fail(format!(
                     "the vault's thread {} panicked: this is a bug; restart the node",
                     self.name
                 ))

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::disk_tier::{DiskTier, DiskUse};
 use crate::ids::{Lsn, SegmentIndex, ShardId};
-use crate::keep::disk_tier::{DiskTier, DiskUse};
 use crate::read::bad_copy::{BadCopy, CopyFault};
 use crate::vault::Vault;
 use crate::wal::shard::ShardShared;
@@ -23,6 +23,8 @@ pub struct ShardStatus {
     pub durable: Option<Lsn>,
     /// The last entry that may be acknowledged.
     pub acked: Option<Lsn>,
+    /// The reason for which its segment cannot be written now, so that nothing of it is copied or sealed.
+    pub cut_fault: Option<String>,
     /// Latencies of its syncs.
     pub syncs: Arc<SyncStats>,
 }
@@ -42,7 +44,8 @@ pub struct VaultStatus {
     pub recovering_segments: u64,
     /// Segments that cannot be read.
     pub unreadable_segments: u64,
-    /// Copies of sealed segments, own and others', that are known not to be good: the name and the number of each fault.
+    /// Copies of sealed segments, own and others', that are known not to be good: the name and the number of each
+    /// fault.
     pub bad_copies: [(&'static str, u64); 3],
     /// Sealed segments on disk.
     pub sealed_segments: u64,
@@ -74,6 +77,12 @@ impl Vault {
             .shards
             .iter()
             .find_map(|s| s.watermark.failure().map(str::to_owned))
+    }
+
+    /// The reason for which a shard's segment cannot be written now, so that nothing of it is copied or sealed.
+    pub fn cut_fault(&self, shard: ShardId) -> Option<String> {
+        let shard = self.inner.shards.iter().find(|s| s.id == shard);
+        shard.and_then(|s| s.cut_fault())
     }
 
     /// The present status.
@@ -147,6 +156,7 @@ fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus
         written: shard.written(),
         durable: shard.watermark.durable(),
         acked: shard.watermark.acked(),
+        cut_fault: shard.cut_fault(),
         syncs: Arc::clone(syncs),
     }
 }

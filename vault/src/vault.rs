@@ -1,14 +1,13 @@
 //! A node's segments on disk, and the threads that maintain them.
 //!
-//! **Owns** the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery. **Invariants.**
-//! I1: ingest waits only for one fresh WAL file per shard; what earlier epochs left is recovered behind it. I2: an
-//! epoch never appends to a file of an earlier one.
+//! **Owns** the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery.
 //!
 //! **Invariants**:
-//! - I1: ingest waits only for one fresh WAL file per shard; files that earlier boots left are recovered behind it.
-//! - I2: a boot never appends to a file of an earlier one.
+//! - I1: ingest waits only for one fresh WAL file per shard; what earlier epochs left is recovered behind it.
+//! - I2: an epoch never appends to a file of an earlier one.
 //!
-//! Queries of a vault are in `status`, `segments` and `readers`; its start is in `open`.
+//! **Not here**: its start (`open`), its queries (`status`, `segments`, `readers`), its part in a cluster (`answers`,
+//! `replicating`, `take_part`, `restore`).
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +18,8 @@ use std::time::Duration;
 
 use crate::data_dir::{DataDir, Identity};
 use crate::ids::Epoch;
-use crate::keep::parts::KeepParts;
 use crate::keep::retention::OnFull;
+use crate::parts::KeepParts;
 use crate::segment::seal_queue::SealRequest;
 use crate::start::join;
 use crate::tuned::Tuning;

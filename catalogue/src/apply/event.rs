@@ -3,16 +3,20 @@
 //! A request of an operator is one, where it changed something; so are changes of nodes and recoveries. The standing
 //! work of nodes is none: segments, cursors, copies, trims.
 
-use gophership_vault::ids::{NodeId, SegmentId};
+use std::time::Duration;
 
-use super::{Decision, decide};
+use gophership_vault::ids::{NodeId, SegmentId};
+use gophership_vault::ledger::SealRecord;
+
+use super::decide;
+use super::decision::Decision;
 use crate::actor::Actor;
 use crate::command::{Command, Outcome, Reply, Request};
 use crate::event::{Event, What};
 use crate::job::{JobId, JobResult};
 use crate::limits::EVENTS_MAX;
 use crate::node::NodeState;
-use crate::segment::SegmentState;
+use crate::segment::SegmentRecord;
 use crate::setting::is_of_cluster;
 use crate::state::{Change, State};
 
@@ -104,15 +108,12 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
             node(*id),
             if *accept_loss { "a loss was accepted" } else { "" },
         ),
-        // Further recoveries of a segment belong to the first.
-        Command::BeginRecovery { id, at_ns, .. } if state.segment_state(*id) == SegmentState::Open => {
-            by_itself(*at_ns, What::RecoveryBegun, segment(*id), "")
-        }
-        Command::SealRecovered { seal, .. } => by_itself(
+        // Most segments of a node that died are spares, in which nothing is.
+        Command::SealRecovered { seal, .. } if seal.stats.entries > 0 => by_itself(
             seal.sealed_ns,
-            What::RecoveryEnded,
+            What::Recovered,
             segment(seal.id),
-            &format!("{} entries", seal.stats.entries),
+            &format!("{} entries{}", seal.stats.entries, since_it_began(state, seal)),
         ),
         Command::GiveUp { id, at_ns, .. } => {
             by_itself(*at_ns, What::SegmentLost, segment(*id), "nothing of it was left")
@@ -135,7 +136,13 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
             exporter(name),
             &format!("in the logs of node {id}"),
         ),
-        Command::ForgetExporter { exporter: name } => asked(What::ExporterForgotten, exporter(name), ""),
+        Command::ForgetExporter { exporter: name } => {
+            let letters = match state.dead_letter_count(name) {
+                0 => String::new(),
+                count => format!("with its dead letters: {count}"),
+            };
+            asked(What::ExporterForgotten, exporter(name), &letters)
+        }
         Command::DropDeadLetters {
             exporter: name,
             letters,
@@ -167,6 +174,7 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
             &format!("first values: those of the configuration of node {id}"),
         ),
         Command::BeginRecovery { .. }
+        | Command::SealRecovered { .. }
         | Command::DescribeNode { .. }
         | Command::Roll { .. }
         | Command::Seal { .. }
@@ -184,6 +192,17 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
         | Command::CommitTakenCursors { .. }
         | Command::BeginExporter { .. }
         | Command::AddDeadLetters { .. } => None,
+    }
+}
+
+/// The time for which a segment was recovered, in words.
+fn since_it_began(state: &State, seal: &SealRecord) -> String {
+    match state.segment(seal.id) {
+        Some(SegmentRecord::Recovering { since_ns, .. }) => {
+            let took = Duration::from_nanos(seal.sealed_ns.saturating_sub(*since_ns));
+            format!(", {:.1} s after its recovery began", took.as_secs_f64())
+        }
+        _ => String::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 
-use super::{Decision, node_of, unchanged, within};
+use super::decision::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
 use crate::job::Takeover;
@@ -102,7 +102,7 @@ pub(super) fn configure_exporters(state: &State, node: Option<NodeId>, names: &[
     node_of(state, node)?;
     super::node::not_gone(state, node)?;
     let mut changes = Vec::new();
-    let has_said = |other: NodeId| other == node || state.configured.contains_key(&other) || state.is_gone(other);
+    let has_said = |other: NodeId| other == node || state.configured.contains_key(&other) || state.is_replaced(other);
     if state.nodes().all(|other| has_said(other.id)) {
         changes.extend(before.iter().cloned().map(Change::ConfiguredSomewhereGone));
     }

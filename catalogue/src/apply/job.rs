@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use gophership_vault::ids::{NodeId, ShardId};
 use uuid::Uuid;
 
-use super::{Decision, node_of, unchanged, within};
+use super::decision::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
 use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState, LossNames, Takeover};
 use crate::limits::{

@@ -6,7 +6,8 @@ use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::{FormerSegment, SealRecord};
 use gophership_vault::{NodeSet, RecoveryNumber};
 
-use super::{Decision, may_seal, rule_for, unchanged, within};
+use super::decision::{Decision, rule_for, unchanged, within};
+use super::segment::may_seal;
 use crate::command::Reply;
 use crate::limits::{ACTOR_BYTES_MAX, LOSS_BYTES_MAX};
 use crate::refusal::Refusal;
@@ -39,7 +40,7 @@ pub(super) fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
 pub(super) fn accept_loss(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
     describable(loss)?;
     rule_for(state, id, Step::AcceptLoss)?;
-    if !state.is_gone(id.node) && !loss.reports.contains(id.node) {
+    if !state.is_replaced(id.node) && !loss.reports.contains(id.node) {
         return Err(Refusal::OwnerNotReplaced { id });
     }
     if state.accepted_loss(id) == Some(loss) {
@@ -79,6 +80,6 @@ fn other_holders(state: &State, seal: &SealRecord) -> NodeSet {
     let others = seal
         .holders
         .iter()
-        .filter(|node| *node != seal.id.node && !state.is_gone(*node));
+        .filter(|node| *node != seal.id.node && !state.is_replaced(*node));
     NodeSet::from_nodes(others).expect("they are some of a set's")
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use uuid::Uuid;
 
-use super::{Decision, node_of, not_stale, unchanged, within};
+use super::decision::{Decision, node_of, not_stale, unchanged, within};
 use crate::command::Reply;
 use crate::limits::{COPIES_LEFT_MIN, NODE_FACT_BYTES_MAX, NODES_LEFT_MIN};
 use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
@@ -85,7 +85,8 @@ pub(super) fn set_state(state: &State, node: NodeId, to: NodeState, seen: Option
         return unchanged(Reply::Done);
     }
     not_stale(|| format!("node {node}"), seen, record.version)?;
-    let takes = |other: &&NodeRecord| other.id != node && other.state == NodeState::Active && !state.is_gone(other.id);
+    let takes =
+        |other: &&NodeRecord| other.id != node && other.state == NodeState::Active && !state.is_replaced(other.id);
     let (left, needed) = (state.nodes().filter(takes).count(), COPIES_LEFT_MIN);
     if to == NodeState::Draining && left < needed {
         return Err(Refusal::TooFewActive { node, left, needed });
@@ -141,12 +142,12 @@ pub(super) fn not_gone(state: &State, node: NodeId) -> Result<(), Refusal> {
 
 pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool) -> Decision {
     node_of(state, node)?;
-    if state.is_gone(node) {
+    if state.is_replaced(node) {
         return unchanged(Reply::Done);
     }
     let left = state
         .nodes()
-        .filter(|other| other.id != node && !state.is_gone(other.id))
+        .filter(|other| other.id != node && !state.is_replaced(other.id))
         .count();
     if left < NODES_LEFT_MIN {
         let needed = NODES_LEFT_MIN;
@@ -175,7 +176,7 @@ pub fn nothing_needs(state: &State, node: NodeId, is_bad: &dyn Fn(SegmentId, Nod
         let segments = 1 + unsealed.count();
         return Err(Refusal::Unsealed { node, segments, first });
     }
-    let stays = |other: NodeId| other != node && !state.is_gone(other);
+    let stays = |other: NodeId| other != node && !state.is_replaced(other);
     let mut needed = state.segments().filter_map(|segment| match segment {
         SegmentRecord::Sealed(seal) if seal.stats.entries > 0 && seal.holders.contains(node) => {
             let has = |other: &NodeId| stays(*other) && !is_bad(seal.id, *other);
@@ -317,7 +318,7 @@ mod tests {
             assert_eq!(apply(&mut state, &gone), Ok(Reply::Done));
         }
         assert_ne!(bytes(&state), before);
-        assert!(state.is_gone(node(3)));
+        assert!(state.is_replaced(node(3)));
         assert_eq!(state.node_named("node-3"), None, "the name is free");
         for said in [
             describe(3, "node-3", None),

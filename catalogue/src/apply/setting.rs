@@ -3,7 +3,7 @@
 //! **Invariants.** I1: a setting of the cluster's configuration has its form (`crate::setting`), and one that is no
 //! exporter is never removed. I2: no two changes of settings have one version.
 
-use super::{Decision, not_stale, unchanged, within};
+use super::decision::{Decision, not_stale, unchanged, within};
 use crate::command::Reply;
 use crate::limits::{EXPORTERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
 use crate::refusal::Refusal;

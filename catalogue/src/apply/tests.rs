@@ -1,19 +1,21 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use gophership_vault::ReplicaSet;
-use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::TrimReason;
+use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::ledger::{OpenRecord, SealRecord, TrimReason};
+use gophership_vault::limits::SET_NODES_MAX;
+use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
 use super::*;
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::limits::{
     ACTOR_BYTES_MAX, DROPPED_RANGES_MAX, JOB_LOSS_NAME_BYTES_MAX, JOB_LOSS_NAMES_MAX, JOB_POSITIONS_MAX,
-    JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, LOSS_BYTES_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX,
-    SETTINGS_MAX, UNLINKED_MAX,
+    JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, LOSS_BYTES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX,
+    SETTING_VALUE_BYTES_MAX, SETTINGS_MAX, UNLINKED_MAX,
 };
 use crate::node::NodeState;
-use crate::segment::SegmentState;
+use crate::refusal::Refusal;
+use crate::segment::{Rule, SegmentRecord, SegmentState, Step, rule};
 use crate::state::Counts;
 use crate::testkit::{
     accepted_loss, bytes, describe, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid,
@@ -784,6 +786,19 @@ fn counted(state: &State) -> Counts {
         });
         assert_eq!(newest, of_shard.max(), "{node}/{shard}");
     }
+    let mut held = BTreeMap::new();
+    for segment in state.segments() {
+        if let SegmentRecord::Sealed(seal) = segment
+            && seal.stats.entries > 0
+        {
+            *held.entry(seal.holders).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(state.sealed_by_holders().collect::<BTreeMap<_, _>>(), held);
+    let not_sealed = state
+        .segments()
+        .filter(|segment| !matches!(segment, SegmentRecord::Sealed(_)));
+    assert!(state.not_sealed().eq(not_sealed));
     counts
 }
 

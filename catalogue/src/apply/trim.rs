@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::{SealRecord, TrimReason};
 
-use super::{Decision, export, rule_for, unchanged, within};
+use super::decision::{Decision, rule_for, unchanged, within};
+use super::export;
 use crate::command::Reply;
 use crate::dropped::DroppedRange;
 use crate::limits::{DROPPED_RANGES_MAX, UNLINKED_MAX};
@@ -107,7 +108,7 @@ pub(super) fn unlinked(state: &State, segments: &[SegmentId], on: impl Fn(Segmen
         let mut left = state
             .segments_of_node(*node)
             .filter(|segment| !gone.contains(&segment.id()));
-        state.is_gone(*node) && left.next().is_none()
+        state.is_replaced(*node) && left.next().is_none()
     };
     changes.extend(
         owners

@@ -1,6 +1,7 @@
 //! The stored form of a request, which an entry of a replicated log carries; its bytes are those of `docs/formats.md`.
 //!
 //! - `read`: the fields of each kind of command. `parts`: fields that several kinds, or lists, share.
+//!   `versions`: of the kinds that gained fields.
 //!
 //! **Invariants**:
 //! - I1: reading back written bytes yields the same request.
@@ -11,6 +12,7 @@
 
 use gophership_vault::ids::Epoch;
 
+use self::versions::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM};
 use super::{Command, Kind, Request};
 use crate::actor::Actor;
 use crate::job::{JobLoss, LossNames};
@@ -20,20 +22,13 @@ use crate::wire::{Reader, WireError, Writer};
 
 mod parts;
 mod read;
+mod versions;
 
 /// The format of the bytes before a command's fields.
 const FORMAT: u8 = 1;
 
 /// The version of most commands.
 const VERSION: u8 = 1;
-/// The version of a recovery that was given a name.
-const NAMED_RECOVERY: u8 = 2;
-/// The version of a word about a job that was taken over.
-const WITH_TERM: u8 = 2;
-/// The version of a position of a job that passed something over.
-const WITH_LOSS: u8 = 3;
-/// The version of a list of exporters that says whose it is.
-const WITH_NODE: u8 = 2;
 
 const ACTOR_VAULT: u8 = 1;
 const ACTOR_NODE: u8 = 2;

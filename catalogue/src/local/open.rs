@@ -8,38 +8,37 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use gophership_vault::Identity;
 use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
 
+use super::disk;
 use super::store::{OpenBackend, Store};
-use super::{LocalCatalogue, disk};
 use crate::apply::apply;
 use crate::command::Command;
 use crate::error::CatalogueError;
 use crate::state::State;
 
-pub(super) fn open(path: &Path, identity: Identity, backend: OpenBackend) -> Result<LocalCatalogue, CatalogueError> {
+/// The store and the state of the catalogue at `path`, which is made where there never was one.
+pub(super) fn open(path: &Path, identity: &Identity, backend: OpenBackend) -> Result<(Store, State), CatalogueError> {
     if !exists(path)? {
         refuse_data(path)?;
-        put_in_place(path, &backend, &identity, &new_state(path, &identity)?)?;
+        put_in_place(path, &backend, identity, &new_state(path, identity)?)?;
     }
-    let (store, state) = open_existing(path, &identity, backend)?;
-    Ok(LocalCatalogue::new(identity, store, state))
+    open_existing(path, identity, backend)
 }
 
-/// See [`LocalCatalogue::check`]. An open writes to the file, if only to repair it, so this is done on a copy in
-/// memory.
-pub(super) fn check(path: &Path, identity: Identity) -> Result<(), CatalogueError> {
+/// Checks that the catalogue could be opened. An open writes to the file, if only to repair it, so this is done on a
+/// copy in memory.
+pub(super) fn check(path: &Path, identity: &Identity) -> Result<(), CatalogueError> {
     if !exists(path)? {
         return refuse_data(path);
     }
     // A file that the node cannot write to keeps it from starting.
     let file = OpenOptions::new().read(true).write(true).open(path);
-    drop(file.map_err(|e| failed("open", path, e))?);
-    open_existing(path, &identity, Box::new(disk::copy_in_memory)).map(drop)
+    drop(file.map_err(|e| CatalogueError::io("open", path, e))?);
+    open_existing(path, identity, Box::new(disk::copy_in_memory)).map(drop)
 }
 
 fn open_existing(path: &Path, identity: &Identity, backend: OpenBackend) -> Result<(Store, State), CatalogueError> {
@@ -58,7 +57,7 @@ fn exists(path: &Path) -> Result<bool, CatalogueError> {
         }),
         Ok(_) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(failed("open", path, e)),
+        Err(e) => Err(CatalogueError::io("open", path, e)),
     }
 }
 
@@ -115,16 +114,16 @@ pub(super) fn put_in_place(
     match fs::remove_file(&new) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(failed("remove", &new, e)),
+        Err(e) => return Err(CatalogueError::io("remove", &new, e)),
     }
     Store::create_on(&new, backend, identity, state)?;
     File::open(&new)
         .and_then(|f| f.sync_all())
-        .map_err(|e| failed("sync", &new, e))?;
-    fs::rename(&new, path).map_err(|e| failed("rename", &new, e))?;
+        .map_err(|e| CatalogueError::io("sync", &new, e))?;
+    fs::rename(&new, path).map_err(|e| CatalogueError::io("rename", &new, e))?;
     File::open(folder)
         .and_then(|f| f.sync_all())
-        .map_err(|e| failed("sync", folder, e))
+        .map_err(|e| CatalogueError::io("sync", folder, e))
 }
 
 /// A file of the log in `folder`, or up to `depth` folders below it.
@@ -132,12 +131,15 @@ fn find_log_file(folder: &Path, depth: u32) -> Result<Option<PathBuf>, Catalogue
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(failed("list", folder, e)),
+        Err(e) => return Err(CatalogueError::io("list", folder, e)),
     };
     for entry in entries {
-        let entry = entry.map_err(|e| failed("list", folder, e))?;
+        let entry = entry.map_err(|e| CatalogueError::io("list", folder, e))?;
         let path = entry.path();
-        let is_folder = entry.file_type().map_err(|e| failed("list", &path, e))?.is_dir();
+        let is_folder = entry
+            .file_type()
+            .map_err(|e| CatalogueError::io("list", &path, e))?
+            .is_dir();
         if is_folder && depth > 0 {
             if let Some(found) = find_log_file(&path, depth - 1)? {
                 return Ok(Some(found));
@@ -207,13 +209,5 @@ pub fn check_marker(path: &Path, stored: &Identity, marker: &Identity) -> Result
             stored,
             marker,
         }),
-    }
-}
-
-pub(super) fn failed(what: &'static str, path: &Path, source: io::Error) -> CatalogueError {
-    CatalogueError::Io {
-        what,
-        path: path.to_owned(),
-        source: Arc::new(source),
     }
 }

@@ -18,7 +18,7 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault::{Identity, Inventory};
 
 use super::disk;
-use super::open::{check_identity, check_single, failed, new_state, put_in_place};
+use super::open::{check_identity, check_single, new_state, put_in_place};
 use super::store::{OpenBackend, Store};
 use crate::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use crate::error::CatalogueError;
@@ -86,7 +86,7 @@ pub fn rebuild(path: &Path, identity: &Identity, found: &Inventory) -> Result<Re
     let kept = match fs::hard_link(path, &former) {
         Ok(()) => Some(former),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(failed("keep the former file as", &former, e)),
+        Err(e) => return Err(CatalogueError::io("keep the former file as", &former, e)),
     };
     put_in_place(path, &backend(), identity, &state)?;
     Ok(Rebuilt {

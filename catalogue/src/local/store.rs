@@ -22,6 +22,7 @@ use redb::{
 };
 
 use super::disk;
+use super::tables::{LOG, STATE, failure, is_full};
 use super::transaction::{StoreTransaction, put};
 use super::view::StoreView;
 use crate::error::CatalogueError;
@@ -29,18 +30,9 @@ use crate::limits::{COMPACT_ABOVE_BYTES, COMPACT_RATIO, PAGE_CACHE_BYTES};
 use crate::row::{Row, read_identity, rows, state_of, write_identity};
 use crate::state::State;
 
-/// One row for each record of the state.
-pub(super) const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("state");
-
 /// Rows that belong to this file alone, and would not be part of a cluster's state.
 const LOCAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("local");
 const IDENTITY: &str = "identity";
-
-/// Rows that a replicated state machine keeps beside the state.
-pub(super) const CONSENSUS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("consensus");
-
-/// The entries of a replicated log, by index.
-pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
 /// A function that opens, or makes, the bytes behind a path.
 pub type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
@@ -308,40 +300,6 @@ fn compact(path: &Path, db: &mut Database, row_bytes: u64) -> Result<(), Catalog
     db.compact().map_err(|e| failure("compact", path, e.into()))?;
     tracing::info!(bytes = before, "catalogue.compact.done");
     Ok(())
-}
-
-pub(super) fn failure(what: &'static str, path: &Path, e: redb::Error) -> CatalogueError {
-    let path = path.to_owned();
-    match e {
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => CatalogueError::InUse { path },
-        redb::Error::UpgradeRequired(_) => CatalogueError::OtherVersion {
-            path,
-            why: e.to_string(),
-        },
-        redb::Error::Corrupted(_)
-        | redb::Error::RepairAborted
-        | redb::Error::TableDoesNotExist(_)
-        | redb::Error::TableTypeMismatch { .. } => CatalogueError::Corrupt {
-            path,
-            why: e.to_string(),
-        },
-        redb::Error::Io(ref io) if matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
-            CatalogueError::Corrupt {
-                path,
-                why: e.to_string(),
-            }
-        }
-        redb::Error::Io(ref io) if is_full(io) => CatalogueError::DiskFull { path },
-        other => CatalogueError::Store {
-            what,
-            path,
-            source: Arc::new(other),
-        },
-    }
-}
-
-fn is_full(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -9,7 +9,7 @@ use std::ops::RangeBounds;
 
 use redb::WriteTransaction;
 
-use super::store::{CONSENSUS, LOG, STATE};
+use super::tables::{CONSENSUS, LOG, STATE};
 use crate::row::Row;
 
 /// A commit under way, as [`Store::write`](super::Store::write) gives it to its caller.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
-use super::store::{CONSENSUS, LOG, STATE, failure};
+use super::tables::{CONSENSUS, LOG, STATE, failure};
 use crate::error::CatalogueError;
 
 /// The name under which a replicated state machine keeps the last entry of its log that the state has.

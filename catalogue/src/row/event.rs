@@ -1,6 +1,6 @@
 //! The row of an event.
 
-use super::value;
+use super::format::value;
 use crate::event::{Event, What};
 use crate::wire::{Reader, WireError, Writer};
 

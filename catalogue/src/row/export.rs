@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
-use super::{
+use super::format::{
     DEAD_LETTER_VERSION, KIND_CONFIGURED_SOMEWHERE, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORT_TAKEN, KIND_EXPORTER,
     key, value,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::value;
+use super::format::value;
 use crate::job::{JobLoss, JobPosition, JobRecord, JobResult, JobState, LossNames, Takeover};
 use crate::wire::{Reader, WireError, Writer};
 

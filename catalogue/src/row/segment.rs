@@ -11,7 +11,7 @@ use gophership_vault::ledger::{FormerSegment, OpenRecord, SealRecord, SegmentSta
 use gophership_vault::time::TimeRange;
 use gophership_vault::{NodeSet, ReplicaSet};
 
-use super::{HAS_EVENT, VERSION, value};
+use super::format::{HAS_EVENT, VERSION, value};
 use crate::segment::{AcceptedLoss, RecoveryId, SegmentRecord};
 use crate::wire::{Reader, WireError, Writer};
 

@@ -127,7 +127,7 @@ impl State {
     /// True where nothing in the logs of a node is left: it was replaced, and none of its segments is on record any
     /// more.
     pub fn is_past(&self, node: NodeId) -> bool {
-        self.is_gone(node) && self.segments_of_node(node).next().is_none()
+        self.is_replaced(node) && self.segments_of_node(node).next().is_none()
     }
 
     /// The exporters that are on record and that no node is configured with any more.
@@ -198,22 +198,6 @@ fn entries_of(id: SegmentId) -> RangeInclusive<EntryId> {
     let last = EntryNumber::new(u32::MAX).expect("it is not 0");
     let at = |number| (id.node, id.shard, Lsn::at(id.index, number));
     at(EntryNumber::FIRST)..=at(last)
-}
-
-/// Sets the value of an exporter under a key.
-pub(super) fn put<K: Ord, V>(table: &mut BTreeMap<String, BTreeMap<K, V>>, exporter: String, key: K, value: V) {
-    table.entry(exporter).or_default().insert(key, value);
-}
-
-/// Removes the value of an exporter under a key, and with its last value the exporter, so that equal contents are equal
-/// tables.
-pub(super) fn remove<K: Ord, V>(table: &mut BTreeMap<String, BTreeMap<K, V>>, exporter: &str, key: &K) {
-    if let Some(rows) = table.get_mut(exporter) {
-        rows.remove(key);
-        if rows.is_empty() {
-            table.remove(exporter);
-        }
-    }
 }
 
 #[cfg(test)]

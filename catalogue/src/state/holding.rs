@@ -37,7 +37,7 @@ impl State {
 
     /// The number of complete copies of a sealed segment, without those of nodes that never come back.
     pub fn copies_left(&self, seal: &SealRecord) -> usize {
-        seal.holders.iter().filter(|node| !self.is_gone(*node)).count()
+        seal.holders.iter().filter(|node| !self.is_replaced(*node)).count()
     }
 
     /// The sealed segments of other nodes of which `node` may have a part, and is not on record as a holder. The cost

@@ -1,10 +1,12 @@
-//! Counts over the table of segments, kept while that changes, so that neither a look at the state nor a seal walks
-//! over them.
+//! Counts over the table of segments, and an index of the few that are not sealed, kept while it changes: what is asked
+//! again and again costs the same however many segments there are.
 //!
 //! **Invariant** I1: it is what a walk over the table would give, at every change.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 
 use crate::segment::SegmentRecord;
@@ -22,6 +24,10 @@ pub(super) struct Tally {
     recovering: BTreeSet<(u64, SegmentId)>,
     /// Sealed segments of each shard, by the time of their seal.
     seals: BTreeSet<(NodeId, ShardId, u64, SegmentId)>,
+    /// The number of sealed segments with entries by their holders.
+    pub(super) held: BTreeMap<NodeSet, u64>,
+    /// Segments that are not sealed: open, under recovery, trimmed or given up.
+    pub(super) not_sealed: BTreeSet<SegmentId>,
 }
 
 impl Tally {
@@ -30,12 +36,18 @@ impl Tally {
         match segment {
             SegmentRecord::Sealed(seal) => {
                 let id = seal.id;
+                if seal.stats.entries > 0 {
+                    *self.held.entry(seal.holders).or_default() += 1;
+                }
                 self.seals.insert((id.node, id.shard, seal.sealed_ns, id));
             }
             SegmentRecord::Recovering { since_ns, .. } => {
                 self.recovering.insert((*since_ns, segment.id()));
             }
             SegmentRecord::Open { .. } | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => {}
+        }
+        if !matches!(segment, SegmentRecord::Sealed(_)) {
+            self.not_sealed.insert(segment.id());
         }
     }
 
@@ -46,6 +58,14 @@ impl Tally {
         match segment {
             SegmentRecord::Sealed(seal) => {
                 let id = seal.id;
+                if seal.stats.entries > 0
+                    && let Entry::Occupied(mut held) = self.held.entry(seal.holders)
+                {
+                    *held.get_mut() -= 1;
+                    if *held.get() == 0 {
+                        held.remove();
+                    }
+                }
                 self.seals.remove(&(id.node, id.shard, seal.sealed_ns, id));
             }
             SegmentRecord::Recovering { since_ns, .. } => {
@@ -53,6 +73,7 @@ impl Tally {
             }
             SegmentRecord::Open { .. } | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => {}
         }
+        self.not_sealed.remove(&segment.id());
     }
 
     /// Segments that are being recovered.

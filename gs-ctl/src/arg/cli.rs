@@ -60,8 +60,8 @@ pub(crate) enum Command {
     /// Consensus, by which the nodes of a cluster keep one catalogue
     #[command(subcommand)]
     Raft(Raft),
-    /// Show what changed the state of the cluster: who did what to what, and when, oldest first. The newest 10,000 events
-    /// are kept, on every node
+    /// Show what changed the state of the cluster: who did what to what, and when, oldest first. The newest 10,000
+    /// events are kept, on every node
     Events(Events),
     /// Watch the node: zone, rates, latencies, debt, exporters; in a cluster its copies and the other nodes. Lines
     /// instead of a screen where stdout is no terminal

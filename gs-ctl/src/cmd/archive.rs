@@ -159,18 +159,28 @@ struct MemberView {
     as_sealed: bool,
 }
 
-/// Reads objects whole, and compares what is in them with the digests of the seals.
+/// Reads objects whole, and compares what is in them with the digests of the seals. What was read is shown where others
+/// cannot be read, too.
 pub(super) fn verify_files(paths: &[PathBuf], format: Format) -> anyhow::Result<Outcome> {
-    let objects = paths
-        .iter()
-        .map(|path| verify_file(path))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let (mut objects, mut unread) = (Vec::new(), Vec::new());
+    for path in paths {
+        match verify_file(path) {
+            Ok(object) => objects.push(object),
+            Err(error) => unread.push(error),
+        }
+    }
     let is_sealed = |object: &ObjectView| object.segments.iter().all(|segment| segment.as_sealed);
     let verdict = ArchiveVerdict {
-        ok: objects.iter().all(|object| object.whole && is_sealed(object)),
+        ok: unread.is_empty() && objects.iter().all(|object| object.whole && is_sealed(object)),
         objects,
     };
-    print(&verdict, format)?;
+    if unread.is_empty() || !verdict.objects.is_empty() {
+        print(&verdict, format)?;
+    }
+    if let Some(last) = unread.pop() {
+        unread.iter().for_each(|error| eprintln!("gs-ctl: {error:#}"));
+        return Err(last);
+    }
     Ok(if verdict.ok { Outcome::Done } else { Outcome::Damage })
 }
 

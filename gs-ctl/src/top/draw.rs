@@ -1,6 +1,7 @@
 //! The screen: one frame of a watch. Made for 80 by 24; a smaller screen shows as much as fits, a larger one more.
 
 pub(super) mod cluster;
+mod colour;
 mod exporters;
 mod pressure;
 mod rates;
@@ -13,6 +14,7 @@ use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 
+use self::colour::zone_colour;
 use super::figures::Figures;
 use super::watch::{Silence, Watch};
 use crate::out::human;
@@ -112,15 +114,6 @@ fn zone_line(figures: &Figures, now: u64) -> Line<'static> {
         line.push(set.magenta().bold());
     }
     Line::from(line)
-}
-
-fn zone_colour(zone: &str) -> Color {
-    match zone {
-        "green" => Color::Green,
-        "yellow" => Color::Yellow,
-        "red" => Color::Red,
-        _ => Color::Gray,
-    }
 }
 
 fn silence_line(silence: &Silence, now: u64) -> Line<'static> {

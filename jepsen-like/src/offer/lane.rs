@@ -15,8 +15,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::client::conn::http2::SendRequest;
 use tokio::sync::Mutex;
 
+use super::sample::{Ending, Sample};
 use super::template::Stamped;
-use super::{Ending, Sample};
 use crate::client::{self, Answer, LinkGuard};
 use crate::history::Outcome;
 

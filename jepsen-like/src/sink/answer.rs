@@ -15,7 +15,7 @@ use prost::Message as _;
 
 use super::ledger::{EntryHeader, split};
 use super::mode::{Mode, Reply};
-use super::{Protocol, Shared, never};
+use super::shared::{Protocol, Shared, never};
 use crate::retry_info;
 
 const ENTRY_HEADER: &str = "x-gophership-entry";

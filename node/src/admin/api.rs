@@ -1,6 +1,6 @@
 //! `/api/v1`: the answers of `gs-ctl -o json`, read-only.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -17,10 +17,12 @@ use gophership_vault::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::StatusSource;
 use crate::node_state::NodeState;
 use crate::operate::{OperateError, Viewer, Wanted};
 use crate::readiness::NotReady;
+
+/// The source of what is shown, set once the node's parts exist.
+pub(crate) type StatusSource = Arc<OnceLock<Viewer>>;
 
 type Answer = (StatusCode, Json<Value>);
 

@@ -6,7 +6,7 @@
 mod api;
 mod serve;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -16,12 +16,9 @@ use axum::routing::get;
 
 use crate::metrics;
 use crate::node_state::NodeState;
-use crate::operate::Viewer;
 
+pub(crate) use api::StatusSource;
 pub use serve::{AdminError, serve};
-
-/// The source of what is shown, set once the node's parts exist.
-pub(crate) type StatusSource = Arc<OnceLock<Viewer>>;
 
 /// The routes of the admin port.
 pub(crate) fn router(node: Arc<NodeState>, status: StatusSource) -> Router {

@@ -20,8 +20,8 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault_replication::join::{Candidate, JoinClient, JoinError, JoinSetup, Standing, Who};
 use tokio::sync::watch;
 
-use super::Quorum;
 use super::place::VOTERS_MIN;
+use crate::peers::Quorum;
 
 /// Pause between two questions to a node.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
@@ -215,9 +215,7 @@ impl Awaited {
     fn membership(&self, answers: &[Answer]) -> (String, String) {
         let is_there = answers.iter().flatten().flatten().any(|who| cluster_of(who).is_some());
         if !is_there {
-            let what = "a cluster: this node belongs to none, and no node that answers does";
-            let remedy = "run gs-ctl cluster provision on one node, once the others run";
-            return (what.to_owned(), remedy.to_owned());
+            return no_cluster(answers);
         }
         let what = "its admission to the cluster that is there".to_owned();
         match self.candidate.get().and_then(|candidate| candidate.not_admitted()) {
@@ -289,6 +287,23 @@ fn others(voting: usize, configured: usize) -> (String, String) {
              configured nodes {votes}"
         )
     };
+    (what, remedy.to_owned())
+}
+
+/// What a node waits for that belongs to no cluster, where no node that answers does either.
+fn no_cluster(answers: &[Answer]) -> (String, String) {
+    let belong_to_none = answers.iter().flatten().flatten().count();
+    let others = answers.len();
+    if belong_to_none == others {
+        let what = "a cluster: this node belongs to none, and no other node of cluster.peers does";
+        return (what.to_owned(), "run gs-ctl cluster provision on one node".to_owned());
+    }
+    let what = format!(
+        "a cluster: this node belongs to none, and of the {others} other nodes of cluster.peers {belong_to_none} say \
+         that they belong to none either"
+    );
+    let remedy = "where there is a cluster, mend what keeps its nodes from answering: this node joins by itself then. \
+                  Where all nodes are new, start all, then run gs-ctl cluster provision on one";
     (what, remedy.to_owned())
 }
 
@@ -429,7 +444,32 @@ mod tests {
             ..member(1, 0)
         };
         assert_eq!(sure(&[&removed(2)]), None, "that was an earlier node of the name");
-        let found = of(&[&member(1, 0), &removed(3)]).expect("it is gone for good");
+        let found = of(&[&member(1, 0), &removed(3)]).expect("it never comes back");
         assert!(found.is_sure && found.why.contains("as node-2 says"), "{found:?}");
+    }
+
+    #[test]
+    fn only_where_every_other_node_belongs_to_no_cluster_is_one_to_be_made() {
+        let empty = || {
+            let standing = Standing::Empty;
+            Some(Ok(Who {
+                standing,
+                ..member(1, 0)
+            }))
+        };
+        let is_to_provision = |answers: &[Answer]| {
+            let (what, remedy) = no_cluster(answers);
+            assert!(remedy.contains("gs-ctl cluster provision"), "{remedy}");
+            (what.contains("and no other node"), remedy.starts_with("run gs-ctl"))
+        };
+        let refuses = || Some(Err("it refuses: not in cluster.peers".to_owned()));
+        assert_eq!(is_to_provision(&[empty(), empty()]), (true, true));
+        assert_eq!(is_to_provision(&[empty(), None]), (false, false));
+        assert_eq!(
+            is_to_provision(&[empty(), refuses()]),
+            (false, false),
+            "it may be the cluster's"
+        );
+        assert_eq!(is_to_provision(&[refuses(), refuses()]), (false, false));
     }
 }

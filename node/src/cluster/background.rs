@@ -10,15 +10,16 @@ use gophership_vault::Vault;
 use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::peer::{Members, PeerClient};
 use gophership_vault_replication::recovery::participant::Participant;
-use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
+use gophership_vault_replication::recovery::parts::Parts;
+use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::recovery::refetch::Refetch;
-use gophership_vault_replication::recovery::repair::{IsMissed, Repair};
+use gophership_vault_replication::recovery::repair::{IsLongDead, Repair};
 use gophership_vault_replication::recovery::upkeep::{Upkeep, UpkeepSetup};
 use gophership_vault_replication::tail::streams::TailStreams;
 use tokio::runtime::Handle;
 
-use super::Quorum;
 use super::follow::Follower;
+use crate::peers::Quorum;
 
 /// The parts of its member that the threads work with.
 pub(super) struct BackgroundParts<'a> {
@@ -60,16 +61,16 @@ impl Background {
             Box::new(move || vault.clock_ns())
         };
         let refetch = Refetch::start(Arc::clone(&parts.participant)).context("cannot start the thread that fetches")?;
-        let is_missed = || -> IsMissed {
+        let is_long_dead = || -> IsLongDead {
             let (heartbeats, after) = (Arc::clone(heartbeats), parts.repair_after);
-            Arc::new(move |node| heartbeats.is_missed(node, after))
+            Arc::new(move |node| heartbeats.is_long_dead(node, after))
         };
         let repair = Repair::start(
             Arc::clone(&parts.participant),
             Arc::clone(&catalogue),
             parts.replicas,
             parts.repair_after,
-            is_missed(),
+            is_long_dead(),
         );
         let heard = Arc::clone(heartbeats);
         let upkeep = Upkeep::start(UpkeepSetup {
@@ -79,7 +80,7 @@ impl Background {
             is_alive: Arc::new(move |node| heard.is_alive(node)),
             clock_ns: clock_ns(),
             replicas: parts.replicas,
-            is_missed: is_missed(),
+            is_long_dead: is_long_dead(),
             retention: {
                 let vault = vault.clone();
                 Box::new(move || vault.retention())

@@ -28,13 +28,14 @@ use uuid::Uuid;
 
 use super::awaited::{Awaited, Step};
 use super::late::Late;
-use super::peers::addresses;
 use super::place::{replica_set, survives_a_loss};
 use super::runtime::ClusterRuntime;
-use super::{Early, Membership, Peers, Quorum, describe, enter, keep};
+use super::{Early, Membership, describe, enter, keep};
 use crate::config::{Cluster, Config};
 use crate::ingester::WatermarkNotify;
 use crate::limits::CLUSTER_RETRY_INTERVAL;
+use crate::peers::addresses;
+use crate::peers::{Peers, Quorum};
 use crate::settings::cluster_on_record;
 
 /// A node that takes part in consensus and has no vault yet.

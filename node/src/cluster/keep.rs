@@ -15,8 +15,8 @@ use gophership_vault_replication::join::{JoinSetup, known_peers};
 use gophership_vault_replication::peer::PeerSetup;
 use tokio::sync::watch;
 
-use super::Quorum;
 use super::awaited::{Awaited, contradicted_by_peers};
+use crate::peers::Quorum;
 
 /// Interval at which peers and consensus are made to follow the catalogue.
 const KEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -19,14 +19,14 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::background::{Background, BackgroundParts};
 use super::joined::Joined;
-use super::peers::addresses;
 use super::runtime::ClusterRuntime;
-use super::{Peers, Quorum};
 use crate::config::Cluster;
 use crate::context::ClusterContext;
 use crate::export::LostNodes;
 use crate::limits::HAND_OVER_LIMIT;
 use crate::operate::ForPeers as OperateForPeers;
+use crate::peers::addresses;
+use crate::peers::{Peers, Quorum};
 
 /// A node of a cluster, with a vault.
 pub(crate) struct Member {

@@ -10,7 +10,8 @@
 //! - `place`: the replicas of its segments. `follow`: its files follow the catalogue.
 //! - `check`: what of a node can be checked before it starts.
 //! - `provision`: the wish to provision, told to a node of this machine.
-//! - `quorum`: who votes, who is heard, who leads. `peers`: the other nodes, as this node's own parts reach them.
+//!
+//! **Not here**: the other nodes, as the rest of this one reaches them (`crate::peers`).
 
 mod awaited;
 mod background;
@@ -23,10 +24,8 @@ mod joined;
 mod keep;
 mod late;
 mod member;
-mod peers;
 mod place;
 mod provision;
-mod quorum;
 mod runtime;
 mod setup;
 #[cfg(test)]
@@ -40,7 +39,5 @@ pub use enter::{Membership, enter};
 pub(crate) use joined::{Joined, join, until_answered};
 pub use keep::{describe, keep};
 pub(crate) use member::Member;
-pub use peers::{IsAlive, Peers};
 pub use provision::provision;
-pub use quorum::Quorum;
 pub use setup::join_setup;

@@ -22,10 +22,10 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::{listen, serve};
-use crate::cluster::Peers;
 use crate::config::{Config, Export};
 use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
 use crate::export::{Cursors, ExportParts, Exporters};
+use crate::peers::Peers;
 use crate::settings::Settings;
 use crate::stochastic::Environment;
 

@@ -3,7 +3,8 @@
 //!
 //! **Invariants**:
 //! - I1: the first node that has an exporter decides where it begins. Nodes that have it later change nothing.
-//! - I2: an entry that is acknowledged after that is left out in no log, also where its node is cut off, or comes later.
+//! - I2: an entry that is acknowledged after that is left out in no log, also where its node is cut off, or comes
+//!   later.
 //!
 //! **Not here**: the exporters that a node says it is configured with (`configure`), which it says after this: a node
 //! that ends between the two leaves an exporter that has begun, and holds what it has not got.
@@ -15,12 +16,12 @@ use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, Refusal, S
 use gophership_vault::ids::{EntryNumber, Lsn, NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 
-use crate::cluster::Peers;
 use crate::config::{Export, ExportStart};
+use crate::peers::Peers;
 use crate::replay::ends_at;
 
-/// Puts the exporters of these that are new on record. `own` gives the ends of this node's logs. It blocks, for a bounded
-/// time for each other node.
+/// Puts the exporters of these that are new on record. `own` gives the ends of this node's logs. It blocks, for a
+/// bounded time for each other node.
 ///
 /// # Errors
 /// The catalogue's. One exporter too many is none: it is not started.

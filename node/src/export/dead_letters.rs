@@ -16,8 +16,7 @@ use gophership_somatic::{Job, Throttle};
 use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
 
-use super::letter_store::LetterStore;
-use super::letters::not_here;
+use super::letter_store::{LetterStore, not_here};
 use super::limits::FAILURES_MAX;
 use crate::sink::{
     Answer, Courier, DeferredDecoder, End, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,

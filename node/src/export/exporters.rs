@@ -26,7 +26,7 @@ use super::cursors::Cursors;
 use super::error::{ExportError, Forgotten};
 use super::letter_store::LetterStore;
 use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
-use super::lost_exports::{Lost, LostNodes, LostRun};
+use super::lost_nodes::{Lost, LostNodes, LostRun};
 use super::status::{ExporterView, Status};
 use crate::buffer::{Budget, Rings};
 use crate::config::{Export, ExportKind, ExportTarget};

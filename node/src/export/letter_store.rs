@@ -16,6 +16,7 @@ use gophership_vault::ids::NodeId;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
+use super::error::ExportError;
 use crate::replay::LostLogs;
 use crate::sink::read_entry;
 
@@ -219,4 +220,19 @@ fn is_needed(state: &State, own: NodeId, entry: EntryId) -> bool {
 fn unneeded(state: &State, own: NodeId, copies: &BTreeSet<EntryId>) -> Vec<EntryId> {
     let all = copies.iter().copied();
     all.filter(|entry| !is_needed(state, own, *entry)).collect()
+}
+
+/// The error for a letter whose entry cannot be read at this node.
+pub(super) fn not_here(state: &State, exporter: &str, entry: EntryId) -> ExportError {
+    let Some(letter) = state.dead_letter(exporter, entry) else {
+        return ExportError::NoSuchLetter { entry };
+    };
+    // Without a copy its segment has it, of which the owner is a holder.
+    let holders = [letter.copied_to.unwrap_or(letter.node)];
+    let called = |node: &NodeId| match state.facts(*node) {
+        Some(facts) => format!("{} (node {node})", facts.name),
+        None => format!("node {node}"),
+    };
+    let holders = holders.iter().map(called).collect();
+    ExportError::LetterElsewhere { entry, holders }
 }

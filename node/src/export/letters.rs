@@ -5,29 +5,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gophership_catalogue::Actor;
 use gophership_catalogue::exporter::EntryId;
-use gophership_catalogue::{Actor, State};
-use gophership_vault::ids::NodeId;
 
 use super::dead_letters::SendLetters;
 use super::error::ExportError;
 use super::exporters::{Exporters, open_sink};
+use super::letter_store::not_here;
 use crate::sink::DeferredDecoder;
-
-/// The error for a letter whose entry cannot be read at this node.
-pub(super) fn not_here(state: &State, exporter: &str, entry: EntryId) -> ExportError {
-    let Some(letter) = state.dead_letter(exporter, entry) else {
-        return ExportError::NoSuchLetter { entry };
-    };
-    // Without a copy its segment has it, of which the owner is a holder.
-    let holders = [letter.copied_to.unwrap_or(letter.node)];
-    let called = |node: &NodeId| match state.facts(*node) {
-        Some(facts) => format!("{} (node {node})", facts.name),
-        None => format!("node {node}"),
-    };
-    let holders = holders.iter().map(called).collect();
-    ExportError::LetterElsewhere { entry, holders }
-}
 
 impl Exporters {
     /// The sender of the dead letters of an exporter.

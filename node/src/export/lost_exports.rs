@@ -8,10 +8,9 @@
 //! - I2: a node that cannot ask the catalogue exports no logs but its own.
 //! - I3: of two exports of the same logs at one node the first has ended before the second begins.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use gophership_catalogue::exporter::ExportCursor;
@@ -27,46 +26,9 @@ use tokio::sync::watch;
 use super::control::Control;
 use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running};
+use super::lost_nodes::{Lost, LostRun};
 use super::status::{CursorPosition, ExporterView, LaneState, Status};
-use super::takeover::{Due, LostExport, Standing, TermsSeen, due};
-use crate::cluster::Peers;
-use crate::replay::LostLogs;
-
-/// The other nodes of a cluster, for whose lost ones a node exports.
-pub struct LostNodes {
-    /// The other nodes.
-    pub peers: Arc<Peers>,
-    /// Says whether nothing was heard of a node for so long that it counts as dead.
-    pub is_dead: Box<dyn Fn(NodeId) -> bool + Send + Sync>,
-}
-
-impl fmt::Debug for LostNodes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LostNodes").finish_non_exhaustive()
-    }
-}
-
-/// What makes a running exporter one of a lost node's logs.
-pub(super) struct LostRun {
-    pub(super) owner: NodeId,
-    pub(super) term: u64,
-    /// The cursors that are on record, as far as is known here.
-    kept: Mutex<HashMap<ShardId, CursorPosition>>,
-}
-
-impl LostRun {
-    fn kept(&self) -> MutexGuard<'_, HashMap<ShardId, CursorPosition>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The cursors that are not on record yet.
-    fn moved(&self, status: &Status) -> Vec<(ShardId, CursorPosition)> {
-        let kept = self.kept();
-        let mut moved = status.positions();
-        moved.retain(|(shard, position)| position.done.is_some() && kept.get(shard) != Some(position));
-        moved
-    }
-}
+use super::takeover::{Due, LostExport, Standing, due};
 
 /// What a lost node owes an exporter, and who sends it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -277,7 +239,7 @@ impl Exporters {
                 return;
             }
         };
-        tracing::info!(exporter, %owner, term, "export.lost.begun");
+        tracing::info!(exporter, %owner, term, "export.lost.begin");
         let run = Running {
             config: own.config.clone(),
             control,
@@ -399,28 +361,6 @@ pub(super) struct TakenLog {
     pub(super) shard: ShardId,
     pub(super) done: Option<Lsn>,
     pub(super) sealed: Vec<SealRecord>,
-}
-
-/// The parts of [`LostNodes`] in use.
-pub(super) struct Lost {
-    nodes: LostNodes,
-    pub(super) logs: LostLogs,
-    terms: Mutex<TermsSeen>,
-}
-
-impl Lost {
-    pub(super) fn new(nodes: LostNodes, logs: impl FnOnce(Arc<Peers>) -> LostLogs) -> Self {
-        let logs = logs(Arc::clone(&nodes.peers));
-        Self {
-            nodes,
-            logs,
-            terms: Mutex::default(),
-        }
-    }
-
-    pub(super) fn peers(&self) -> &Peers {
-        &self.nodes.peers
-    }
 }
 
 /// What keeps an export from going on; empty where nothing does.

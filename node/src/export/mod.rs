@@ -12,8 +12,8 @@
 //!   `reload`, `not_configured`: exporters that come, change and go.
 //! - `exporter`, `control`: one exporter, and its instructions. `lane`: its path through a shard. `lane_source`,
 //!   `source`: where that reads. `expire`: expiry of entries. `cursors`: its cursors, committed.
-//! - `lost_exports`, `takeover`: the export of what lost nodes owe, and the decision who sends it. `lost_source`: where
-//!   that reads.
+//! - `lost_exports`, `takeover`: the export of what lost nodes owe, and the decision who sends it. `lost_nodes`: the
+//!   lost nodes. `lost_source`: where that reads.
 //! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: entries that a sink refused.
 //! - `status`, `error`, `limits`: their state, errors and bounds.
 //!
@@ -35,6 +35,7 @@ mod letter_store;
 mod letters;
 mod limits;
 mod lost_exports;
+mod lost_nodes;
 mod lost_source;
 mod not_configured;
 mod reload;
@@ -49,7 +50,8 @@ pub use cursors::Cursors;
 pub use dead_letters::{ReplayedLetters, SendLetters};
 pub use error::{ExportError, Forgotten};
 pub use exporters::{ExportParts, Exporters};
-pub use lost_exports::{LostDebt, LostNodes};
+pub use lost_exports::LostDebt;
+pub use lost_nodes::LostNodes;
 pub use reload::Reloaded;
 pub use seek::SeekTo;
 pub use status::{ExporterView, LaneState};

@@ -1,6 +1,6 @@
 //! The source of a lane's entries: the vault, at the lane's pace, or the live ring, as entries are acknowledged. Either
-//! way the bytes are read from the log. Of a sealed segment that this node cannot read all of, the rest is read from all
-//! who hold it.
+//! way the bytes are read from the log. Of a sealed segment that this node cannot read all of, the rest is read from
+//! all who hold it.
 //!
 //! **Invariants**:
 //! - I1: entries come in Lsn order, and only those are left out that are damaged at every holder.

@@ -9,10 +9,10 @@ use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
 
 use super::families::Families;
-use crate::cluster::Quorum;
 use crate::context::ClusterContext;
 use crate::node_state::Running;
 use crate::operate::{LiveCopies, own_bad_copies, replica};
+use crate::peers::Quorum;
 
 /// How far the copies on a peer are behind, of all shards together.
 #[derive(Default)]

@@ -63,16 +63,16 @@ pub(super) fn told(reply: &v1::ClusterStatusReply) -> BadCopies {
     reply.nodes.iter().filter_map(of_node).flatten().collect()
 }
 
-/// The copies that the nodes of a cluster told of, and the nodes that did not tell of all: those have a folder that does
-/// not answer, or too many bad copies, or gave no report.
+/// The copies that the nodes of a cluster told of, and the nodes that did not tell of all: those have a folder that
+/// does not answer, or too many bad copies, or gave no report.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct ReportedCopies {
     copies: BadCopies,
     untold: BTreeSet<NodeId>,
     answered: BTreeSet<NodeId>,
 }
 
-impl Told {
+impl ReportedCopies {
     pub(super) fn of(reply: &v1::ClusterStatusReply) -> Self {
         let tells_all = |report: &v1::NodeReport| {
             report.silent_folders.is_empty() && report.bad_copies.len() as u64 == report.bad_copies_total
@@ -100,7 +100,7 @@ impl Told {
 }
 
 /// The segments that are on record as sealed and of which a node told of a bad copy, each with its holders on record
-/// that are not gone for good.
+/// that were not replaced.
 pub(super) fn segments(state: &State, reply: &v1::ClusterStatusReply) -> Vec<v1::BadSegment> {
     let mut reports: BTreeMap<u32, BTreeMap<SegmentId, &v1::BadCopy>> = BTreeMap::new();
     for node in &reply.nodes {
@@ -118,7 +118,7 @@ pub(super) fn segments(state: &State, reply: &v1::ClusterStatusReply) -> Vec<v1:
         let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
             return None;
         };
-        let present = seal.holders.iter().filter(|node| !state.is_gone(*node));
+        let present = seal.holders.iter().filter(|node| !state.is_replaced(*node));
         let holders = present.map(|node| {
             let report = reports.get(&node.get());
             match report.map(|bad| bad.get(&id)) {
@@ -183,7 +183,7 @@ mod tests {
             silent_folders: silent.iter().map(|&folder| folder.to_owned()).collect(),
             ..v1::NodeReport::default()
         };
-        let told = Told::of(&v1::ClusterStatusReply {
+        let told = ReportedCopies::of(&v1::ClusterStatusReply {
             nodes: vec![
                 of(1, Some(report(1, &[]))),
                 of(2, Some(report(2, &[]))),

@@ -18,7 +18,7 @@ use gophership_vault_replication::limits::ACK_COPIES;
 use gophership_vault_replication::recovery::leader::Waiting;
 use gophership_vault_replication::recovery::recoveries::RecoveryView;
 
-use super::bad_copies::{BadCopies, Told};
+use super::bad_copies::{BadCopies, ReportedCopies};
 use super::nodes::{lacking_copies, participation, why_not_to_stop};
 use super::peers::Answers;
 use super::shown::segment_ref;
@@ -311,7 +311,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
 /// copies.
 pub(super) fn with_told(context: &NodeContext, mut reply: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
     if let Some(cluster) = &context.cluster {
-        let told = Told::of(&reply);
+        let told = ReportedCopies::of(&reply);
         context.catalogue.read(|state| {
             for node in reply.nodes.iter_mut().filter(|node| node.moved_to == 0) {
                 if let Some(id) = NodeId::new(node.id) {
@@ -352,11 +352,11 @@ fn not_joined(state: &State, configured: &[Member]) -> Vec<v1::ConfiguredNode> {
 fn unsealed_on_replaced(state: &State) -> u64 {
     let is_on_replaced = |record: &&SegmentRecord| match record {
         SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. } => {
-            open.replicas.peers().iter().any(|peer| state.is_gone(peer))
+            open.replicas.peers().iter().any(|peer| state.is_replaced(peer))
         }
         SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => false,
     };
-    state.segments().filter(is_on_replaced).count() as u64
+    state.not_sealed().filter(is_on_replaced).count() as u64
 }
 
 /// Sealed segments by their copies on nodes that are alive, those that are known not to be good left out. Segments
@@ -376,16 +376,42 @@ impl LiveCopies {
     pub(crate) fn count(state: &State, replicas: u32, is_alive: &dyn Fn(NodeId) -> bool, bad: &BadCopies) -> Self {
         let alive = alive(state, is_alive);
         let mut counted = Self::default();
-        // Of a segment that an operator gave up no more copies are to be had.
-        let all = state
-            .segments()
-            .filter(|record| state.copies_given_up(record.id()).is_none());
-        for copies in all.filter_map(|record| lacks(record, replicas, &alive, bad)) {
-            counted.few += 1;
-            counted.one += u64::from(copies == 1);
-            counted.none += u64::from(copies == 0);
+        for (holders, segments) in state.sealed_by_holders() {
+            let copies = holders.iter().filter(|node| alive.contains(node)).count();
+            if copies < replicas as usize {
+                counted.add(copies, segments);
+            }
+        }
+        // These were counted as if all their copies were good, and wanted.
+        let by_name: BTreeSet<SegmentId> = bad
+            .iter()
+            .map(|(id, _)| *id)
+            .chain(state.all_copies_given_up())
+            .collect();
+        for record in by_name.iter().filter_map(|id| state.segment(*id)) {
+            if let Some(copies) = lacks(record, replicas, &alive, &BadCopies::new()) {
+                counted.remove(copies);
+            }
+            // Of a segment that an operator gave up no more copies are to be had.
+            if state.copies_given_up(record.id()).is_none()
+                && let Some(copies) = lacks(record, replicas, &alive, bad)
+            {
+                counted.add(copies, 1);
+            }
         }
         counted
+    }
+
+    fn add(&mut self, copies: usize, segments: u64) {
+        self.few += segments;
+        self.one += if copies == 1 { segments } else { 0 };
+        self.none += if copies == 0 { segments } else { 0 };
+    }
+
+    fn remove(&mut self, copies: usize) {
+        self.few -= 1;
+        self.one -= u64::from(copies == 1);
+        self.none -= u64::from(copies == 0);
     }
 }
 
@@ -408,7 +434,7 @@ pub(super) fn lacks(record: &SegmentRecord, replicas: u32, alive: &BTreeSet<Node
 
 fn nodes(context: &NodeContext, state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterNode> {
     let mut unsealed: BTreeMap<NodeId, u64> = BTreeMap::new();
-    for segment in state.segments() {
+    for segment in state.not_sealed() {
         if let SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. } = segment {
             *unsealed.entry(open.id.node).or_default() += 1;
         }
@@ -494,6 +520,8 @@ pub(crate) fn provisioned_shown(done: &Provisioned) -> v1::ProvisionClusterReply
 
 #[cfg(test)]
 mod tests {
+    use gophership_catalogue::segment::AcceptedLoss;
+    use gophership_catalogue::state::Change;
     use gophership_vault::ids::{EntryNumber, Epoch, SegmentIndex, ShardId};
     use gophership_vault::ledger::{SealRecord, SegmentStats};
     use gophership_vault_replication::decide::recovery_end::Missing;
@@ -513,6 +541,52 @@ mod tests {
         );
         let absent: Vec<&str> = absent.iter().map(|peer| peer.address.as_str()).collect();
         assert_eq!(absent, ["node-3:9097"]);
+    }
+
+    #[test]
+    fn live_copies_are_counted_as_a_walk_over_all_segments_gives_them() {
+        let seal = |index, entries, holders: &[u32]| SealRecord {
+            id: SegmentId {
+                node: node(1),
+                shard: ShardId::new(0),
+                index: SegmentIndex::new(index).unwrap(),
+            },
+            epoch: Epoch::FIRST,
+            stats: SegmentStats {
+                entries,
+                ..SegmentStats::default()
+            },
+            digest: [0; 32],
+            sealed_ns: 1,
+            holders: NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap(),
+        };
+        let sets: [&[u32]; 5] = [&[1, 2, 3], &[1, 2], &[1], &[3], &[2, 3]];
+        let all = (1..30).map(|index| seal(index, u64::from(index % 7), sets[index as usize % 5]));
+        let mut state = nodes(&["node-1", "node-2", "node-3"]);
+        all.clone()
+            .for_each(|seal| state.install(Change::Segment(SegmentRecord::Sealed(seal))));
+        let given_up = all.clone().find(|seal| seal.id.index.get() == 11).unwrap().id;
+        let loss = AcceptedLoss {
+            by: "jo".to_owned(),
+            at_ns: 1,
+            reports: NodeSet::EMPTY,
+            passed_over: String::new(),
+        };
+        state.install(Change::CopiesGivenUp(given_up, loss));
+        let bad: BadCopies = all.clone().step_by(3).map(|seal| (seal.id, node(2))).collect();
+        for (living, bad) in [(3, &BadCopies::new()), (3, &bad), (2, &bad), (1, &bad), (0, &bad)] {
+            let is_alive = |of: NodeId| of.get() <= living;
+            let living = alive(&state, &is_alive);
+            let lacking = state.segments().filter(|record| record.id() != given_up);
+            let copies: Vec<usize> = lacking.filter_map(|record| lacks(record, 3, &living, bad)).collect();
+            let with = |wanted| copies.iter().filter(|copies| **copies == wanted).count() as u64;
+            let counted = LiveCopies::count(&state, 3, &is_alive, bad);
+            assert_eq!(
+                (counted.few, counted.one, counted.none),
+                (copies.len() as u64, with(1), with(0)),
+                "{living:?} {bad:?}"
+            );
+        }
     }
 
     #[test]

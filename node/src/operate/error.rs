@@ -163,12 +163,15 @@ pub(crate) enum OperateError {
     },
     /// A seal takes longer than the call waits.
     #[error(
-        "segment {segment} is not sealed after {SEAL_PATIENCE:?}; the node goes on with it, and `segment list` shows \
-         when it is"
+        "segment {segment} is not sealed after {SEAL_PATIENCE:?}{}; the node goes on with it, and `segment list` shows \
+         when it is",
+        .why.as_ref().map(|why| format!(", since it cannot be written: {why}")).unwrap_or_default()
     )]
     NotSealedYet {
         /// The segment.
         segment: SegmentId,
+        /// The reason for which it cannot be written now, if it cannot.
+        why: Option<String>,
     },
     /// Too many verifications are under way.
     #[error("{VERIFIES_MAX} verifications are under way, and there may be no more: wait for one to end, or end one")]

@@ -39,12 +39,6 @@ pub(super) fn forget(
     Ok(summary(context, id, &SegmentState::Lost))
 }
 
-/// True where a segment of a cluster is under recovery: also at its owner, whose file is one report of several.
-pub(super) fn is_recovered(context: &NodeContext, id: SegmentId) -> bool {
-    let is_recovering = |state: &State| matches!(state.segment(id), Some(SegmentRecord::Recovering { .. }));
-    context.cluster.is_some() && context.catalogue.read(is_recovering)
-}
-
 /// The seal of a segment that several nodes may hold.
 pub(super) fn sealed_in_a_cluster(context: &NodeContext, id: SegmentId) -> Option<SealRecord> {
     context.cluster.as_ref()?;
@@ -67,7 +61,7 @@ pub(super) async fn loss_of_copies(
     let (id, own) = (seal.id, context.vault.identity().node_id);
     let replaced = |state: &State| {
         let nodes = seal.holders.iter().chain([id.node]);
-        nodes.filter(|node| state.is_gone(*node)).collect::<Vec<_>>()
+        nodes.filter(|node| state.is_replaced(*node)).collect::<Vec<_>>()
     };
     let replaced = context.catalogue.read(replaced);
     if id.node != own && !replaced.contains(&id.node) {

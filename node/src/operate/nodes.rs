@@ -10,7 +10,7 @@ use gophership_vault::ids::NodeId;
 use gophership_vault_replication::decide::departure::{lack, obstacles};
 use gophership_vault_replication::decide::repair_plan::Staying;
 
-use super::bad_copies::Told;
+use super::bad_copies::ReportedCopies;
 use super::error::OperateError;
 use crate::context::{ClusterContext, NodeContext};
 
@@ -21,7 +21,7 @@ pub(crate) enum Wish {
     Drain,
     /// It is to stay after all.
     Undrain,
-    /// It is gone for good.
+    /// It never comes back.
     Remove {
         /// True where acknowledged entries may be lost by it.
         accept_loss: bool,
@@ -50,7 +50,7 @@ pub(super) fn change(
     called: &str,
     wish: Wish,
     dry_run: bool,
-    bad: &Told,
+    bad: &ReportedCopies,
     by: &str,
 ) -> Result<v1::NodeReply, OperateError> {
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
@@ -90,7 +90,11 @@ pub(super) fn change(
 }
 
 /// Says whether a node can be stopped.
-pub(super) fn check_stop(context: &NodeContext, called: &str, bad: &Told) -> Result<v1::NodeReply, OperateError> {
+pub(super) fn check_stop(
+    context: &NodeContext,
+    called: &str,
+    bad: &ReportedCopies,
+) -> Result<v1::NodeReply, OperateError> {
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
     context.catalogue.read_latest(|state| {
         let node = find(state, called)?;
@@ -106,7 +110,7 @@ pub(super) fn why_not_to_stop(
     cluster: &ClusterContext,
     state: &State,
     node: NodeId,
-    bad: &Told,
+    bad: &ReportedCopies,
 ) -> Vec<String> {
     let seen = cluster.quorum.consensus.status();
     let voters = seen.members.iter().filter(|(_, member)| member.votes);
@@ -147,14 +151,14 @@ fn shown(context: &NodeContext, cluster: &ClusterContext, state: &State, node: N
 
 /// The nodes that stay when `node` leaves.
 fn staying_without(cluster: &ClusterContext, state: &State, node: NodeId) -> Staying {
-    let missed = |other: NodeId| other == node || cluster.quorum.heartbeats.is_missed(other, cluster.repair_after);
+    let missed = |other: NodeId| other == node || cluster.quorum.heartbeats.is_long_dead(other, cluster.repair_after);
     Staying::of(state, cluster.replicas.into(), &missed)
 }
 
 /// Sealed segments of which a node that is being drained has a copy that is not yet made up for elsewhere.
 pub(super) fn lacking_copies(context: &NodeContext, state: &State, node: NodeId) -> u64 {
     match (&context.cluster, state.node(node)) {
-        (Some(cluster), Some(record)) if record.state == NodeState::Draining && !state.is_gone(node) => {
+        (Some(cluster), Some(record)) if record.state == NodeState::Draining && !state.is_replaced(node) => {
             lack(state, node, &staying_without(cluster, state, node)).copies
         }
         _ => 0,

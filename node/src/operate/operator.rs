@@ -15,7 +15,7 @@ use gophership_vault::ids::{SegmentId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 
-use super::bad_copies::Told;
+use super::bad_copies::ReportedCopies;
 use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
@@ -121,7 +121,7 @@ impl Operator {
         accept_loss: bool,
         by: String,
     ) -> Result<v1::SegmentSummary, OperateError> {
-        if accept_loss && give_up::is_recovered(&self.context, id) {
+        if accept_loss && segments::is_recovered(&self.context, id) {
             let shown = self.viewer.cluster_status().await?;
             self.call(move |context| give_up::accept_loss(context, id, &shown, &by))
                 .await??;
@@ -148,7 +148,7 @@ impl Operator {
         wish: Wish,
         by: String,
     ) -> Result<v1::NodeReply, OperateError> {
-        let bad = Told::of(&self.viewer.cluster_status().await?);
+        let bad = ReportedCopies::of(&self.viewer.cluster_status().await?);
         self.call(move |context| nodes::change(context, &asked.node, wish, asked.dry_run, &bad, &by))
             .await?
     }
@@ -181,7 +181,7 @@ impl Operator {
     }
 
     pub(crate) async fn check_stop(&self, node: String) -> Result<v1::NodeReply, OperateError> {
-        let bad = Told::of(&self.viewer.cluster_status().await?);
+        let bad = ReportedCopies::of(&self.viewer.cluster_status().await?);
         self.call(move |context| nodes::check_stop(context, &node, &bad))
             .await?
     }

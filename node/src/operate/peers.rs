@@ -11,7 +11,7 @@ use gophership_vault::ids::NodeId;
 use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::peer::{PeerClient, PeerError};
 
-use crate::cluster::Peers;
+use crate::peers::Peers;
 
 /// The answers of nodes, or the reason why there is none.
 pub(super) type Answers<T> = BTreeMap<NodeId, Result<T, String>>;

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use super::bad_copies::{self, BadCopies, with_fault};
 use super::cluster::{alive, lacks};
 use super::error::OperateError;
-use super::give_up::is_recovered;
 use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
 use super::peers::Answers;
 use super::shown::{segment_ref, time_range};
@@ -326,7 +325,8 @@ pub(super) async fn seal(
     let until = Instant::now() + SEAL_PATIENCE;
     while let Some(id) = segments.iter().find(|id| open(id)) {
         if Instant::now() >= until {
-            return Err(OperateError::NotSealedYet { segment: *id });
+            let why = context.vault.cut_fault(id.shard);
+            return Err(OperateError::NotSealedYet { segment: *id, why });
         }
         tokio::time::sleep(SEAL_INTERVAL).await;
     }
@@ -415,6 +415,12 @@ fn bad_range(bad: &Quarantined) -> v1::BadRange {
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// True where a segment of a cluster is under recovery: also at its owner, whose file is one report of several.
+pub(super) fn is_recovered(context: &NodeContext, id: SegmentId) -> bool {
+    let is_recovering = |state: &State| matches!(state.segment(id), Some(SegmentRecord::Recovering { .. }));
+    context.cluster.is_some() && context.catalogue.read(is_recovering)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use gophership_proto::control::v1;
 use gophership_vault::ids::{Lsn, NodeId};
 use gophership_vault::{DiskTier, OnFull, ShardStatus, Vault, VaultStatus};
-use gophership_vault_replication::tail::streams::StreamStatus;
+use gophership_vault_replication::tail::lag::StreamStatus;
 
 use super::{exporters, zone};
 use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
@@ -124,6 +124,7 @@ fn shard(shard: &ShardStatus, taken: Option<&ShardIngest>) -> v1::ShardStatus {
         written_lsn: shard.written.map(lsn_shown),
         durable_lsn: shard.acked.map(lsn_shown),
         segment_index: shard.segment.get(),
+        cut_fault: shard.cut_fault.clone().unwrap_or_default(),
         accepted_records: taken.map_or(0, |t| t.records),
         accepted_entries: taken.map_or(0, |t| t.entries),
         accepted_bytes: taken.map_or(0, |t| t.bytes),

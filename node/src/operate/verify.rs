@@ -24,8 +24,8 @@ use super::error::OperateError;
 use super::limits::VERIFIES_MAX;
 use super::peers;
 use super::shown::segment_ref;
-use crate::cluster::Peers;
 use crate::context::NodeContext;
+use crate::peers::Peers;
 
 type Message = Result<v1::VerifyProgress, OperateError>;
 

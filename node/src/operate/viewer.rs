@@ -22,8 +22,8 @@ use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE, PEERS_ASKED_MAX};
 use super::segments::Wanted;
 use super::shown::{segment_id, segment_ref};
 use super::{cluster, events, peers, segments, settings, status};
-use crate::cluster::Peers;
 use crate::context::NodeContext;
+use crate::peers::Peers;
 
 /// The verbs that only show. Each surface has one, so that none takes the permits of another.
 pub(crate) struct Viewer {

@@ -15,49 +15,11 @@ use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::{ScanFault, SegmentState};
 
-use super::holders::{Holder, Lack, Turn};
+use super::holders::{Asked, Holder, Lack, Turn};
 use super::log_reading::{Attempt, GIVEN_UP, LogReading, Wait, gone};
 use super::plan::{self, Part};
 use super::reader::Found;
-use super::source::Reading;
-
-/// A holder that a segment is read from.
-pub(super) struct Asked {
-    node: NodeId,
-    /// What it has found damaged behind the last entry that was handed on.
-    faults: Vec<ScanFault>,
-    /// The entry before which what it lacks may be passed over; the end of the segment where `Some(None)`.
-    passes_to: Option<Option<Lsn>>,
-    /// What it lacks before an entry that it has, which ended the reading.
-    lack: Option<Lack>,
-    /// The reason for which it cannot be read at all now.
-    unreadable: Option<String>,
-}
-
-impl Asked {
-    fn new(node: NodeId, passes_to: Option<Option<Lsn>>) -> Self {
-        Self {
-            node,
-            faults: Vec::new(),
-            passes_to,
-            lack: None,
-            unreadable: None,
-        }
-    }
-
-    /// Takes the faults that concern entries behind `done` and before `next`.
-    fn take_before(&mut self, done: Option<Lsn>, next: Lsn) -> Vec<ScanFault> {
-        let after = done
-            .filter(|done| done.index() == next.index())
-            .map_or(0, |done| done.number().get());
-        let concerns = |fault: &mut ScanFault| {
-            fault
-                .numbers
-                .is_some_and(|(first, last)| last.get() > after && first < next.number())
-        };
-        self.faults.extract_if(.., concerns).collect()
-    }
-}
+use super::reading::Reading;
 
 /// What follows an attempt at one holder.
 enum Next {
@@ -225,7 +187,7 @@ impl LogReading<'_> {
         if node == self.own {
             match self.source.vault.segment_state(seal.id) {
                 Some(SegmentState::Sealed(_)) => Holder::There,
-                Some(SegmentState::Unreadable(_)) if self.is_given_up => Holder::Gone,
+                Some(SegmentState::Unreadable(_)) if self.is_given_up => Holder::Replaced,
                 Some(
                     SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost,
                 )
@@ -233,8 +195,8 @@ impl LogReading<'_> {
             }
         } else if (self.peers.is_alive)(node) {
             Holder::There
-        } else if self.source.catalogue.read(|state| state.is_gone(node)) {
-            Holder::Gone
+        } else if self.source.catalogue.read(|state| state.is_replaced(node)) {
+            Holder::Replaced
         } else {
             Holder::Away
         }

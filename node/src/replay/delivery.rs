@@ -26,7 +26,8 @@ use super::pace::Pace;
 use super::plan::Part;
 use super::progress::Progress;
 use super::reader::Found;
-use super::source::{Reading, Source};
+use super::reading::Reading;
+use super::source::Source;
 use crate::sink::{
     Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
 };

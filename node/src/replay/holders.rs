@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gophership_vault::ScanFault;
 use gophership_vault::ids::{Lsn, NodeId};
 
 /// What is to be expected of a holder.
@@ -11,8 +12,8 @@ pub(super) enum Holder {
     There,
     /// It may come back.
     Away,
-    /// It is gone for good.
-    Gone,
+    /// It was replaced.
+    Replaced,
 }
 
 /// The next step.
@@ -117,11 +118,49 @@ impl Lacking {
     }
 }
 
+/// A holder that a segment is read from.
+pub(super) struct Asked {
+    pub(super) node: NodeId,
+    /// What it has found damaged behind the last entry that was handed on.
+    pub(super) faults: Vec<ScanFault>,
+    /// The entry before which what it lacks may be passed over; the end of the segment where `Some(None)`.
+    pub(super) passes_to: Option<Option<Lsn>>,
+    /// What it lacks before an entry that it has, which ended the reading.
+    pub(super) lack: Option<Lack>,
+    /// The reason for which it cannot be read at all now.
+    pub(super) unreadable: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn new(node: NodeId, passes_to: Option<Option<Lsn>>) -> Self {
+        Self {
+            node,
+            faults: Vec::new(),
+            passes_to,
+            lack: None,
+            unreadable: None,
+        }
+    }
+
+    /// Takes the faults that concern entries behind `done` and before `next`.
+    pub(super) fn take_before(&mut self, done: Option<Lsn>, next: Lsn) -> Vec<ScanFault> {
+        let after = done
+            .filter(|done| done.index() == next.index())
+            .map_or(0, |done| done.number().get());
+        let concerns = |fault: &mut ScanFault| {
+            fault
+                .numbers
+                .is_some_and(|(first, last)| last.get() > after && first < next.number())
+        };
+        self.faults.extract_if(.., concerns).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use gophership_vault::ids::{EntryNumber, SegmentIndex};
 
-    use super::Holder::{Away, Gone, There};
+    use super::Holder::{Away, Replaced, There};
     use super::*;
 
     fn node(n: u32) -> NodeId {
@@ -170,7 +209,7 @@ mod tests {
                 wait(&[1, 2]),
             ),
             ("the other is away", Away, for_now(None), None, wait(&[2, 1])),
-            ("the other is gone", Gone, for_now(None), None, wait(&[1])),
+            ("the other is gone", Replaced, for_now(None), None, wait(&[1])),
         ] {
             let mut known = Lacking::default();
             known.insert(None, node(1), first);
@@ -210,7 +249,7 @@ mod tests {
             ),
             (
                 "the other is gone",
-                &[(1, There), (2, Gone)],
+                &[(1, There), (2, Replaced)],
                 &[(1, Some(9))],
                 pass(1, Some(at(9))),
             ),
@@ -251,7 +290,7 @@ mod tests {
                 pass(2, None),
             ),
             ("nobody is there", &[(1, Away), (2, Away)], &[], wait(&[1, 2])),
-            ("nobody is left", &[(1, Gone)], &[], wait(&[])),
+            ("nobody is left", &[(1, Replaced)], &[], wait(&[])),
         ] {
             let mut known = Lacking::default();
             for (n, next) in lacking {

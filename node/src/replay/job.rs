@@ -283,3 +283,44 @@ pub(super) async fn submit(
 fn abrupt(error: &JoinError) -> String {
     format!("a sender ended abruptly ({error}); this is a fault of the program")
 }
+
+#[cfg(test)]
+mod tests {
+    use gophership_proto::control::v1::ReplaySpec;
+    use gophership_vault::ids::{Lsn, ShardId};
+
+    use super::*;
+
+    fn node(n: u32) -> NodeId {
+        NodeId::new(n).unwrap()
+    }
+
+    #[test]
+    fn whoever_runs_a_job_reads_the_same_logs() {
+        let part = |owner: Option<u32>| Part {
+            owner: owner.map(node),
+            shard: ShardId::new(0),
+            until: Lsn::LAST,
+            held: Vec::new(),
+            dropped: None,
+            bytes: 0,
+        };
+        let order = Order {
+            spec: Spec::for_stream(ReplaySpec::default()).unwrap(),
+            parts: vec![part(None), part(Some(1)), part(Some(3))],
+            bytes_total_estimate: 0,
+            runner: Some(node(2)),
+        };
+        let owners = |by| {
+            order
+                .clone()
+                .run_by(node(by))
+                .parts
+                .into_iter()
+                .map(|part| part.owner)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(owners(2), [None, Some(node(1)), Some(node(3))]);
+        assert_eq!(owners(1), [Some(node(2)), None, Some(node(3))]);
+    }
+}

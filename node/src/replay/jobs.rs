@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::due::{Due, Here, due, runner, why_idle};
 use super::error::ReplayError;
 use super::job::{Job, Order, submit};
 use super::lease::Lease;
@@ -24,7 +25,6 @@ use super::progress::{Position, Progress};
 use super::source::Source;
 use super::spec::{SinkSpec, Spec};
 use super::stream::lsn_shown;
-use super::takeover::{Due, Here, due, runner, why_idle};
 use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
@@ -111,6 +111,16 @@ impl Jobs {
         self.context.vault.identity().node_id
     }
 
+    fn source(&self) -> Source {
+        let NodeContext {
+            vault,
+            catalogue,
+            peers,
+            ..
+        } = &self.context;
+        Source::new(vault, catalogue, peers.as_ref())
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.table().running.len() < JOBS_MAX
     }
@@ -157,7 +167,7 @@ impl Jobs {
         if !self.has_room() {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
-        let (source, range) = (Source::of(&self.context), spec.range());
+        let (source, range) = (self.source(), spec.range());
         let parts = spawn_blocking(move || source.parts(range)).await;
         let parts = parts.map_err(|e| ReplayError::Invalid(format!("planning it failed: {e}")))?;
         let order = Order {
@@ -263,7 +273,7 @@ impl Jobs {
             id,
             term: record.term(),
             order: order.run_by(own),
-            source: Source::of(&self.context),
+            source: self.source(),
             catalogue: Arc::clone(&self.context.catalogue),
             exporters: Arc::clone(&self.context.exporters),
             throttle: self.context.throttle.clone(),

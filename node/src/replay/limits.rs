@@ -71,7 +71,8 @@ pub(super) const LOST_TURN: Duration = Duration::from_secs(10);
 // Of these threads there are 512.
 const _: () = assert!(LOST_READINGS_MAX * gophership_catalogue::limits::EXPORTERS_MAX <= 256);
 
-/// The most bytes that the readings of lost nodes' logs hold for one exporter, where an entry has at most `max_message`.
+/// The most bytes that the readings of lost nodes' logs hold for one exporter, where an entry has at most
+/// `max_message`.
 pub(crate) fn lost_bytes_max(max_message: u64) -> u64 {
     let chunk = (LOST_CHUNK_BYTES as u64).max(max_message + ENTRY_OVERHEAD_BYTES as u64);
     (LOST_READINGS_MAX * (LOST_CHUNKS_AHEAD + 2)) as u64 * chunk

@@ -22,14 +22,14 @@ use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::{KnownSegment, SealRecord};
 use gophership_vault_replication::peer::ReplayFound;
 
-use super::copies::Asked;
 use super::for_peers::missing_from;
-use super::holders::Lacking;
+use super::holders::{Asked, Lacking};
 use super::limits::PEER_RETRY_INTERVAL;
 use super::plan::{self, Part};
 use super::reader::{self, Found};
-use super::source::{Reading, Source};
-use crate::cluster::Peers;
+use super::reading::Reading;
+use super::source::Source;
+use crate::peers::Peers;
 
 /// The reading of one log (see the module).
 pub(super) struct LogReading<'a> {

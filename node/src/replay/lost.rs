@@ -22,8 +22,9 @@ use tokio::sync::{Semaphore, mpsc};
 use super::limits::{ENTRY_OVERHEAD_BYTES, LOST_CHUNK_BYTES, LOST_CHUNKS_AHEAD, LOST_READINGS_MAX, LOST_TURN};
 use super::plan::{self, Part};
 use super::reader::Found;
-use super::source::{Reading, Source, part_of};
-use crate::cluster::Peers;
+use super::reading::Reading;
+use super::source::{Source, part_of};
+use crate::peers::Peers;
 
 /// A find in a lost log.
 pub(crate) enum FromLost {

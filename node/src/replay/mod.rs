@@ -2,20 +2,24 @@
 //! the client that asks.
 //!
 //! - `spec`: the request, checked. `plan`: the end of each log's reading. `reader`: the reading of local files.
-//!   `source`: the reading of all nodes' logs; `for_peers`: its other end. `log_reading`: that of one log, `copies`: of
-//!   one sealed segment, `holders`: the holder that is asked next. `lost`: a lost node's logs for exporters.
+//!   `source`: all nodes' logs; `for_peers`: its other end. `read`: the reading of one log or entry of it, as a
+//!   `reading` asks. `log_reading`: that of one log in a cluster, `copies`: of one sealed segment, `holders`: the
+//!   holder that is asked next. `lost`: a lost node's logs for exporters.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
-//!   rate. `loss`: what they passed over. `lease`: how long they send alone. `takeover`: jobs to go on with, here or in
-//!   place of a runner that is gone.
+//!   rate. `loss`: what they passed over. `lease`: how long they send alone. `due`: what a node is to do
+//!   about a job; `takeover`: the doing of it, here or in place of a runner that is dead; `held_for`: how long a term
+//!   lasts at least.
 //! - `error`, `limits`: errors and bounds.
 //!
 //! **Not here**: the sinks themselves (`crate::sink`).
 
 mod copies;
 mod delivery;
+mod due;
 mod error;
 mod for_peers;
+mod held_for;
 mod holders;
 mod job;
 mod jobs;
@@ -27,7 +31,9 @@ mod lost;
 mod pace;
 mod plan;
 mod progress;
+mod read;
 mod reader;
+mod reading;
 mod source;
 mod spec;
 mod stream;
@@ -36,6 +42,7 @@ mod takeover;
 
 pub(crate) use error::ReplayError;
 pub(crate) use for_peers::ForPeers;
+pub(crate) use held_for::held_for;
 pub(crate) use jobs::Jobs;
 pub(crate) use limits::lost_bytes_max;
 pub(crate) use lost::{FromLost, LostLogs};
@@ -43,7 +50,6 @@ pub(crate) use source::ends_at;
 pub(crate) use spec::{Spec, request_id};
 pub(crate) use stream::{Streams, lsn_shown, stream};
 pub(crate) use tail::tail;
-pub(crate) use takeover::held_for;
 
 #[cfg(test)]
 mod tests;

@@ -102,7 +102,7 @@ pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRan
 /// have copies, and those that a recovery is still to seal.
 pub(super) fn parts_on_record(state: &State, owner: NodeId, range: TimeRange) -> Vec<Part> {
     let mut logs: BTreeMap<ShardId, (SegmentIndex, Vec<SealRecord>)> = BTreeMap::new();
-    for record in state.segments().filter(|record| record.id().node == owner) {
+    for record in state.segments_of_node(owner) {
         let id = record.id();
         let (last, held) = logs.entry(id.shard).or_insert((id.index, Vec::new()));
         *last = id.index.max(*last);

@@ -1,26 +1,18 @@
 //! The source of a replay: this node's vault, and the other nodes of its cluster.
 //!
-//! **Not here**: the reading of one log in a cluster (`log_reading`), and of local files (`reader`).
+//! **Not here**: the reading itself (`read`).
 
-use std::cell::Cell;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use gophership_catalogue::Catalogue;
-use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::segment::SegmentRecord;
-use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, ShardId};
+use gophership_vault::Vault;
+use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::time::TimeRange;
-use gophership_vault::{StoredEntry, Vault};
 
-use super::limits::{ENTRY_PATIENCE, PEER_PLAN_TIMEOUT};
-use super::log_reading::LogReading;
+use super::limits::PEER_PLAN_TIMEOUT;
 use super::plan::{self, Part};
-use super::reader::{self, Found};
-use crate::cluster::Peers;
-use crate::context::NodeContext;
-use crate::sink::read_entry;
+use crate::peers::Peers;
 
 /// Everything that a replay reads from.
 #[derive(Clone)]
@@ -30,46 +22,13 @@ pub(super) struct Source {
     pub(super) peers: Option<Arc<Peers>>,
 }
 
-/// The reading of one log.
-pub(super) struct Reading<'a> {
-    pub(super) part: &'a Part,
-    pub(super) range: TimeRange,
-    /// The last entry that is done with.
-    pub(super) done: Option<Lsn>,
-    /// Says that nobody wants anything more.
-    pub(super) stop: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// The patience of the replay; without a limit where `None`.
-    pub(super) patience: Option<&'a Patience>,
-    /// True for a reader that never comes back for what it was told is missing.
-    pub(super) for_good: bool,
-    /// Is called with what the reading waits for, from time to time while it does.
-    pub(super) waits: &'a dyn Fn(&str),
-}
-
-/// The waits of a replay for logs of other nodes.
-pub(super) struct Patience {
-    /// The longest wait without a find.
-    pub(super) limit: Duration,
-    /// True once one was in vain: nobody is waited for any more who is not there, since the rest would be missing as
-    /// well after as long a wait for each.
-    pub(super) vain: Cell<bool>,
-}
-
-impl Patience {
-    pub(super) fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            vain: Cell::new(false),
-        }
-    }
-}
-
 impl Source {
-    pub(super) fn of(context: &NodeContext) -> Self {
+    /// The vault of this node and, in a cluster, the other nodes.
+    pub(super) fn new(vault: &Vault, catalogue: &Arc<dyn Catalogue>, peers: Option<&Arc<Peers>>) -> Self {
         Self {
-            vault: context.vault.clone(),
-            catalogue: Arc::clone(&context.catalogue),
-            peers: context.peers.clone(),
+            vault: vault.clone(),
+            catalogue: Arc::clone(catalogue),
+            peers: peers.cloned(),
         }
     }
 
@@ -91,27 +50,13 @@ impl Source {
         parts
     }
 
-    /// Reads a log, and hands every result to `each` until that breaks, or until `stop` says so during a wait.
-    pub(super) fn read(
-        &self,
-        reading: &Reading<'_>,
-        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let Some(peers) = &self.peers else {
-            let Reading { part, range, done, .. } = *reading;
-            let stop = Arc::clone(&reading.stop);
-            return reader::read(&self.vault, part, range, done, move || stop(), each);
-        };
-        LogReading::new(self, peers, reading).read(each)
-    }
-
     /// True where this node's copy of a sealed segment may not be all of it that is left: other nodes have one, or an
     /// operator gave up what no holder can read.
     pub(super) fn is_elsewhere(&self, id: SegmentId) -> bool {
         let own = self.vault.identity().node_id;
         self.catalogue.read(|state| match state.segment(id) {
             Some(SegmentRecord::Sealed(seal)) => {
-                let has = |node| node != own && !state.is_gone(node);
+                let has = |node| node != own && !state.is_replaced(node);
                 state.copies_given_up(id).is_some() || seal.holders.iter().any(has)
             }
             Some(
@@ -122,57 +67,6 @@ impl Source {
             )
             | None => false,
         })
-    }
-
-    /// Reads one entry again: one of this node's own log here, where that can be done, and otherwise from any holder.
-    /// `None` where no node has it. It blocks, for a bounded time.
-    ///
-    /// # Errors
-    ///
-    /// The reason for which it cannot be read now; it may be readable later.
-    pub(super) fn entry_anywhere(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
-        let (node, shard, lsn) = entry;
-        if node == self.vault.identity().node_id {
-            let read = read_entry(&self.vault, entry);
-            let id = LogId { node, shard }.segment(lsn.index());
-            if matches!(read, Ok(Some(_))) || self.peers.is_none() || !self.is_elsewhere(id) {
-                return read;
-            }
-        }
-        self.entry(entry)
-    }
-
-    /// Reads one entry of another node's log again; `None` where no node has it. It blocks, for a bounded time.
-    ///
-    /// # Errors
-    ///
-    /// The reason for which it cannot be read now; it may be readable later.
-    pub(super) fn entry(&self, (node, shard, lsn): EntryId) -> Result<Option<StoredEntry>, String> {
-        let part = Part {
-            until: lsn,
-            ..part_of(LogId { node, shard }.segment(lsn.index()))
-        };
-        let patience = Patience::new(ENTRY_PATIENCE);
-        let reading = Reading {
-            part: &part,
-            range: TimeRange::ALL,
-            done: lsn.before(),
-            stop: Arc::new(|| false),
-            patience: Some(&patience),
-            for_good: true,
-            waits: &|_| (),
-        };
-        let mut result = Ok(None);
-        let _ = self.read(&reading, &mut |found| {
-            result = match found {
-                Found::Entry(entry) => Ok(Some(entry)),
-                Found::Fault(fault) if patience.vain.get() => Err(fault.what),
-                Found::Fault(_) => Ok(None),
-                Found::Dropped(..) => return ControlFlow::Continue(()),
-            };
-            ControlFlow::Break(())
-        });
-        result
     }
 }
 
@@ -213,6 +107,3 @@ fn ask_for_parts(peers: &Peers, node: NodeId, range: TimeRange) -> Result<Vec<Pa
     };
     plan.into_iter().map(part).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,7 +24,8 @@ use super::loss::Loss;
 use super::pace::Pace;
 use super::plan;
 use super::reader::{self, Found};
-use super::source::{Patience, Reading, Source};
+use super::reading::{Patience, Reading};
+use super::source::Source;
 use super::spec::Spec;
 use crate::context::NodeContext;
 use crate::flag::raised;
@@ -72,7 +73,10 @@ pub(crate) fn stream(
 ) -> impl Stream<Item = Message> + use<> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let range = spec.range();
-    let (source, throttle) = (Source::of(context), context.throttle.clone());
+    let (source, throttle) = (
+        Source::new(&context.vault, &context.catalogue, context.peers.as_ref()),
+        context.throttle.clone(),
+    );
     let pace = Pace::new(spec.rate_bytes_per_second);
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {

@@ -15,15 +15,15 @@ use crate::reload::{self, Sinks};
 use crate::settings::Settings;
 
 pub(super) async fn start(
-    config: &Config,
+    settings: &Settings,
     machine: &Machine,
     vault: &Vault,
     cursors: Arc<Cursors>,
     zone: &Arc<ZoneCell>,
     throttle: &Throttle,
     member: Option<&Member>,
-    settings: &Settings,
 ) -> anyhow::Result<Arc<Exporters>> {
+    let config = &settings.config();
     let mut parts = ExportParts {
         configs: config.export.clone(),
         vault: vault.clone(),

@@ -122,7 +122,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
         End::Signal | End::Asked => config.shutdown_delay(),
         End::Failed => Duration::ZERO,
     };
-    tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begun");
+    tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begin");
     let signals_left = if matches!(end, End::Asked) { 2 } else { 1 };
     tokio::spawn(end_anyway(signals, signals_left, delay + DRAIN_LIMIT));
     tokio::time::sleep(delay).await;
@@ -166,17 +166,7 @@ async fn start(
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
-    let exporters = exporters::start(
-        config,
-        machine,
-        &vault,
-        cursors,
-        &zone,
-        &throttle,
-        member.as_ref(),
-        &settings,
-    )
-    .await?;
+    let exporters = exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
     let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
     let (health, routes) = surfaces::beside_otlp()?;

@@ -211,12 +211,23 @@ fn a_folder_of_segments_that_was_moved_away_is_not_made_anew_and_what_waits_for_
         until("the folder to be missed", is_said, || {
             format!("{:?} {}", cluster.bad_segments(0), cluster.logs())
         });
-        let fails = || cluster.log(2).contains("segment.cut.failed");
-        until("a segment that cannot be written", fails, || cluster.logs());
+        let says = |what: &str| cluster.bad_segments(0).1.iter().any(|problem| problem.contains(what));
+        let all_said = || {
+            says("node-2 takes no logs: appends to shard")
+                && says("and this node cannot write the segment that is copied")
+        };
+        until("a segment that cannot be written", all_said, || {
+            format!("{:?} {}", cluster.bad_segments(0), cluster.logs())
+        });
         assert!(!segments.exists(), "it was made anew");
         fs::rename(&away, &segments).unwrap();
         let b = waits.join().unwrap();
         until_clean(&cluster, &[a, b]);
+        until(
+            "the segment to be written",
+            || !says("takes no logs"),
+            || format!("{:?} {}", cluster.bad_segments(0), cluster.logs()),
+        );
     });
 
     // It is lost for good, and an operator makes an empty one.

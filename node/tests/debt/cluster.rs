@@ -536,8 +536,8 @@ impl Cluster {
         post(self.nodes[i].http, &payload(text))
     }
 
-    /// The state of the node of this name, as node `i` shows it, and its number in the cluster; the highest number where
-    /// several have had the name.
+    /// The state of the node of this name, as node `i` shows it, and its number in the cluster; the highest number
+    /// where several have had the name.
     pub(crate) fn state_of(&self, i: usize, name: &str) -> (String, u32) {
         let status = self.ask(i, async |channel| {
             let mut client = v1::cluster_client::ClusterClient::new(channel);

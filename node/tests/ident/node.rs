@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gophership::cluster::{Early, Membership, Quorum, describe, enter, join_setup, keep};
+use gophership::cluster::{Early, Membership, describe, enter, join_setup, keep};
 use gophership::config::{Config, Environment, load_text};
 use gophership::machine::Machine;
+use gophership::peers::Quorum;
 use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue, State};
 use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::{

@@ -11,9 +11,12 @@
 //! **Not here**: what the inflated bytes mean (`skim`).
 
 mod gzip;
+mod output;
 
-use thiserror::Error;
+use self::output::grow;
 use zstd::zstd_safe::{self, DCtx, zstd_sys::ZSTD_ErrorCode};
+
+pub use self::output::InflateError;
 
 /// The compressions that OTLP clients use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,27 +26,6 @@ pub enum Compression {
     /// One zstd frame or several (RFC 8878), without a dictionary.
     Zstd,
 }
-
-/// A reason for which a payload cannot be inflated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum InflateError {
-    /// The bytes are not what the compression's name promises, or a checksum disagrees.
-    #[error("compressed data is corrupt")]
-    Corrupt,
-    /// The compressed bytes end too early. (zstd also reports this where a frame is followed by bytes that are no
-    /// frame.)
-    #[error("compressed data does not end where it should")]
-    Truncated,
-    /// The output would be larger than allowed.
-    #[error("inflates to more than {limit} bytes")]
-    TooLarge {
-        /// The limit, in bytes.
-        limit: usize,
-    },
-}
-
-/// The first size of an output buffer whose final size is not known.
-const OUTPUT_BYTES_MIN: usize = 16 * 1024;
 
 /// Decoders that inflate one message after another.
 pub struct Inflater {
@@ -125,15 +107,6 @@ impl Inflater {
             }
         }
     }
-}
-
-/// Gives `out` more room: at least twice what it had and eight times the compressed size, but never beyond `limit`.
-fn grow(out: &mut Vec<u8>, compressed_len: usize, limit: usize) {
-    let wanted = (out.capacity() * 2)
-        .max(compressed_len.saturating_mul(8))
-        .max(OUTPUT_BYTES_MIN)
-        .min(limit);
-    out.reserve_exact(wanted.saturating_sub(out.len()));
 }
 
 #[cfg(test)]

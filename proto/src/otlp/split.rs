@@ -11,7 +11,7 @@
 
 use super::malformed::SkimError;
 use super::skim::must_skim;
-use super::wire::{self, DELIMITED, Fault, RECURSION_LIMIT, delimited, key};
+use super::wire::{self, DELIMITED, Fault, RECURSION_LIMIT, delimited, key, put_varint};
 
 /// The two halves of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,12 +124,4 @@ fn put(tag: u32, message: &[u8], out: &mut Vec<u8>) {
     put_varint(u64::from(tag << 3 | DELIMITED), out);
     put_varint(message.len() as u64, out);
     out.extend_from_slice(message);
-}
-
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

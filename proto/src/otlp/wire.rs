@@ -1,4 +1,5 @@
-//! The protobuf wire format, as a reader that borrows, never allocates and judges exactly as prost does.
+//! The protobuf wire format, as a reader that borrows, never allocates and judges exactly as prost does; and the
+//! writing of varints.
 //!
 //! **Owns**: keys, varints, lengths, fixed-width values and the skipping of unknown fields.
 //!
@@ -169,4 +170,13 @@ fn skip_group(tag: u32, rest: &mut &[u8], depth_left: u32) -> Result<(), Fault> 
             return Err(Fault::new(SkimErrorKind::UnmatchedEndGroup, rest));
         }
     }
+}
+
+/// Writes a varint, in as few bytes as it takes.
+pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }

@@ -2,16 +2,17 @@
 //!
 //! **Not here**: its export (`export`), its settings (`settings`).
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use super::cluster::{BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView};
 
 mod export;
+mod problem;
 mod settings;
 
 use self::export::{exporters, owes};
+use self::problem::problem;
 use self::settings::settings;
+
+pub use self::problem::ProblemView;
 
 /// Seconds of silence below which a node that counts as dead is about to count as alive.
 const HEARD_AGAIN: f64 = 1.0;
@@ -19,26 +20,12 @@ const HEARD_AGAIN: f64 = 1.0;
 /// Number of recoveries, of stuck copies, and of segments with bad copies, that are named one by one.
 const NAMED_MAX: usize = 3;
 
-/// A problem.
-#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
-pub struct ProblemView {
-    /// What is wrong.
-    pub what: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-fn problem(what: String, remedy: impl Into<String>) -> ProblemView {
-    let remedy = remedy.into();
-    ProblemView { what, remedy }
-}
-
 /// The problems of a cluster; none where the node that answers belongs to none yet.
 pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<ProblemView> {
     if let Some(gone) = is_gone_itself(cluster) {
         return vec![gone];
     }
-    // A node whose name has moved on is gone for good, and nobody waits for it.
+    // Nobody waits for a node that was replaced.
     let present: Vec<&ClusterNodeView> = cluster.nodes.iter().filter(|n| n.moved_to.is_none()).collect();
     let down: Vec<&ClusterNodeView> = present.iter().filter(|node| !node.alive).copied().collect();
     let (lost, bad): (Vec<_>, Vec<_>) = cluster.bad_segments.iter().partition(|bad| has_none(bad));
@@ -48,7 +35,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     }
     let missed = down.iter().filter(|node| node.state != "drained");
     found.extend(missed.map(|node| is_down(node, cluster, &present)));
-    found.extend(cluster.not_joined.iter().map(never_joined));
+    found.extend(cluster.not_joined.iter().map(|absent| never_joined(absent, cluster)));
     found.extend(present.iter().filter_map(|node| leaves(node)));
     found.extend(bad_segments(&bad, cluster));
     found.extend(copies(cluster, &down, [lost.len(), bad.len()]));
@@ -190,11 +177,18 @@ fn leaves(node: &ClusterNodeView) -> Option<ProblemView> {
     }
 }
 
-fn never_joined(node: &ConfiguredNodeView) -> ProblemView {
+fn never_joined(node: &ConfiguredNodeView, cluster: &ClusterView) -> ProblemView {
+    let is_it = |row: &&ClusterNodeView| row.name.as_deref() == Some(&*node.name) && row.state == "removed";
+    if cluster.nodes.iter().any(|row| is_it(&row)) {
+        let what = format!("{} was removed, and is still configured at {}", node.name, node.address);
+        let remedy =
+            "take it out of cluster.peers of all nodes; or start it with an empty node.data_dir: it joins anew";
+        return problem(what, remedy);
+    }
     problem(
         format!("{} is configured at {}, and has never joined", node.name, node.address),
         "start it with an empty node.data_dir: it joins by itself; where it runs, gs-ctl cluster status there says \
-         what it waits for. One that was removed is to go from cluster.peers",
+         what it waits for",
     )
 }
 
@@ -370,6 +364,15 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
             format!("{name} does not reach its segments: {folder}"),
             "no copy is fetched into it until it answers; then it is read, and what is bad is fetched",
         ));
+    }
+    let is_said = !report.silent_folders.is_empty();
+    for shard in report.shards.iter().filter(|_| !is_said) {
+        found.extend(shard.cut_fault.as_ref().map(|why| {
+            problem(
+                format!("{name} cannot write the segment of shard {}: {why}", shard.shard),
+                "mend that: what is acknowledged is in its WAL, and is copied and sealed once it can be written",
+            )
+        }));
     }
     let is_down = |id: u32| cluster.nodes.iter().any(|n| n.id == id && n.report.is_none());
     let stuck = report.shards.iter().flat_map(|shard| {
@@ -697,6 +700,15 @@ mod tests {
             "{all:?}"
         );
         assert!(all[2].starts_with("node-3 is configured at 10.0.0.3:9097"), "{all:?}");
+        let mut removed = reply.clone();
+        removed.nodes.push(ClusterNode {
+            state: "removed".to_owned(),
+            moved_to: 2,
+            ..node(2, false)
+        });
+        let said = told(removed);
+        let expected = "node-2 was removed, and is still configured at 10.0.0.2:9097 => take it out of cluster.peers";
+        assert!(said.iter().any(|what| what.starts_with(expected)), "{said:?}");
         reply.not_joined.truncate(1);
         let of_two = told(reply);
         assert!(of_two[0].contains("add a third to cluster.peers"), "{of_two:?}");
@@ -828,6 +840,11 @@ mod tests {
         assert_eq!(told(reply.clone()), expected);
         let replica = &mut reply.nodes[1].report.as_mut().unwrap().shards[0].replicas[1];
         replica.still_seconds = 10.0;
+        reply.nodes[1].report.as_mut().unwrap().shards[0].cut_fault = "no folder".to_owned();
+        expected.push(
+            "node-2 cannot write the segment of shard 0: no folder => mend that: what is acknowledged is in its WAL, and \
+             is copied and sealed once it can be written",
+        );
         expected.push(
             "copies of node-2 shard 0 on node-3 stand still for 10 s, 7 entries behind: it answers, and syncs nothing \
              => look at the log and the disk of node-3",

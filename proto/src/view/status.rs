@@ -175,6 +175,8 @@ pub struct ShardView {
     pub unacked_entries: u64,
     /// The nodes to which its entries are copied, by number; none on a single node.
     pub replicas: Vec<ReplicaView>,
+    /// The reason for which its segment cannot be written now, so that nothing of it is copied or sealed.
+    pub cut_fault: Option<String>,
 }
 
 /// A node to which a shard's entries are copied while they come in.
@@ -334,6 +336,7 @@ impl From<v1::ShardStatus> for ShardView {
             deferred_entries: shard.deferred_entries,
             unacked_entries: shard.unacked_entries,
             replicas: shard.replicas.into_iter().map(ReplicaView::from).collect(),
+            cut_fault: (!shard.cut_fault.is_empty()).then_some(shard.cut_fault),
         }
     }
 }

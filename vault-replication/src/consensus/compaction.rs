@@ -5,7 +5,7 @@
 //! - I2: the newest entries stay, as many as fit the limits, so that a follower that was away for a moment needs no
 //!   snapshot.
 //!
-//! **Not here**: the snapshot's file (`snapshot.rs`).
+//! **Not here**: the snapshot (`snapshot.rs`).
 
 use std::sync::Arc;
 

@@ -31,40 +31,18 @@ use uuid::Uuid;
 use super::heard::Heard;
 use super::limits::{FULL_DISK_PAUSE, TIMED_COMMITS};
 use super::mark::{Mark, MarkFile};
-use super::raft_types::{Entry, LogId, SnapshotMeta, StoredMembership, Vote};
-use super::snapshot::{SnapshotFile, SnapshotFolder};
+use super::raft_types::{Entry, RaftLogId, SnapshotMeta, Vote};
+use super::snapshot_file::{SnapshotFile, SnapshotFolder};
+use super::standing::Standing;
 use super::touched::Touched;
-use super::vouch::Standing;
 use super::wire::{stored_entry, versioned};
-use kept::{Kept, entries, open_mark};
+use kept::{BOOT, HEARD, Kept, PURGED, VOTE, entries, open_mark};
 
 mod kept;
 mod peers;
 mod state;
 
-pub(crate) use kept::read_kept;
-
-const VOTE: &str = "vote";
-const PURGED: &str = "purged";
-const BOOT: &str = "boot";
-const HEARD: &str = "heard";
-pub(crate) const MEMBERSHIP: &str = "membership";
-
-/// The position of the state: the last entry applied, and the membership.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Applied {
-    pub(crate) last: Option<LogId>,
-    pub(crate) membership: StoredMembership,
-}
-
-/// The log: the newest entry that was cut off, the newest entry there is or was, and its size.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct LogStatus {
-    pub(crate) purged: Option<LogId>,
-    pub(crate) last: Option<LogId>,
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
-}
+pub(crate) use kept::{Applied, LogStatus, MEMBERSHIP, read_kept};
 
 /// The node's part of the catalogue.
 pub(crate) struct Core {
@@ -359,7 +337,7 @@ impl Core {
     }
 
     /// Removes the entries from this one on: another leader has replaced them.
-    pub(crate) fn truncate(&self, since: LogId) -> Result<(), CatalogueError> {
+    pub(crate) fn truncate(&self, since: RaftLogId) -> Result<(), CatalogueError> {
         self.write(|inner| {
             let before = since.index.checked_sub(1);
             let left = match before {
@@ -379,7 +357,7 @@ impl Core {
     }
 
     /// Removes the entries up to this one, which is in the state.
-    pub(crate) fn purge(&self, upto: LogId) -> Result<(), CatalogueError> {
+    pub(crate) fn purge(&self, upto: RaftLogId) -> Result<(), CatalogueError> {
         self.write(|inner| {
             inner.store.write(|txn| {
                 txn.remove_entries((Bound::Unbounded, Bound::Included(upto.index)))?;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::message::{Answer, Message};
 use super::node::RaftNode;
-use super::raft_types::LogId;
+use super::raft_types::RaftLogId;
 
 /// True where `granted` is a majority of each set of voters.
 pub(crate) fn is_majority(sets: &[BTreeSet<u64>], granted: &BTreeSet<u64>) -> bool {
@@ -29,7 +29,7 @@ pub(crate) fn is_majority(sets: &[BTreeSet<u64>], granted: &BTreeSet<u64>) -> bo
 }
 
 /// The answer to a pre-vote of a candidate whose newest entry is `theirs`.
-pub(crate) fn grants(unheard: Duration, lease: Duration, mine: Option<LogId>, theirs: Option<LogId>) -> bool {
+pub(crate) fn grants(unheard: Duration, lease: Duration, mine: Option<RaftLogId>, theirs: Option<RaftLogId>) -> bool {
     unheard > lease && theirs >= mine
 }
 
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn i1_a_voter_grants_only_what_it_has_no_better_answer_to() {
         let ms = Duration::from_millis;
-        let id = |term, index| Some(LogId::new(CommittedLeaderId::new(term, 1), index));
+        let id = |term, index| Some(RaftLogId::new(CommittedLeaderId::new(term, 1), index));
         let cases = [
             (9, id(1, 5), id(1, 5), false),
             (10, id(1, 5), id(1, 5), false),

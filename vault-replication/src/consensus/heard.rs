@@ -6,77 +6,48 @@
 //!
 //! **Invariants**:
 //! - I1: nothing is heard that the peer had not synced before it said so.
-//! - I2: a peer that cut entries off its log for another leader is not contradicted.
 //!
-//! **Not here**: the moment from which a node takes part (`vouch.rs`). Bytes: `docs/formats.md`.
+//! **Not here**: a promise, and what contradicts it (`promise.rs`); the moment from which a node takes part
+//! (`vouch.rs`). Bytes: `docs/formats.md`.
 
 use std::collections::BTreeMap;
 
 use gophership_catalogue::WireError;
 
-use super::raft_types::{LogId, Vote};
+use super::promise::Promise;
 use super::wire::{Reader, Writer};
-
-/// A promise of a node: the leader that it follows or voted for, and the newest entry that it has confirmed to that
-/// leader.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Word {
-    pub(crate) vote: Vote,
-    pub(crate) last: Option<LogId>,
-}
-
-impl Word {
-    /// A vote. The entries that the node has may become fewer under the same leader.
-    pub(crate) fn of_vote(vote: Vote) -> Self {
-        Self { vote, last: None }
-    }
-
-    /// The part in which a node that holds this is behind its word, as texts: the held value, the promised value.
-    pub(crate) fn behind(&self, vote: Option<Vote>, last: Option<LogId>) -> Option<(String, String)> {
-        let leader = vote.map(|vote| vote.leader_id);
-        let text = |what: &str, value: Option<String>| format!("{what} {}", value.unwrap_or_else(|| "none".to_owned()));
-        if leader < Some(self.vote.leader_id) {
-            let of = |vote: Option<Vote>| text("vote", vote.map(|v| v.to_string()));
-            return Some((of(vote), of(Some(self.vote))));
-        }
-        // A later leader may have replaced entries.
-        if leader == Some(self.vote.leader_id) && last < self.last {
-            let of = |last: Option<LogId>| text("last entry", last.map(|l| l.to_string()));
-            return Some((of(last), of(self.last)));
-        }
-        None
-    }
-}
 
 /// What a node has heard of each peer.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Heard(BTreeMap<u64, Word>);
+pub(crate) struct Heard(BTreeMap<u64, Promise>);
 
 impl Heard {
-    /// The newest word of a peer.
-    pub(crate) fn of(&self, node: u64) -> Option<Word> {
+    /// The newest promise of a peer.
+    pub(crate) fn of(&self, node: u64) -> Option<Promise> {
         self.0.get(&node).copied()
     }
 
-    /// Notes the word of a peer, where it is newer than that before.
-    pub(crate) fn note(&mut self, node: u64, word: Word) {
-        let known = self.0.entry(node).or_insert(word);
-        if known.vote.leader_id < word.vote.leader_id {
-            *known = word;
-        } else if known.vote.leader_id == word.vote.leader_id {
-            known.last = known.last.max(word.last);
+    /// Notes the promise of a peer, where it is newer than that before.
+    pub(crate) fn note(&mut self, node: u64, promise: Promise) {
+        let known = self.0.entry(node).or_insert(promise);
+        if known.vote.leader_id < promise.vote.leader_id {
+            *known = promise;
+        } else if known.vote.leader_id == promise.vote.leader_id {
+            known.last = known.last.max(promise.last);
         }
     }
 
     pub(crate) fn write(&self, w: Writer) -> Writer {
         let each = self.0.iter();
-        each.fold(w.count(self.0.len()), |w, (node, word)| w.u64(*node).word(*word))
+        each.fold(w.count(self.0.len()), |w, (node, promise)| {
+            w.u64(*node).promise(*promise)
+        })
     }
 
     pub(crate) fn read(v: &mut Reader<'_>) -> Result<Self, WireError> {
         let mut all = BTreeMap::new();
         for _ in 0..v.u32()? {
-            all.insert(v.u64()?, v.word()?);
+            all.insert(v.u64()?, v.promise()?);
         }
         Ok(Self(all))
     }
@@ -85,43 +56,26 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consensus::raft_types::Vote;
     use crate::consensus::wire::tests::id;
 
-    fn word(term: u64, last: Option<u64>) -> Word {
-        Word {
+    fn promise(term: u64, last: Option<u64>) -> Promise {
+        Promise {
             vote: Vote::new_committed(term, 1),
             last: last.map(|index| id(term, 1, index)),
         }
     }
 
     #[test]
-    fn i2_only_less_than_was_said_to_the_same_leader_or_an_older_leader_contradicts() {
-        let said = word(2, Some(7));
-        let vote = |term| Some(Vote::new(term, 1));
-        for (vote, last, behind) in [
-            (None, None, true),
-            (vote(1), Some(id(1, 1, 9)), true),
-            (vote(2), Some(id(1, 1, 6)), true),
-            (vote(2), None, true),
-            (vote(2), Some(id(2, 1, 7)), false),
-            (vote(2), Some(id(2, 1, 8)), false),
-            (vote(3), Some(id(1, 1, 2)), false),
-        ] {
-            assert_eq!(said.behind(vote, last).is_some(), behind, "{vote:?} {last:?}");
-        }
-        assert_eq!(Word::of_vote(Vote::new(2, 1)).behind(vote(2), None), None);
-    }
-
-    #[test]
     fn the_newest_word_stays() {
         let mut heard = Heard::default();
         for (said, newest) in [
-            (word(2, Some(7)), word(2, Some(7))),
-            (word(2, Some(6)), word(2, Some(7))),
-            (word(2, None), word(2, Some(7))),
-            (word(1, Some(9)), word(2, Some(7))),
-            (word(2, Some(8)), word(2, Some(8))),
-            (word(3, None), word(3, None)),
+            (promise(2, Some(7)), promise(2, Some(7))),
+            (promise(2, Some(6)), promise(2, Some(7))),
+            (promise(2, None), promise(2, Some(7))),
+            (promise(1, Some(9)), promise(2, Some(7))),
+            (promise(2, Some(8)), promise(2, Some(8))),
+            (promise(3, None), promise(3, None)),
         ] {
             heard.note(5, said);
             assert_eq!(heard.of(5), Some(newest), "{said:?}");

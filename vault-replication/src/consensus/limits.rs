@@ -42,11 +42,11 @@ pub const ELECTION_TIMEOUT_FLOOR: Duration = Duration::from_secs(1);
 pub const APPENDS_PER_ELECTION_TIMEOUT: u32 = 10;
 
 /// The longest time that peers have to say what they heard of a node that starts, where one that takes part answers.
-pub const WORD_PATIENCE: Duration = Duration::from_secs(2);
+pub const PROMISE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many times as long they have where all that answer have just started themselves: after a common power cut the
 /// one that knows better may take longer to start.
-pub const WORD_PATIENCE_OF_NEW: u32 = 15;
+pub const PROMISE_PATIENCE_OF_NEW: u32 = 15;
 
 /// Commits that are timed at a start.
 pub const TIMED_COMMITS: u32 = 5;

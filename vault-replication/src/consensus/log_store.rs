@@ -16,7 +16,7 @@ use openraft::{AnyError, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLo
 
 use super::core::{Core, stopped};
 use super::limits::{APPEND_BYTES_MAX, INSTALL_POLL};
-use super::raft_types::{Entry, LogId, StorageError, TypeConfig, Vote};
+use super::raft_types::{Entry, RaftLogId, StorageError, TypeConfig, Vote};
 
 /// The log of this node, as openraft writes and reads it.
 #[derive(Clone, Debug)]
@@ -106,14 +106,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
-    async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
+    async fn truncate(&mut self, log_id: RaftLogId) -> Result<(), StorageError> {
         on_disk(&self.0, ErrorSubject::Log(log_id), ErrorVerb::Delete, move |core| {
             core.truncate(log_id)
         })
         .await
     }
 
-    async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+    async fn purge(&mut self, log_id: RaftLogId) -> Result<(), StorageError> {
         while self.0.awaits_install(log_id) {
             if self.0.is_ending() || self.0.has_install_failed() {
                 let why = AnyError::new(&stopped("a snapshot is not installed"));

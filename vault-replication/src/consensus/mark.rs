@@ -13,11 +13,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use gophership_catalogue::{CatalogueError, WireError};
 
-use super::raft_types::{LogId, Vote};
+use super::raft_types::{RaftLogId, Vote};
 use super::wire::{Reader, Writer};
 
 const MAGIC: &[u8; 4] = b"GSRM";
@@ -37,7 +36,7 @@ pub(crate) struct Mark {
     /// The leader that it voted for, or follows.
     pub(crate) vote: Option<Vote>,
     /// The newest entry that it has confirmed.
-    pub(crate) last: Option<LogId>,
+    pub(crate) last: Option<RaftLogId>,
 }
 
 impl Mark {
@@ -54,7 +53,7 @@ impl Mark {
             return Some((of(held.vote), of(self.vote)));
         }
         if held.last < self.last {
-            let of = |last: Option<LogId>| text("last entry", last.map(|l| l.to_string()));
+            let of = |last: Option<RaftLogId>| text("last entry", last.map(|l| l.to_string()));
             return Some((of(held.last), of(self.last)));
         }
         None
@@ -77,7 +76,7 @@ impl MarkFile {
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(failed("open", path, e)),
+            Err(e) => return Err(CatalogueError::io("open", path, e)),
         };
         let mut slots = Vec::new();
         for at in [0, SLOT_BYTES] {
@@ -86,7 +85,7 @@ impl MarkFile {
                 Ok(()) => {}
                 // A mark that was cut off fails its checksum.
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {}
-                Err(e) => return Err(failed("read", path, e)),
+                Err(e) => return Err(CatalogueError::io("read", path, e)),
             }
             slots.push(read_slot(&slot));
         }
@@ -124,16 +123,16 @@ impl MarkFile {
             .truncate(true)
             .mode(0o600)
             .open(&new)
-            .map_err(|e| failed("make", &new, e))?;
+            .map_err(|e| CatalogueError::io("make", &new, e))?;
         let slot = write_slot(0, &Mark::default());
         file.write_all_at(&[slot, [0; SLOT_BYTES]].concat(), 0)
             .and_then(|()| file.sync_all())
-            .map_err(|e| failed("write", &new, e))?;
-        fs::rename(&new, path).map_err(|e| failed("rename", &new, e))?;
+            .map_err(|e| CatalogueError::io("write", &new, e))?;
+        fs::rename(&new, path).map_err(|e| CatalogueError::io("rename", &new, e))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         File::open(folder)
             .and_then(|f| f.sync_all())
-            .map_err(|e| failed("sync", folder, e))?;
+            .map_err(|e| CatalogueError::io("sync", folder, e))?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -157,7 +156,7 @@ impl MarkFile {
         let at = (sequence % 2) * SLOT_BYTES as u64;
         self.file
             .write_all_at(&write_slot(sequence, &mark), at)
-            .map_err(|e| failed("write", &self.path, e))?;
+            .map_err(|e| CatalogueError::io("write", &self.path, e))?;
         if let Err(e) = self.file.sync_data() {
             self.sync_failed = true;
             return Err(self.not_synced(&e.to_string()));
@@ -215,14 +214,6 @@ fn read_slot(slot: &[u8; SLOT_BYTES]) -> Result<(u64, Mark), WireError> {
         last: any.then_some(last),
     };
     Ok((sequence, mark))
-}
-
-pub(crate) fn failed(what: &'static str, path: &Path, source: io::Error) -> CatalogueError {
-    CatalogueError::Io {
-        what,
-        path: path.to_owned(),
-        source: Arc::new(source),
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@
 use gophership_catalogue::WireError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 
-use super::heard::Word;
-use super::raft_types::{LogId, Proposal, TypeConfig, Vote};
+use super::promise::Promise;
+use super::raft_types::{Proposal, RaftLogId, TypeConfig, Vote};
 use super::wire::{Reader, Writer, read_entry, read_versioned, versioned, write_entry};
 
 /// A message to a peer.
@@ -28,7 +28,7 @@ pub(crate) enum Message {
     /// A read index is asked of the leader.
     ReadIndex,
     /// A voter that has heard no leader asks before it stands for election.
-    PreVote { last: Option<LogId> },
+    PreVote { last: Option<RaftLogId> },
     /// The leader ends, and asks this voter to stand for election.
     Elect,
 }
@@ -46,7 +46,7 @@ pub(crate) enum Answer {
     /// The node does not lead, and has done nothing.
     NotLeader,
     /// Everything up to this entry was answered before.
-    ReadIndex(Option<LogId>),
+    ReadIndex(Option<RaftLogId>),
     PreVote {
         /// True where the peer knows no leader, and the candidate's log is as new as its own.
         granted: bool,
@@ -164,26 +164,26 @@ impl Answer {
 }
 
 /// A message or answer, behind what its sender has heard of the receiver.
-pub(crate) fn with_word(heard: Option<Word>, message: Vec<u8>) -> Vec<u8> {
+pub(crate) fn with_promise(heard: Option<Promise>, message: Vec<u8>) -> Vec<u8> {
     match heard {
-        Some(word) => versioned(|w| w.u8(WITH_WORD).word(word).bytes(&message)),
+        Some(promise) => versioned(|w| w.u8(WITH_PROMISE).promise(promise).bytes(&message)),
         None => message,
     }
 }
 
-/// Takes apart what [`with_word`] made.
-pub(crate) fn split_word(bytes: &[u8]) -> Result<(Option<Word>, &[u8]), WireError> {
-    if bytes.get(1) != Some(&WITH_WORD) {
+/// Takes apart what [`with_promise`] made.
+pub(crate) fn split_promise(bytes: &[u8]) -> Result<(Option<Promise>, &[u8]), WireError> {
+    if bytes.get(1) != Some(&WITH_PROMISE) {
         return Ok((None, bytes));
     }
     let mut v = Reader::new("a message of consensus", bytes);
     v.version()?;
     v.u8()?;
-    Ok((Some(v.word()?), v.rest()))
+    Ok((Some(v.promise()?), v.rest()))
 }
 
-/// The kind of what begins with a word.
-const WITH_WORD: u8 = 10;
+/// The kind of what begins with a promise.
+const WITH_PROMISE: u8 = 10;
 
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,12 @@
 //!
 //! - `raft_types`: the types for openraft. `wire`: the bytes of those that are stored or sent.
 //! - `core`: a node's part in `catalogue.redb`: log, vote, state. `mark`: the file beside it with the node's promises.
-//! - `log_store`, `state_machine`: openraft's storage over `core`. `snapshot`: the state as a file. `compaction`: the
-//!   cutting of the log.
-//! - `node`: openraft and the tasks beside it. `network`: the sending of messages. `message`: their content.
-//!   `peer_service`: the handling of received ones.
-//! - `heard`: what a node has heard of its peers' promises. `vouch`: the moment from which one that started takes part.
+//! - `log_store`, `state_machine`: openraft's storage over `core`. `snapshot`: the state as a file. `snapshot_file`:
+//!   that file. `compaction`: the cutting of the log.
+//! - `node`: openraft and the tasks beside it. `start`: the beginning of both. `network`: the sending of messages.
+//!   `message`: their content. `peer_service`: the handling of received ones.
+//! - `promise`: a node's promise. `heard`: what a node has heard of its peers' promises. `standing`: how a node stands
+//!   to its peers. `vouch`: the moment from which one that started takes part.
 //! - `raft_catalogue`: the catalogue for the code above. `timing`, `election`: the times of elections.
 //! - `bootstrap`, `membership`: the beginning, growth and shrinking of a cluster. `tend`: the leader's standing task,
 //!   which lets the members follow the catalogue. `touched`: the subjects of the newest changes. `status`: the view for
@@ -28,9 +29,13 @@ pub(crate) mod message;
 pub mod network;
 pub(crate) mod node;
 pub(crate) mod peer_service;
+mod promise;
 pub mod raft_catalogue;
 pub mod raft_types;
 pub(crate) mod snapshot;
+mod snapshot_file;
+mod standing;
+mod start;
 pub(crate) mod state_machine;
 pub mod status;
 mod tend;
@@ -44,6 +49,6 @@ pub mod in_process;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
-pub use node::RaftConfig;
 pub use raft_catalogue::RaftCatalogue;
+pub use start::RaftConfig;
 pub use touched::Touched;

@@ -24,10 +24,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::core::Core;
-use super::heard::Word;
 use super::limits::{APPEND_BYTES_BETWEEN_HEARTBEATS, SNAPSHOT_TIMEOUT_BASE, SNAPSHOT_TIMEOUT_PER_MIB};
-use super::message::{Answer, Message, split_word, with_word};
-use super::raft_types::{Entry, LogId, Member, Snapshot, TypeConfig, Vote};
+use super::message::{Answer, Message, split_promise, with_promise};
+use super::promise::Promise;
+use super::raft_types::{Entry, Member, RaftLogId, Snapshot, TypeConfig, Vote};
 
 /// A future that a transport or a receiver returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -110,7 +110,7 @@ pub(crate) struct Connection {
 /// Entries that take longer than the time between two heartbeats.
 #[derive(Debug)]
 struct Large {
-    of: (Vote, Option<LogId>, Option<LogId>),
+    of: (Vote, Option<RaftLogId>, Option<RaftLogId>),
     /// The one task that sends them. It ends with this.
     sending: JoinSet<Result<Vec<u8>, TransportError>>,
 }
@@ -139,15 +139,15 @@ impl Network {
     }
 
     fn encode(&self, to: &Peer, message: &Message) -> Vec<u8> {
-        with_word(self.core.heard_of(to.node), message.encode())
+        with_promise(self.core.heard_of(to.node), message.encode())
     }
 
     fn read_answer(&self, from: &Peer, answer: Result<Vec<u8>, TransportError>) -> Result<Answer, TransportError> {
         let unanswered = |why: String| TransportError::Unanswered { node: from.node, why };
         let answer = answer?;
-        let (word, answer) = split_word(&answer).map_err(|e| unanswered(e.to_string()))?;
+        let (promise, answer) = split_promise(&answer).map_err(|e| unanswered(e.to_string()))?;
         self.core
-            .take_word(from.node, word)
+            .take_promise(from.node, promise)
             .map_err(|e| unanswered(e.to_string()))?;
         match Answer::decode(answer).map_err(|e| unanswered(e.to_string()))? {
             Answer::Failed(why) => Err(unanswered(why)),
@@ -207,7 +207,7 @@ impl Connection {
     async fn append_large(
         &mut self,
         rpc: AppendEntriesRequest<TypeConfig>,
-        last: Option<LogId>,
+        last: Option<RaftLogId>,
         option: &RPCOption,
     ) -> Rpc<Answer> {
         let heartbeat = AppendEntriesRequest {
@@ -270,8 +270,8 @@ impl Connection {
     }
 
     /// Notes that the peer follows this leader, and has its log up to here.
-    fn note(&self, vote: Vote, last: Option<LogId>) {
-        self.network.core.note_heard(self.peer.node, Word { vote, last });
+    fn note(&self, vote: Vote, last: Option<RaftLogId>) {
+        self.network.core.note_heard(self.peer.node, Promise { vote, last });
     }
 
     fn odd(&self, answer: &Answer) -> AnyError {

@@ -7,61 +7,28 @@
 //! - I1: every call into openraft has a time limit.
 //! - I2: a command is reported as refused or accepted only if the log said so; every other result is unknown.
 //!
-//! **Not here**: the moment at which it stands for election (`election.rs`); its answers to peers (`peer_service.rs`).
+//! **Not here**: its start (`start.rs`); the moment at which it stands for election (`election.rs`); its answers to
+//! peers (`peer_service.rs`).
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::{CatalogueError, Outcome};
-use gophership_vault::Identity;
+use openraft::ServerState;
 use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, RaftError};
 use openraft::metrics::RaftMetrics;
-use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::task::JoinHandle;
 
-use super::compaction::LogLimits;
 use super::core::{Core, stopped};
-use super::limits::{ANSWER_TIMEOUT, APPEND_ENTRIES_MAX, ELECTION_TIMEOUT_FLOOR, SNAPSHOT_TIMEOUT_BASE};
-use super::log_store::LogStore;
+use super::limits::SNAPSHOT_TIMEOUT_BASE;
 use super::message::{Answer, Message};
-use super::network::{Network, Peer, PeerTransport, TransportError};
-use super::raft_types::{LogId, Member, Membership, Proposal, Raft};
-use super::state_machine::StateMachine;
-use super::status::Writes;
+use super::network::{Network, Peer, TransportError};
+use super::raft_types::{Member, Membership, Proposal, Raft, RaftLogId};
+use super::status::{ConsensusStatus, MemberStatus, Role, Writes};
 use super::timing::Timing;
-use super::{compaction, election, vouch};
-
-/// The inputs of a node's part.
-#[derive(Clone, Debug)]
-pub struct RaftConfig {
-    /// The path of `catalogue.redb`, which is there.
-    pub path: PathBuf,
-    /// The identity that it was made for.
-    pub identity: Identity,
-    /// The shortest election timeout wanted; a slow disk makes it longer.
-    pub election_floor: Duration,
-    /// The time after which a write is unknown, and a read index is given up.
-    pub answer_timeout: Duration,
-    /// The bounds at which the log is cut.
-    pub log_limits: LogLimits,
-}
-
-impl RaftConfig {
-    /// The usual times and bounds.
-    pub fn new(path: PathBuf, identity: Identity) -> Self {
-        Self {
-            path,
-            identity,
-            election_floor: ELECTION_TIMEOUT_FLOOR,
-            answer_timeout: ANSWER_TIMEOUT,
-            log_limits: LogLimits::default(),
-        }
-    }
-}
 
 pub(crate) type Metrics = RaftMetrics<u64, Member>;
 
@@ -73,11 +40,11 @@ pub(crate) struct RaftNode {
     pub(crate) network: Network,
     pub(crate) timing: Timing,
     pub(crate) answer_timeout: Duration,
-    heard: Mutex<Instant>,
+    pub(super) heard: Mutex<Instant>,
     pub(crate) writes: Mutex<Writes>,
     /// True where it leads and takes no commands, because another voter with all entries is to take over.
-    hands_over: AtomicBool,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) hands_over: AtomicBool,
+    pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for RaftNode {
@@ -95,54 +62,6 @@ pub(crate) enum Leader {
 }
 
 impl RaftNode {
-    /// Opens the node's catalogue, measures its disk, and takes part.
-    pub(crate) async fn start(
-        config: &RaftConfig,
-        transport: Arc<dyn PeerTransport>,
-    ) -> Result<Arc<Self>, CatalogueError> {
-        let (path, identity, floor) = (config.path.clone(), config.identity, config.election_floor);
-        let opened = tokio::task::spawn_blocking(move || {
-            let core = Core::open(&path, &identity)?;
-            let timing = Timing::of(core.time_an_append()?, floor);
-            Ok((core, timing))
-        });
-        let (core, timing) = opened.await.unwrap_or_else(|e| Err(stopped(&e.to_string())))?;
-        let id = u64::from(config.identity.node_id.get());
-        let network = Network {
-            transport,
-            core: Arc::clone(&core),
-        };
-        let raft = Raft::new(
-            id,
-            Arc::new(openraft_config(&timing)),
-            network.clone(),
-            LogStore(Arc::clone(&core)),
-            StateMachine(Arc::clone(&core)),
-        );
-        let raft = raft.await.map_err(|e| fatal(&e))?;
-        core.set_live();
-        let node = Arc::new(Self {
-            id,
-            raft,
-            core,
-            network,
-            timing,
-            answer_timeout: config.answer_timeout,
-            // As if it had heard one: a voter that has just started knows nothing, and lets others be.
-            heard: Mutex::new(Instant::now()),
-            writes: Mutex::default(),
-            hands_over: AtomicBool::new(false),
-            tasks: Mutex::default(),
-        });
-        let tasks = vec![
-            tokio::spawn(vouch::run(Arc::clone(&node))),
-            tokio::spawn(election::run(Arc::clone(&node))),
-            tokio::spawn(compaction::run(Arc::clone(&node), config.log_limits)),
-        ];
-        *node.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
-        Ok(node)
-    }
-
     /// Ends without a message to its peers.
     pub(crate) async fn end(&self) {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -235,6 +154,44 @@ impl RaftNode {
         }
     }
 
+    /// The view of consensus here for an operator.
+    pub(crate) fn status(&self) -> ConsensusStatus {
+        let metrics = self.metrics();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let matched = |id: &u64| {
+            metrics
+                .replication
+                .as_ref()?
+                .get(id)
+                .copied()?
+                .map(|log_id| log_id.index)
+        };
+        let members = membership.nodes().map(|(id, member)| {
+            let status = MemberStatus {
+                member: member.clone(),
+                votes: voters.contains(id),
+                matched: matched(id),
+            };
+            (*id, status)
+        });
+        let log = *self.core.log().borrow();
+        ConsensusStatus {
+            node: self.id,
+            role: role(metrics.state, metrics.running_state.is_ok()),
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            members: members.collect(),
+            last: metrics.last_log_index,
+            applied: metrics.last_applied.map(|id| id.index),
+            purged: metrics.purged.map(|id| id.index),
+            log: (log.entries, log.bytes),
+            unheard: self.unheard(),
+            writes: *self.writes.lock().unwrap_or_else(PoisonError::into_inner),
+            timing: self.timing,
+        }
+    }
+
     /// Sends a message to a peer and reads the answer.
     pub(crate) async fn ask(&self, to: &Peer, message: &Message, within: Duration) -> Result<Answer, TransportError> {
         self.network.ask(to, message, within).await
@@ -286,7 +243,7 @@ impl RaftNode {
     }
 
     /// The read index, as the leader; `None` where this node does not lead a majority.
-    pub(crate) async fn read_index(&self) -> Result<Option<Option<LogId>>, CatalogueError> {
+    pub(crate) async fn read_index(&self) -> Result<Option<Option<RaftLogId>>, CatalogueError> {
         match self.limited("a read index", self.raft.get_read_log_id()).await? {
             Ok((index, _)) => Ok(Some(index)),
             Err(RaftError::APIError(
@@ -304,27 +261,6 @@ impl RaftNode {
     }
 }
 
-fn openraft_config(timing: &Timing) -> Config {
-    let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX).max(1);
-    let config = Config {
-        cluster_name: "gophership".to_owned(),
-        heartbeat_interval: ms(timing.heartbeat),
-        election_timeout_min: ms(timing.election_min),
-        election_timeout_max: ms(timing.election_max),
-        install_snapshot_timeout: ms(SNAPSHOT_TIMEOUT_BASE),
-        max_payload_entries: APPEND_ENTRIES_MAX,
-        // `compaction.rs` decides when, and how much.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: u64::MAX,
-        // `election.rs` decides when.
-        enable_elect: false,
-        ..Config::default()
-    };
-    config
-        .validate()
-        .expect("the times are in order, whatever was measured")
-}
-
 /// The error for an end of openraft on this node.
 pub(crate) fn fatal(e: &Fatal<u64>) -> CatalogueError {
     stopped(&e.to_string())
@@ -332,4 +268,15 @@ pub(crate) fn fatal(e: &Fatal<u64>) -> CatalogueError {
 
 pub(crate) fn unknown(why: &str) -> CatalogueError {
     CatalogueError::Unknown { why: why.to_owned() }
+}
+
+fn role(state: ServerState, runs: bool) -> Role {
+    match state {
+        _ if !runs => Role::Ended,
+        ServerState::Leader => Role::Leader,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Ended,
+    }
 }

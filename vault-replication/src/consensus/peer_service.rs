@@ -19,14 +19,14 @@ use tokio::sync::mpsc;
 
 use super::core::stopped;
 use super::election;
-use super::heard::Word;
 use super::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, SNAPSHOT_TIMEOUT_BASE};
-use super::mark::failed;
-use super::message::{Answer, Message, split_word, with_word};
+use super::message::{Answer, Message, split_promise, with_promise};
 use super::network::{PeerReceiver, Pending};
 use super::node::{Leader, RaftNode, fatal, unknown};
+use super::promise::Promise;
 use super::raft_types::{Proposal, Snapshot, SnapshotMeta, Vote};
-use super::snapshot::{self, SnapshotFile};
+use super::snapshot;
+use super::snapshot_file::SnapshotFile;
 
 impl PeerReceiver for RaftNode {
     fn receive(&self, from: u64, message: Vec<u8>) -> Pending<'_, Vec<u8>> {
@@ -64,33 +64,33 @@ fn speaks_for_itself(from: u64, message: &Message) -> bool {
 }
 
 /// The promise that a message of a node is.
-fn word_of(message: &Message) -> Option<Word> {
+fn promise_of(message: &Message) -> Option<Promise> {
     match message {
-        Message::Append(rpc) => Some(Word {
+        Message::Append(rpc) => Some(Promise {
             vote: rpc.vote,
             last: rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id),
         }),
-        Message::Vote(rpc) => Some(Word::of_vote(rpc.vote)),
-        Message::Snapshot { vote } => Some(Word::of_vote(*vote)),
+        Message::Vote(rpc) => Some(Promise::of_vote(rpc.vote)),
+        Message::Snapshot { vote } => Some(Promise::of_vote(*vote)),
         Message::Submit(_) | Message::ReadIndex | Message::PreVote { .. } | Message::Elect => None,
     }
 }
 
 impl RaftNode {
-    /// Reads a message, and notes the word that it carries, and the one that it is.
+    /// Reads a message, and notes the promise that it carries, and the one that it is.
     fn read(&self, from: u64, message: &[u8]) -> Result<Message, CatalogueError> {
         if message.len() > MESSAGE_BYTES_MAX {
             return Err(unknown(&format!("a message has {} bytes", message.len())));
         }
         let odd = |e: WireError| unknown(&e.to_string());
-        let (heard, message) = split_word(message).map_err(odd)?;
+        let (heard, message) = split_promise(message).map_err(odd)?;
         let message = Message::decode(message).map_err(odd)?;
         if !speaks_for_itself(from, &message) {
             return Err(unknown(&format!("node {from} speaks for another")));
         }
-        self.core.take_word(from, heard)?;
-        if let Some(word) = word_of(&message) {
-            self.core.note_heard(from, word);
+        self.core.take_promise(from, heard)?;
+        if let Some(promise) = promise_of(&message) {
+            self.core.note_heard(from, promise);
         }
         let is_question = matches!(
             message,
@@ -106,7 +106,7 @@ impl RaftNode {
 
     fn say(&self, to: u64, answer: Result<Answer, CatalogueError>) -> Vec<u8> {
         let answer = answer.unwrap_or_else(|e| Answer::Failed(e.to_string())).encode();
-        with_word(self.core.heard_of(to), answer)
+        with_promise(self.core.heard_of(to), answer)
     }
 }
 
@@ -154,7 +154,7 @@ impl RaftNode {
         let node = u32::try_from(from).ok().and_then(NodeId::new);
         let mut is_gone = false;
         self.core
-            .read(&mut |state| is_gone = node.is_some_and(|node| state.is_gone(node)));
+            .read(&mut |state| is_gone = node.is_some_and(|node| state.is_replaced(node)));
         if is_gone {
             return Err(unknown(&format!("node {from} is no member of the cluster any more")));
         }
@@ -182,13 +182,13 @@ impl RaftNode {
         let file = *begun.map_err(|e| unknown(&e.to_string()))?;
         let to = file.clone();
         let written = tokio::task::spawn_blocking(move || -> Result<SnapshotMeta, CatalogueError> {
-            let io = |e| failed("write", to.path(), e);
+            let io = |e| CatalogueError::io("write", to.path(), e);
             let mut out = File::create_new(to.path()).map_err(io)?;
             while let Some(piece) = pieces.blocking_recv() {
                 out.write_all(&piece).map_err(io)?;
             }
             drop(out);
-            snapshot::read(to.path(), |_, _| Ok(())).map_err(|e| failed("read", to.path(), e))
+            snapshot::read(to.path(), |_, _| Ok(())).map_err(|e| CatalogueError::io("read", to.path(), e))
         });
         let meta = written.await.unwrap_or_else(|e| Err(stopped(&e.to_string())))?;
         self.hear();
@@ -221,7 +221,7 @@ mod tests {
     fn say_to(cluster: &Cluster, from: u64, message: Vec<u8>) -> Answer {
         let catalogue = cluster.node(1);
         let answer = catalogue.runtime.block_on(catalogue.node.receive(from, message));
-        Answer::decode(split_word(&answer).unwrap().1).unwrap()
+        Answer::decode(split_promise(&answer).unwrap().1).unwrap()
     }
 
     #[test]

@@ -27,8 +27,9 @@ use super::core::{Core, stopped};
 use super::limits::REQUEST_BYTES_MAX;
 use super::message::{Answer, Message};
 use super::network::{PeerReceiver, PeerTransport, TransportError};
-use super::node::{Leader, RaftConfig, RaftNode, unknown};
-use super::raft_types::{LogId, Proposal};
+use super::node::{Leader, RaftNode, unknown};
+use super::raft_types::{Proposal, RaftLogId};
+use super::start::RaftConfig;
 use super::status::ConsensusStatus;
 use super::touched::Touched;
 
@@ -99,7 +100,7 @@ impl RaftCatalogue {
 
     /// The view for an operator.
     pub fn status(&self) -> ConsensusStatus {
-        ConsensusStatus::of(&self.node)
+        self.node.status()
     }
 
     /// The reason for which this node takes part in consensus no more, if so. The node has to end: nothing that it does
@@ -108,7 +109,8 @@ impl RaftCatalogue {
         self.node.check().err()
     }
 
-    /// Answers all calls that wait, and from now on each call at once, with an error: the end is near, and no leader is.
+    /// Answers all calls that wait, and from now on each call at once, with an error: the end is near, and no leader
+    /// is.
     pub fn stop_waiting(&self) {
         self.ending.send_replace(true);
     }
@@ -201,7 +203,7 @@ impl RaftNode {
         self.applied_at_least(index, deadline).await
     }
 
-    async fn applied_at_least(&self, index: Option<LogId>, deadline: Instant) -> Result<(), CatalogueError> {
+    async fn applied_at_least(&self, index: Option<RaftLogId>, deadline: Instant) -> Result<(), CatalogueError> {
         let mut applied = self.core.applied();
         let caught_up = applied.wait_for(|applied| applied.last >= index);
         match tokio::time::timeout_at(deadline, caught_up).await {

@@ -5,7 +5,7 @@
 use gophership_catalogue::Outcome;
 use uuid::Uuid;
 
-use super::snapshot::SnapshotFile;
+use super::snapshot_file::SnapshotFile;
 
 openraft::declare_raft_types!(
     /// The types of the catalogue's log.
@@ -21,7 +21,7 @@ openraft::declare_raft_types!(
 pub(crate) type Raft = openraft::Raft<TypeConfig>;
 pub(crate) type Entry = openraft::Entry<TypeConfig>;
 pub(crate) type Vote = openraft::Vote<u64>;
-pub(crate) type LogId = openraft::LogId<u64>;
+pub(crate) type RaftLogId = openraft::LogId<u64>;
 pub(crate) type Membership = openraft::Membership<u64, Member>;
 pub(crate) type StoredMembership = openraft::StoredMembership<u64, Member>;
 pub(crate) type SnapshotMeta = openraft::SnapshotMeta<u64, Member>;

@@ -1,20 +1,16 @@
 //! The state as a file: how it is built, sent and checked. Rows go through it one by one.
 //!
-//! **Owns**: the files in `<data>/raft-snapshots/`, which last as long as somebody uses them, and no longer than the
-//! process.
-//!
 //! **Invariants**:
 //! - I1: what is built is of one commit, however many follow meanwhile.
 //! - I2: no row of a file is installed whose digest does not match.
 //! - I3: no length is taken on trust.
 //!
-//! **Not here**: the transaction that installs one (`core.rs`). Bytes: `docs/formats.md`.
+//! **Not here**: the file itself (`snapshot_file.rs`); the transaction that installs one (`core.rs`). Bytes:
+//! `docs/formats.md`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use gophership_catalogue::CatalogueError;
 use gophership_catalogue::limits::ROW_BYTES_MAX;
@@ -23,66 +19,13 @@ use openraft::SnapshotMeta as Meta;
 
 use super::core::{MEMBERSHIP, read_kept};
 use super::limits::SNAPSHOT_HEAD_BYTES_MAX;
-use super::mark::failed;
 use super::raft_types::SnapshotMeta;
+use super::snapshot_file::SnapshotFile;
 use super::wire::{Reader, Writer};
 
 const MAGIC: &[u8; 4] = b"GSRS";
 const VERSION: u8 = 1;
 const DIGEST_BYTES: usize = 32;
-
-/// A snapshot's file. It is removed when the last of its clones is dropped.
-#[derive(Clone, Debug)]
-pub struct SnapshotFile(Arc<Temporary>);
-
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Err(e) = fs::remove_file(&self.0)
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.0.display(), error = %e, "consensus.snapshot.remove_failed");
-        }
-    }
-}
-
-impl SnapshotFile {
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.0.0
-    }
-}
-
-/// The folder of the snapshots' files.
-#[derive(Debug)]
-pub(crate) struct SnapshotFolder {
-    path: PathBuf,
-    next: AtomicU64,
-}
-
-impl SnapshotFolder {
-    /// Makes the folder, or empties it: no snapshot outlives its process.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, CatalogueError> {
-        match fs::remove_dir_all(&path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed("empty", &path, e)),
-        }
-        fs::create_dir_all(&path).map_err(|e| failed("make", &path, e))?;
-        Ok(Self {
-            path,
-            next: AtomicU64::new(0),
-        })
-    }
-
-    /// A file that is not there yet.
-    pub(crate) fn new_file(&self) -> SnapshotFile {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        SnapshotFile(Arc::new(Temporary(self.path.join(format!("{number}.snapshot")))))
-    }
-}
 
 /// A writer that digests what goes through it.
 struct Digesting<T> {
@@ -115,7 +58,7 @@ pub(crate) fn build(view: &StoreView, file: &SnapshotFile) -> Result<SnapshotMet
     let last_log_id = read_kept(view, LAST_APPLIED, |v| v.log_id())?;
     let last_membership = read_kept(view, MEMBERSHIP, |v| v.stored_membership())?.unwrap_or_default();
     let meta = meta_of(last_log_id, last_membership);
-    let io = |e| failed("write", file.path(), e);
+    let io = |e| CatalogueError::io("write", file.path(), e);
     let mut out = Digesting {
         inner: BufWriter::new(File::create_new(file.path()).map_err(io)?),
         hasher: blake3::Hasher::new(),
@@ -140,7 +83,7 @@ fn head_of(meta: &SnapshotMeta) -> Vec<u8> {
 }
 
 fn meta_of(
-    last_log_id: Option<super::raft_types::LogId>,
+    last_log_id: Option<super::raft_types::RaftLogId>,
     last_membership: super::raft_types::StoredMembership,
 ) -> SnapshotMeta {
     Meta {

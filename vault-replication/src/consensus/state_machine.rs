@@ -4,7 +4,7 @@
 //! - I1: an entry is answered when its effect is durable.
 //! - I2: there is one answer for each entry, whatever it carries.
 //!
-//! **Not here**: what a command does (the catalogue's `apply`); the snapshot's file (`snapshot.rs`).
+//! **Not here**: what a command does (the catalogue's `apply`); a snapshot's content (`snapshot.rs`).
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder};
 
 use super::core::Core;
 use super::log_store::on_disk;
-use super::raft_types::{Entry, LogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
-use super::snapshot::SnapshotFile;
+use super::raft_types::{Entry, RaftLogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
+use super::snapshot_file::SnapshotFile;
 
 /// The catalogue's state, as openraft applies entries to it.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = Self;
 
-    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+    async fn applied_state(&mut self) -> Result<(Option<RaftLogId>, StoredMembership), StorageError> {
         let applied = self.0.applied().borrow().clone();
         Ok((applied.last, applied.membership))
     }

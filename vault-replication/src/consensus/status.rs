@@ -1,12 +1,8 @@
 //! The view of consensus on one node for an operator.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use openraft::ServerState;
-
-use super::node::RaftNode;
 use super::raft_types::Member;
 use super::timing::Timing;
 
@@ -74,54 +70,4 @@ pub struct ConsensusStatus {
     pub writes: Writes,
     /// The time of an append, and the times that follow from it.
     pub timing: Timing,
-}
-
-impl ConsensusStatus {
-    pub(crate) fn of(node: &RaftNode) -> Self {
-        let metrics = node.metrics();
-        let membership = metrics.membership_config.membership();
-        let voters: Vec<u64> = membership.voter_ids().collect();
-        let matched = |id: &u64| {
-            metrics
-                .replication
-                .as_ref()?
-                .get(id)
-                .copied()?
-                .map(|log_id| log_id.index)
-        };
-        let members = membership.nodes().map(|(id, member)| {
-            let status = MemberStatus {
-                member: member.clone(),
-                votes: voters.contains(id),
-                matched: matched(id),
-            };
-            (*id, status)
-        });
-        let log = *node.core.log().borrow();
-        Self {
-            node: node.id,
-            role: role(metrics.state, metrics.running_state.is_ok()),
-            leader: metrics.current_leader,
-            term: metrics.current_term,
-            members: members.collect(),
-            last: metrics.last_log_index,
-            applied: metrics.last_applied.map(|id| id.index),
-            purged: metrics.purged.map(|id| id.index),
-            log: (log.entries, log.bytes),
-            unheard: node.unheard(),
-            writes: *node.writes.lock().unwrap_or_else(PoisonError::into_inner),
-            timing: node.timing,
-        }
-    }
-}
-
-fn role(state: ServerState, runs: bool) -> Role {
-    match state {
-        _ if !runs => Role::Ended,
-        ServerState::Leader => Role::Leader,
-        ServerState::Follower => Role::Follower,
-        ServerState::Candidate => Role::Candidate,
-        ServerState::Learner => Role::Learner,
-        ServerState::Shutdown => Role::Ended,
-    }
 }

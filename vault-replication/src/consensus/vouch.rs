@@ -8,35 +8,22 @@
 //!   long time where nobody who answers takes part.
 //! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
 //!
-//! **Not here**: what contradicts it (`heard.rs`).
+//! **Not here**: what contradicts it (`promise.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::CatalogueError;
 use tokio::task::JoinSet;
 
 use super::election::is_majority;
-use super::heard::Word;
-use super::limits::{WORD_PATIENCE, WORD_PATIENCE_OF_NEW};
+use super::limits::{PROMISE_PATIENCE, PROMISE_PATIENCE_OF_NEW};
 use super::message::{Answer, Message};
 use super::node::RaftNode;
+use super::standing::Standing;
 
 /// Interval at which peers are asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// How a node stands to its peers.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Standing {
-    /// It has started, and not heard enough peers.
-    #[default]
-    New,
-    /// It takes part.
-    Vouched,
-    /// It has given this word, and does not know it.
-    Forgetful(Word, CatalogueError),
-}
 
 /// True where a node has heard enough of the voters.
 fn suffices(sets: &[BTreeSet<u64>], own: u64, heard: &BTreeSet<u64>, had_time: bool) -> bool {
@@ -50,13 +37,13 @@ fn patience_with(patience: Duration, one_takes_part: bool) -> Duration {
     if one_takes_part {
         patience
     } else {
-        patience * WORD_PATIENCE_OF_NEW
+        patience * PROMISE_PATIENCE_OF_NEW
     }
 }
 
 /// Asks the peers until the node may take part, and ends its part once one of them contradicts it.
 pub(crate) async fn run(node: Arc<RaftNode>) {
-    let (began, patience) = (Instant::now(), node.timing.election_max.min(WORD_PATIENCE));
+    let (began, patience) = (Instant::now(), node.timing.election_max.min(PROMISE_PATIENCE));
     let mut one_takes_part = false;
     loop {
         let sets = node.voters();
@@ -83,7 +70,7 @@ async fn ask(node: &Arc<RaftNode>, peers: BTreeSet<u64>) -> bool {
     for peer in peers.into_iter().filter_map(|id| node.member(id)) {
         let (node, last) = (Arc::clone(node), node.core.log().borrow().last);
         asked.spawn(async move {
-            let within = node.timing.heartbeat.min(WORD_PATIENCE);
+            let within = node.timing.heartbeat.min(PROMISE_PATIENCE);
             let answer = node.ask(&peer, &Message::PreVote { last }, within).await;
             matches!(answer, Ok(Answer::PreVote { takes_part: true, .. }))
         });

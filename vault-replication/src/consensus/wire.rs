@@ -11,9 +11,9 @@ use gophership_catalogue::WireError;
 use openraft::{CommittedLeaderId, EntryPayload};
 use uuid::Uuid;
 
-use super::heard::Word;
 use super::limits::MEMBER_TEXT_BYTES_MAX;
-use super::raft_types::{Entry, LogId, Member, Membership, Proposal, StoredMembership, Vote};
+use super::promise::Promise;
+use super::raft_types::{Entry, Member, Membership, Proposal, RaftLogId, StoredMembership, Vote};
 
 /// The version of each stored form.
 const VERSION: u8 = 1;
@@ -67,12 +67,12 @@ impl Writer {
             .u8(u8::from(vote.committed))
     }
 
-    pub(crate) fn log_id(self, id: LogId) -> Self {
+    pub(crate) fn log_id(self, id: RaftLogId) -> Self {
         self.u64(id.leader_id.term).u64(id.leader_id.node_id).u64(id.index)
     }
 
-    pub(crate) fn word(self, word: Word) -> Self {
-        self.vote(&word.vote).option(word.last, Self::log_id)
+    pub(crate) fn promise(self, promise: Promise) -> Self {
+        self.vote(&promise.vote).option(promise.last, Self::log_id)
     }
 
     pub(crate) fn membership(self, membership: &Membership) -> Self {
@@ -199,14 +199,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(crate) fn log_id(&mut self) -> Result<LogId, WireError> {
+    pub(crate) fn log_id(&mut self) -> Result<RaftLogId, WireError> {
         let leader = CommittedLeaderId::new(self.u64()?, self.u64()?);
-        Ok(LogId::new(leader, self.u64()?))
+        Ok(RaftLogId::new(leader, self.u64()?))
     }
 
-    pub(crate) fn word(&mut self) -> Result<Word, WireError> {
+    pub(crate) fn promise(&mut self) -> Result<Promise, WireError> {
         let (vote, last) = (self.vote()?, self.option(Self::log_id)?);
-        Ok(Word { vote, last })
+        Ok(Promise { vote, last })
     }
 
     pub(crate) fn membership(&mut self) -> Result<Membership, WireError> {
@@ -292,7 +292,7 @@ fn entry_crc(index: u64, body: &[u8]) -> u32 {
 
 /// An entry with its index, term and leader.
 pub(crate) fn write_entry(w: Writer, entry: &Entry) -> Writer {
-    let LogId { leader_id, index } = entry.log_id;
+    let RaftLogId { leader_id, index } = entry.log_id;
     let w = w.u64(index).u64(leader_id.term).u64(leader_id.node_id);
     match &entry.payload {
         EntryPayload::Blank => w.u8(BLANK),
@@ -315,7 +315,7 @@ pub(crate) fn read_entry(v: &mut Reader<'_>) -> Result<Entry, WireError> {
         found => return Err(v.unknown("kind", found)),
     };
     Ok(Entry {
-        log_id: LogId::new(leader, index),
+        log_id: RaftLogId::new(leader, index),
         payload,
     })
 }

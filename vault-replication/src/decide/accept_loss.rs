@@ -1,5 +1,5 @@
-//! Decides whether an operator may have a recovery end without the reports that it needs, and may give up what no holder
-//! of a sealed segment can read.
+//! Decides whether an operator may have a recovery end without the reports that it needs, and may give up what no
+//! holder of a sealed segment can read.
 //!
 //! **Invariants**:
 //! - I1: no loss is accepted while the recovery may still end by itself: its owner can come back, or enough reports
@@ -39,7 +39,7 @@ pub struct Left {
 }
 
 /// Decides by the verdict on the reports so far, which are those of `reported`. `alive` are the nodes that can be
-/// reached, and `replaced` those whose disk is gone for good.
+/// reached, and `replaced` those that were replaced.
 ///
 /// # Errors
 /// The way in which it may still end by itself.
@@ -83,7 +83,7 @@ pub enum CopyState {
 }
 
 /// Decides whether what no holder can read of a sealed segment may be given up. `copies` are those of all holders but
-/// the nodes whose disk is gone for good. Returns the nodes that have a part.
+/// the nodes that were replaced. Returns the nodes that have a part.
 ///
 /// # Errors
 /// The first node that has all of it, or may have.
@@ -169,7 +169,7 @@ mod tests {
             let (open, replaced) = (opened(1, &[2, 3]), nodes(replaced));
             let may = may_accept_loss(&open, &verdict, NodeSet::EMPTY, nodes(alive), replaced);
             assert_eq!(may, expected, "{what}");
-            // With an owner that has reported it is as with one that is gone for good.
+            // With an owner that has reported it is as with one that was replaced.
             let gone = replaced.with(node(1)).unwrap();
             let reported = may_accept_loss(&open, &verdict, NodeSet::of(node(1)), nodes(alive), replaced);
             let replaced = may_accept_loss(&open, &verdict, NodeSet::EMPTY, nodes(alive), gone);

@@ -21,8 +21,8 @@ use crate::limits::ACK_COPIES;
 pub struct Lack {
     /// Its own segments that are not sealed: the others seal them once it is stopped.
     pub unsealed: u64,
-    /// Sealed segments of which it has a copy that is not yet made up for elsewhere, and others' segments under recovery
-    /// of which it may have something.
+    /// Sealed segments of which it has a copy that is not yet made up for elsewhere, and others' segments under
+    /// recovery of which it may have something.
     pub copies: u64,
 }
 
@@ -105,7 +105,7 @@ pub fn obstacles(
             .node(other)
             .is_some_and(|record| record.state == NodeState::Active)
     };
-    let is_active = |other: &NodeId| !state.is_gone(*other) && takes(*other) && stays(*other);
+    let is_active = |other: &NodeId| !state.is_replaced(*other) && takes(*other) && stays(*other);
     let left = state.nodes().map(|record| record.id).filter(is_active).count();
     if left < ACK_COPIES {
         found.push(Obstacle::TooFew { left });

@@ -1,4 +1,4 @@
-//! Decides what becomes of the segments of nodes that are gone for good: nobody else trims them, or confirms that their
+//! Decides what becomes of the segments of nodes that were replaced: nobody else trims them, or confirms that their
 //! files are gone.
 //!
 //! **Invariants**:
@@ -27,15 +27,15 @@ pub fn due_for_the_lost(state: &State, own: NodeId, own_ns: u64, retention: Dura
     let lost: Vec<NodeId> = state
         .nodes()
         .map(|node| node.id)
-        .filter(|node| state.is_gone(*node))
+        .filter(|node| state.is_replaced(*node))
         .collect();
     if lost.is_empty() {
         return Vec::new();
     }
-    let trims = state.segments().filter_map(|segment| match segment {
-        SegmentRecord::Sealed(seal) if lost.contains(&seal.id.node) => trim_of(state, seal, now_ns, retention),
-        SegmentRecord::Sealed(_)
-        | SegmentRecord::Open { .. }
+    let of_lost = lost.iter().flat_map(|node| state.segments_of_node(*node));
+    let trims = of_lost.filter_map(|segment| match segment {
+        SegmentRecord::Sealed(seal) => trim_of(state, seal, now_ns, retention),
+        SegmentRecord::Open { .. }
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Trimmed { .. }
         | SegmentRecord::Lost { .. } => None,
@@ -51,7 +51,7 @@ fn agreed_time(state: &State, own: NodeId, own_ns: u64) -> u64 {
     let others = state
         .nodes()
         .map(|node| node.id)
-        .filter(|node| *node != own && !state.is_gone(*node));
+        .filter(|node| *node != own && !state.is_replaced(*node));
     let clocks = others
         .filter_map(|node| Some(state.clock(node)?.now_ns))
         .chain([own_ns]);
@@ -88,7 +88,7 @@ fn confirmation_for(state: &State, node: NodeId) -> Option<Command> {
         matches!(segment, SegmentRecord::Trimmed { .. }) && state.holding(segment.id()).contains(&node)
     };
     let segments: Vec<SegmentId> = state
-        .segments()
+        .not_sealed()
         .filter(awaits)
         .map(SegmentRecord::id)
         .take(UNLINKED_MAX)
@@ -124,7 +124,7 @@ mod tests {
         Command::UnlinkedOn { node, segments }
     }
 
-    /// The segment 1 of node 1, which is gone for good, with copies on the nodes 2 and 3.
+    /// The segment 1 of node 1, which was replaced, with copies on the nodes 2 and 3.
     fn lost() -> Cluster {
         let mut cluster = Cluster::of(4);
         cluster.seal(1, 1, &[1, 2, 3], SEALED);

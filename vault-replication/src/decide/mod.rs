@@ -4,7 +4,7 @@
 //! - `accept_loss`: whether an operator may have a recovery end without the reports that it needs.
 //! - `owner_return`: whether what its owner's disk still holds of a segment stands for all that it acknowledged.
 //! - `placement`: which nodes hold the copies of a new segment.
-//! - `gc_horizon`: what becomes of the segments of nodes that are gone for good.
+//! - `gc_horizon`: what becomes of the segments of nodes that were replaced.
 //! - `repair_plan`: which sealed segments get a further copy, and where.
 //! - `departure`: what is to be done before a node can leave, and whether one can be stopped now.
 //! - `folder`: whether a folder of segments answers, so that bad copies in it may be fetched anew.

@@ -1,9 +1,9 @@
 //! Decides whether the reports on a segment suffice, and where it ends by them.
 //!
 //! **Invariants**:
-//! - I1: nothing is decided unless the reports have every entry that can have been acknowledged: that of the owner's WAL
-//!   file alone, or those of so many replicas that one of each set of holders on which an acknowledgement can rest is
-//!   among them.
+//! - I1: nothing is decided unless the reports have every entry that can have been acknowledged: that of the owner's
+//!   WAL file alone, or those of so many replicas that one of each set of holders on which an acknowledgement can rest
+//!   is among them.
 //! - I2: a report that is damaged or doubtful, or of another file, is never one of those that are needed; what it has
 //!   is kept all the same.
 //! - I3: nothing is decided while one who may have more can still answer.

@@ -1,7 +1,7 @@
 //! Decides which sealed segments get a further copy, on which node, and which copies a node is to fetch now.
 //!
 //! A copy is planned by the leader, on record, and fetched by the node that it is planned for. Copies of nodes that are
-//! gone for good, are leaving, or are missed for long do not count; those of nodes that are merely dead do.
+//! replaced, are leaving, or are long dead do not count; those of nodes that are merely dead do.
 //!
 //! **Invariants**:
 //! - I1: no more copies are planned than are wanted: each node that may have a part of a segment is going to have all.
@@ -16,6 +16,7 @@ use std::time::Duration;
 use gophership_catalogue::node::NodeState;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Command, State};
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 
@@ -29,11 +30,11 @@ pub struct Staying {
 }
 
 impl Staying {
-    /// The nodes that are here to stay: not gone for good, not leaving, not silent for so long that they are missed. A
+    /// The nodes that are here to stay: not replaced, not leaving, not long dead. A
     /// segment is to have `replicas` copies where there are so many nodes.
-    pub fn of(state: &State, replicas: usize, is_missed: &dyn Fn(NodeId) -> bool) -> Self {
+    pub fn of(state: &State, replicas: usize, is_long_dead: &dyn Fn(NodeId) -> bool) -> Self {
         let active = state.nodes().filter(|node| node.state == NodeState::Active);
-        let stays = |node: &NodeId| !state.is_gone(*node) && !is_missed(*node);
+        let stays = |node: &NodeId| !state.is_replaced(*node) && !is_long_dead(*node);
         let nodes: BTreeSet<NodeId> = active.map(|node| node.id).filter(stays).collect();
         let wanted = replicas.min(nodes.len());
         Self { nodes, wanted }
@@ -41,8 +42,16 @@ impl Staying {
 
     /// True where a sealed segment lacks copies.
     pub fn lack(&self, seal: &SealRecord) -> bool {
-        let staying = seal.holders.iter().filter(|node| self.nodes.contains(node));
-        seal.stats.entries > 0 && staying.count() < self.wanted
+        seal.stats.entries > 0 && self.are_few(seal.holders)
+    }
+
+    /// True where some sealed segment lacks copies.
+    fn lack_any(&self, state: &State) -> bool {
+        state.sealed_by_holders().any(|(holders, _)| self.are_few(holders))
+    }
+
+    fn are_few(&self, holders: NodeSet) -> bool {
+        holders.iter().filter(|node| self.nodes.contains(node)).count() < self.wanted
     }
 }
 
@@ -63,6 +72,9 @@ pub fn copies_to_plan(state: &State, staying: &Staying, is_alive: &dyn Fn(NodeId
         | SegmentRecord::Trimmed { .. }
         | SegmentRecord::Lost { .. } => None,
     };
+    if !staying.lack_any(state) {
+        return Vec::new();
+    }
     state.segments().filter_map(plan).take(REPAIRS_PLANNED_MAX).collect()
 }
 
@@ -78,7 +90,7 @@ pub fn copies_to_fetch<'a>(
     let staying = staying.clone();
     let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
     let is_due = move |seal: &&SealRecord| {
-        let is_sent = !state.is_gone(seal.id.node) && seal.sealed_ns.saturating_add(after_ns) > now_ns;
+        let is_sent = !state.is_replaced(seal.id.node) && seal.sealed_ns.saturating_add(after_ns) > now_ns;
         staying.lack(seal) && !is_sent
     };
     state.partly_held(own).filter(is_due).copied()

@@ -1,5 +1,5 @@
-//! Decides which segment is verified next. A round goes through all sealed segments that the node holds, in the order of
-//! their names; so the one that was verified longest ago comes first.
+//! Decides which segment is verified next. A round goes through all sealed segments that the node holds, in the order
+//! of their names; so the one that was verified longest ago comes first.
 //!
 //! **Invariants**:
 //! - I1: a round verifies each segment once that is held from its begin to its end, over restarts too.

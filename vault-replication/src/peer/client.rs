@@ -33,7 +33,7 @@ use super::identity::Ends;
 use super::limits::{
     CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, KEEPALIVE, NAME_BYTES_MAX, REPLAY_WINDOW_BYTES, STREAM_WINDOW_BYTES,
 };
-use super::server::PeerSetup;
+use super::setup::PeerSetup;
 use super::wire::{Wire, WireError, at_most, node, uuid};
 use crate::consensus::raft_types::Member;
 

@@ -13,8 +13,8 @@ use gophership_vault::ids::Epoch;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admission::{CallKind, Shared};
 use super::limits::{CONSENSUS_TIMEOUT, SEND_QUEUE, STALL_TIMEOUT};
-use super::server::{CallKind, Shared};
 use super::wire::uuid_bytes;
 use crate::consensus::limits::SNAPSHOT_CHUNK_BYTES;
 

@@ -100,8 +100,8 @@ impl Heartbeats {
             && self.shared.state().liveness.is_silent(node, listened)
     }
 
-    /// True where nothing was heard of a node for longer than `after`, while this node listened.
-    pub fn is_missed(&self, node: NodeId, after: Duration) -> bool {
+    /// True where a node is long dead: nothing was heard of it for longer than `after`, while this node listened.
+    pub fn is_long_dead(&self, node: NodeId, after: Duration) -> bool {
         let listened = self.shared.begun.elapsed();
         let state = self.shared.state();
         let heard = state.said.get(&node).map_or(listened, |(at, _)| at.elapsed());

@@ -3,8 +3,9 @@
 //!
 //! - `identity`: who is who: this node, its peers by name, and what each call must say of its caller.
 //! - `tls`: certificates. `connect`: a connection to a peer. `listen`: connections of peers.
-//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`, `replay_service`, `operate_service`:
-//!   what it answers; `handlers`: to whom the work is given.
+//! - `setup`: what both ends of the port go by. `server`: the port. `admission`: who may call. `consensus_service`,
+//!   `tail_service`, `recovery_service`, `replay_service`, `operate_service`: what it answers; `handlers`: to whom the
+//!   work is given.
 //! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`, `replay_client`,
 //!   `operate_client`: the rest.
 //! - `heartbeats`: hellos to all peers, and which of them are alive.
@@ -13,6 +14,7 @@
 //! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
 //! its *number* is what the catalogue granted to that name.
 
+mod admission;
 pub(crate) mod client;
 mod connect;
 mod consensus_service;
@@ -29,6 +31,7 @@ mod recovery_service;
 mod replay_client;
 mod replay_service;
 pub(crate) mod server;
+mod setup;
 mod tail_client;
 mod tail_service;
 mod tls;
@@ -44,6 +47,7 @@ pub use heartbeats::{Heartbeats, Members, PeerLife};
 pub use identity::{LocalNode, PeerList};
 pub use operate_client::PeerVerify;
 pub use replay_client::ReplayFinds;
-pub use server::{PeerServer, PeerSetup};
+pub use server::PeerServer;
+pub use setup::PeerSetup;
 pub use tail_client::{TailAnswers, TailFrames};
 pub use tls::{PeerCertificate, PeerSecurity, PeerTls};

@@ -13,9 +13,9 @@ use gophership_proto::peer::v1::operate_server::Operate;
 use gophership_vault::ids::SegmentId;
 use tonic::{Request, Response, Status};
 
+use super::admission::{CallKind, Shared, blocking};
 use super::handlers::OperateHandler;
 use super::limits::HOLDINGS_MAX;
-use super::server::{CallKind, Shared, blocking};
 use super::wire::segment;
 
 pub(super) struct OperateService {

@@ -16,9 +16,9 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::admission::{Admitted, CallKind, Shared, blocking};
 use super::handlers::RecoveryHandler;
 use super::limits::{FETCH_PART_BYTES, FETCH_PART_ENTRIES, SEND_QUEUE, STALL_TIMEOUT};
-use super::server::{Admitted, CallKind, Shared, blocking};
 use super::wire::end::{EndReader, copy_to_wire};
 use super::wire::entries::entry_to_wire;
 use super::wire::report::report_to_wire;

@@ -17,9 +17,9 @@ use gophership_vault::time::TimeRange;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
+use super::admission::{Admitted, CallKind, Shared, blocking};
 use super::handlers::{ReplayFound, ReplayReading};
 use super::limits::{FETCH_PART_BYTES, FETCH_PART_ENTRIES, SEND_QUEUE};
-use super::server::{Admitted, CallKind, Shared, blocking};
 use super::wire::entries::entry_to_wire;
 use super::wire::segment_to_wire;
 

@@ -4,159 +4,40 @@
 //!
 //! **Invariants**:
 //! - I1: without TLS it is on a loopback address.
-//! - I2: a call is admitted when its caller is known, and has no more calls of that kind than it may.
-//! - I3: what may block has a thread, and its place is free again when it has ended, whether or not somebody still
-//!   waits for it.
-//! - I4: a server that is stopped ends every call and stream.
+//! - I2: a server that is stopped ends every call and stream.
 //!
-//! **Not here**: what calls do (`consensus_service.rs`, `tail_service.rs`, `recovery_service.rs`, `replay_service.rs`,
-//! `operate_service.rs`).
+//! **Not here**: who may call (`admission.rs`); what calls do (`consensus_service.rs`, `tail_service.rs`,
+//! `recovery_service.rs`, `replay_service.rs`, `operate_service.rs`).
 
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gophership_proto::peer::v1::consensus_server::ConsensusServer;
 use gophership_proto::peer::v1::operate_server::OperateServer;
 use gophership_proto::peer::v1::recovery_server::RecoveryServer;
 use gophership_proto::peer::v1::replay_server::ReplayServer;
 use gophership_proto::peer::v1::tail_server::TailServer;
-use gophership_vault::ids::NodeId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
-use tonic::{Request, Status};
 
+use super::admission::Shared;
 use super::consensus_service::ConsensusService;
 use super::error::PeerStartError;
 use super::handlers::{Handlers, OperateHandler};
-use super::identity::{Ends, LocalNode, PeerList, caller};
+use super::identity::Ends;
 use super::limits::{
-    AROUND_PAYLOAD_BYTES, CONNECTION_STREAMS_MAX, CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, CONSENSUS_CALLS_MAX,
-    KEEPALIVE, OPERATE_CALLS_MAX, RECOVERY_CALLS_MAX, REPLAY_CALLS_MAX, SEND_QUEUE, STOP_GRACE, STREAM_WINDOW_BYTES,
-    TAIL_STREAMS_MAX,
+    CONNECTION_STREAMS_MAX, CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, KEEPALIVE, SEND_QUEUE, STOP_GRACE,
+    STREAM_WINDOW_BYTES,
 };
-use super::listen::{self, Certified};
+use super::listen;
 use super::operate_service::OperateService;
 use super::recovery_service::RecoveryService;
 use super::replay_service::ReplayService;
+use super::setup::PeerSetup;
 use super::tail_service::TailService;
 use super::tls::PeerSecurity;
 use crate::join::JoinService;
-
-/// What both ends of the peers' port go by.
-#[derive(Debug)]
-pub struct PeerSetup {
-    /// This node.
-    pub local: LocalNode,
-    /// Its peers.
-    pub list: PeerList,
-    /// Certificates.
-    pub security: PeerSecurity,
-    /// Bytes of the largest payload that any node of the cluster takes.
-    pub payload_bytes_max: usize,
-}
-
-impl Ends for PeerSetup {
-    fn list(&self) -> &PeerList {
-        &self.list
-    }
-
-    fn security(&self) -> &PeerSecurity {
-        &self.security
-    }
-}
-
-impl PeerSetup {
-    /// Bytes of a message of the tail stream, and of recovery.
-    pub(super) fn message_bytes_max(&self) -> usize {
-        self.payload_bytes_max + self.payload_bytes_max / 128 + AROUND_PAYLOAD_BYTES
-    }
-}
-
-/// A kind of calls, with a bound of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum CallKind {
-    Consensus,
-    Tail,
-    Recovery,
-    Replay,
-    Operate,
-}
-
-impl CallKind {
-    fn max(self) -> usize {
-        match self {
-            Self::Consensus => CONSENSUS_CALLS_MAX,
-            Self::Tail => TAIL_STREAMS_MAX,
-            Self::Recovery => RECOVERY_CALLS_MAX,
-            Self::Replay => REPLAY_CALLS_MAX,
-            Self::Operate => OPERATE_CALLS_MAX,
-        }
-    }
-}
-
-/// A call that was admitted.
-pub(super) struct Admitted {
-    pub(super) from: NodeId,
-    pub(super) permit: OwnedSemaphorePermit,
-}
-
-/// What all services of a server share.
-pub(super) struct Shared {
-    pub(super) setup: Arc<PeerSetup>,
-    pub(super) handlers: Handlers,
-    /// Places for calls; those of a peer that was in the list once are kept, which is one small row for each node.
-    places: Mutex<HashMap<(NodeId, CallKind), Arc<Semaphore>>>,
-    stop: watch::Receiver<bool>,
-}
-
-impl Shared {
-    /// Admits a call.
-    pub(super) fn admit<T>(&self, kind: CallKind, request: &Request<T>) -> Result<Admitted, Status> {
-        let certified = request.extensions().get::<Certified>().and_then(|c| c.0.as_deref());
-        let (local, list) = (&self.setup.local, &self.setup.list);
-        let from = caller(local, list, certified, request.metadata()).inspect_err(|refused| {
-            let why = refused.message();
-            tracing::warn!(error = why, certified, "peer.call.refused");
-        })?;
-        let places = {
-            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Semaphore::new(kind.max()));
-            Arc::clone(places.entry((from, kind)).or_insert_with(new))
-        };
-        let permit = places.try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted(format!("node {from} has {} calls of this kind under way", kind.max()))
-        })?;
-        Ok(Admitted { from, permit })
-    }
-
-    /// What `answer` gives, unless the server is stopped before.
-    pub(super) async fn until_stopped<T>(&self, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        tokio::select! {
-            answered = answer => answered,
-            () = self.stopped() => Err(Status::unavailable("the node is stopping")),
-        }
-    }
-
-    /// Completes when the server is stopped.
-    pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut stop = self.stop.clone();
-        async move {
-            // A server that was dropped is stopped.
-            let _gone = stop.wait_for(|stopped| *stopped).await;
-        }
-    }
-}
-
-/// Runs what may block on a thread of its own. The call's place is taken until it has ended.
-pub(super) async fn blocking<T: Send + 'static>(
-    permit: OwnedSemaphorePermit,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<(T, OwnedSemaphorePermit), Status> {
-    let done = tokio::task::spawn_blocking(move || (work(), permit)).await;
-    done.map_err(|e| Status::internal(format!("a call ended with a panic: {e}")))
-}
 
 /// A listener that is ready for use.
 pub(crate) fn prepared(

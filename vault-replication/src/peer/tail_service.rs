@@ -20,9 +20,9 @@ use gophership_vault::ids::{ClusterId, LogId, NodeId, SegmentId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admission::{Admitted, CallKind, Shared, blocking};
 use super::handlers::TailHandler;
 use super::limits::{SEND_QUEUE, STALL_TIMEOUT, TAIL_BATCH_MAX};
-use super::server::{Admitted, CallKind, Shared, blocking};
 use super::wire::WireError;
 use super::wire::tail::{TailMessage, answer_to_wire};
 use crate::limits::TAIL_COPIES_MAX;

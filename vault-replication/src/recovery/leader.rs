@@ -63,7 +63,7 @@ pub enum LeaderEvent {
     Sealed,
     /// Another recovery has a higher number, or the segment needs none any more.
     Superseded,
-    /// The owner's storage is gone for good, and another node has its name: nobody but the replicas can have anything.
+    /// The owner was replaced: another node has its name: nobody but the replicas can have anything.
     OwnerReplaced,
     /// An operator accepted that it ends from the reports of these nodes, and from what others report until then.
     LossAccepted(NodeSet),

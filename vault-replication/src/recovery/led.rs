@@ -18,8 +18,8 @@ use gophership_vault::{NodeSet, RecoveryNumber, SegmentHeader, Tenant};
 use uuid::Uuid;
 
 use super::leader::{Ending, LeaderAction, LeaderEvent, RecoveryLeader, Waiting};
-use super::recoveries::Parts;
-use super::requests::{self, Answered, Done, Request, Told};
+use super::parts::Parts;
+use super::requests::{self, Answered, Done, LeadMessage, Request};
 use crate::decide::accept_loss::{Hope, Left};
 use crate::decide::recovery_end::holders_to_ask;
 
@@ -46,7 +46,7 @@ pub(super) struct Led {
 
 impl Led {
     /// Begins a recovery.
-    pub(super) fn begin(parts: &Arc<Parts>, answers: &Sender<Told>, open: OpenRecord, opened_ns: u64) -> Self {
+    pub(super) fn begin(parts: &Arc<Parts>, answers: &Sender<LeadMessage>, open: OpenRecord, opened_ns: u64) -> Self {
         let (engine, action) = RecoveryLeader::new(open);
         let mut led = Self {
             engine,
@@ -62,7 +62,7 @@ impl Led {
             has_ended: false,
             has_sealed: false,
         };
-        tracing::info!(segment = %open.id, epoch = %open.epoch, "segment.recovery.begun");
+        tracing::info!(segment = %open.id, epoch = %open.epoch, "segment.recovery.begin");
         led.act(parts, answers, action);
         led
     }
@@ -86,7 +86,7 @@ impl Led {
     }
 
     /// Takes the end of one of its requests.
-    pub(super) fn answered(&mut self, parts: &Arc<Parts>, answers: &Sender<Told>, answer: Answered) {
+    pub(super) fn answered(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>, answer: Answered) {
         self.under_way.remove(&answer.request);
         if let Some(event) = answer.event {
             if let LeaderEvent::Began(number) = event {
@@ -98,11 +98,11 @@ impl Led {
     }
 
     /// Goes on by what the catalogue says of the segment at present, and by who is alive.
-    pub(super) fn look(&mut self, parts: &Arc<Parts>, answers: &Sender<Told>, alive: &BTreeMap<NodeId, bool>) {
+    pub(super) fn look(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>, alive: &BTreeMap<NodeId, bool>) {
         self.tell_who_lives(parts, answers, alive);
         let (id, open) = (self.open.id, self.open);
         let (record, replaced, accepted) = parts.catalogue.read(|state| {
-            let replaced = holders_to_ask(&open).filter(|node| state.is_gone(*node));
+            let replaced = holders_to_ask(&open).filter(|node| state.is_replaced(*node));
             let replaced = NodeSet::from_nodes(replaced).expect("a replica set and its owner fit a set of nodes");
             let accepted = state.accepted_loss(id).map(|loss| loss.reports);
             (state.segment(id).copied(), replaced, accepted)
@@ -136,11 +136,11 @@ impl Led {
     }
 
     /// Ends it without a result.
-    pub(super) fn give_up(&mut self, parts: &Arc<Parts>, answers: &Sender<Told>) {
+    pub(super) fn give_up(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>) {
         self.step(parts, answers, LeaderEvent::Superseded);
     }
 
-    fn tell_who_lives(&mut self, parts: &Arc<Parts>, answers: &Sender<Told>, now: &BTreeMap<NodeId, bool>) {
+    fn tell_who_lives(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>, now: &BTreeMap<NodeId, bool>) {
         if *now == self.alive {
             return;
         }
@@ -154,13 +154,13 @@ impl Led {
         }
     }
 
-    fn step(&mut self, parts: &Arc<Parts>, answers: &Sender<Told>, event: LeaderEvent) {
+    fn step(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>, event: LeaderEvent) {
         for action in self.engine.step(event) {
             self.act(parts, answers, action);
         }
     }
 
-    fn act(&mut self, parts: &Arc<Parts>, answers: &Sender<Told>, action: LeaderAction) {
+    fn act(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>, action: LeaderAction) {
         let id = self.open.id;
         let request = match &action {
             LeaderAction::Begin => Request::Begin,

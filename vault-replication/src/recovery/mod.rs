@@ -4,11 +4,12 @@
 //! - `leader`: the node that recovers a segment, as a state machine.
 //! - `recoveries`: all segments that a leader recovers. `led`: one of them, driven. `requests`: what it asks of nodes
 //!   and of the catalogue.
-//! - `noted`: what only a leader knows, as events.
+//! - `parts`: what recoveries need of their node. `noted`: what only a leader knows, as events.
 //! - `participant`: a node that is asked.
 //! - `refetch`: files of its own segments that a node lacks, or that are bad, are fetched from another holder.
-//! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it, and
-//!   those that are bad. `retries`: the pauses between its attempts.
+//! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it,
+//!   and those that are bad. `retries`: the pauses between its attempts. `pacing`: the rate of work that goes on beside
+//!   a node.
 //!
 //! Key terms: a recovery has a *number*, which the catalogue grants; holders promise to obey no lower one. Where
 //! several leaders recover one segment, only the one with the highest number can seal it.
@@ -16,13 +17,12 @@
 pub mod leader;
 mod led;
 mod noted;
+pub(crate) mod pacing;
 pub mod participant;
+pub mod parts;
 pub mod recoveries;
 pub mod refetch;
 pub mod repair;
 mod requests;
 mod retries;
 pub mod upkeep;
-
-pub(crate) use refetch::is_stopped;
-pub(crate) use repair::rest;

@@ -1,7 +1,8 @@
 //! What only a leader knows, put on record as events: that it leads, and which nodes it finds dead.
 //!
 //! **Invariants**:
-//! - I1: nobody waits for it, and at most one command for each change is under way. What was not answered is said again.
+//! - I1: nobody waits for it, and at most one command for each change is under way. What was not answered is said
+//!   again.
 //! - I2: the catalogue passes over what it has on record already.
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use gophership_catalogue::event::What;
 use gophership_catalogue::{Actor, Command};
 use gophership_vault::ids::NodeId;
 
-use super::recoveries::Parts;
+use super::parts::Parts;
 
 /// What was said since this node leads.
 #[derive(Default)]

@@ -18,7 +18,7 @@ use gophership_vault::{
 };
 use tokio::runtime::Handle;
 
-use super::repair::rest;
+use super::pacing::rest;
 use crate::consensus::raft_types::Member;
 use crate::copies::Copies;
 use crate::limits::REPAIR_BYTES_PER_SECOND;

@@ -16,49 +16,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use gophership_catalogue::State;
 use gophership_catalogue::node::{NodeRecord, NodeState};
 use gophership_catalogue::segment::SegmentRecord;
-use gophership_catalogue::{Catalogue, State};
 use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::OpenRecord;
-use tokio::runtime::Handle;
 
 use super::leader::Waiting;
 use super::led::Led;
 use super::noted::Noted;
-use super::requests::{Answered, Told};
+use super::parts::Parts;
+use super::requests::{Answered, LeadMessage};
 use crate::decide::accept_loss::{Hope, Left};
 use crate::limits::{RECOVERIES_MAX, RECOVERY_LOOK, RECOVERY_PAUSE, RECOVERY_TURN, RECOVERY_WALK};
-use crate::peer::{Heartbeats, Members, PeerClient, RecoveryHandler};
-
-/// Says whether this node leads the cluster.
-pub type Leads = Box<dyn Fn() -> bool + Send + Sync>;
-
-/// A clock, in nanoseconds since the Unix epoch.
-pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
-
-/// The parts of its node that recoveries need.
-pub struct Parts {
-    /// This node.
-    pub node: NodeId,
-    /// The catalogue of the cluster.
-    pub catalogue: Arc<dyn Catalogue>,
-    /// Says whether this node leads.
-    pub leads: Leads,
-    /// Calls to other nodes.
-    pub client: PeerClient,
-    /// The members of the cluster.
-    pub members: Members,
-    /// Which of them are alive.
-    pub heartbeats: Arc<Heartbeats>,
-    /// This node as a holder.
-    pub local: Arc<dyn RecoveryHandler>,
-    /// The clock of this node's vault, by which segments are sealed; nanoseconds since the Unix epoch.
-    pub clock_ns: Clock,
-    /// The runtime on which requests run.
-    pub runtime: Handle,
-}
 
 /// A recovery that this node leads, for an operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,7 +49,7 @@ pub struct RecoveryView {
 /// The recoveries that this node leads.
 pub struct Recoveries {
     views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>,
-    stop: Sender<Told>,
+    stop: Sender<LeadMessage>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -113,7 +84,7 @@ impl Recoveries {
     /// Ends. What other nodes were asked for may still be done there.
     pub fn stop(&self) {
         // A thread that is gone has ended.
-        let _gone = self.stop.send(Told::Stop);
+        let _gone = self.stop.send(LeadMessage::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("segment.recovery.panicked");
@@ -141,7 +112,7 @@ struct Seen {
     epoch: Option<Epoch>,
     is_dead: bool,
     /// Its name has moved to another number: it never comes back.
-    is_gone: bool,
+    is_replaced: bool,
 }
 
 /// The nodes as they were at the last walk over all segments.
@@ -171,7 +142,7 @@ impl Boots {
 struct Lead {
     parts: Arc<Parts>,
     views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>,
-    told: Sender<Told>,
+    told: Sender<LeadMessage>,
     led: BTreeMap<SegmentId, Led>,
     paused: BTreeMap<SegmentId, Pause>,
     walked: Option<Walked>,
@@ -180,7 +151,7 @@ struct Lead {
 }
 
 impl Lead {
-    fn new(parts: Parts, views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>, told: &Sender<Told>) -> Self {
+    fn new(parts: Parts, views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>, told: &Sender<LeadMessage>) -> Self {
         Self {
             parts: Arc::new(parts),
             views,
@@ -193,12 +164,12 @@ impl Lead {
         }
     }
 
-    fn run(mut self, told: &Receiver<Told>) {
+    fn run(mut self, told: &Receiver<LeadMessage>) {
         let mut looks = Instant::now();
         loop {
             match told.recv_timeout(looks.saturating_duration_since(Instant::now())) {
-                Ok(Told::Answered(answered)) => self.answered(answered),
-                Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(LeadMessage::Answered(answered)) => self.answered(answered),
+                Ok(LeadMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     self.look();
                     looks = Instant::now() + RECOVERY_LOOK;
@@ -218,17 +189,17 @@ impl Lead {
 
     fn look(&mut self) {
         let (nodes, replaced): (Vec<NodeRecord>, Vec<bool>) = self.parts.catalogue.read(|state| {
-            let all = state.nodes().map(|node| (*node, state.is_gone(node.id)));
+            let all = state.nodes().map(|node| (*node, state.is_replaced(node.id)));
             all.unzip()
         });
         let now = Instant::now();
         // Noted by followers, too: one that is elected need not begin to wait.
         let (boots, heartbeats) = (&mut self.boots, &self.parts.heartbeats);
-        let see = |(node, is_gone): (&NodeRecord, bool)| Seen {
+        let see = |(node, is_replaced): (&NodeRecord, bool)| Seen {
             node: node.id,
             epoch: node.epoch(),
             is_dead: heartbeats.is_dead(node.id, boots.up_for(node.id, node.epoch(), now)),
-            is_gone,
+            is_replaced,
         };
         let seen: Vec<Seen> = nodes.iter().zip(replaced).map(see).collect();
         if !(self.parts.leads)() {
@@ -238,7 +209,7 @@ impl Lead {
             self.noted = Noted::default();
             return;
         }
-        let is_dead = |seen: &&Seen| seen.is_dead && !seen.is_gone && seen.node != self.parts.node;
+        let is_dead = |seen: &&Seen| seen.is_dead && !seen.is_replaced && seen.node != self.parts.node;
         let dead = seen.iter().filter(is_dead).map(|seen| seen.node).collect();
         self.noted.look(&self.parts, dead);
         let alive = self.alive(&nodes);
@@ -345,7 +316,7 @@ fn left(state: &State, nodes: &[Seen], own: NodeId) -> Vec<(OpenRecord, u64)> {
         SegmentRecord::Open { open, opened_ns } => is_left(open).then_some((*open, *opened_ns)),
         SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => None,
     };
-    state.segments().filter_map(of_record).collect()
+    state.not_sealed().filter_map(of_record).collect()
 }
 
 /// True where the owner of an open segment is dead, or goes on in a newer epoch. This node itself is not dead.
@@ -363,8 +334,8 @@ fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
     let (mut peers, mut others, mut replaced) = (0, 0, false);
     for seen in nodes.iter().filter(|seen| seen.node != open.id.node) {
         let is_peer = open.replicas.peers().contains(seen.node);
-        let lives = !seen.is_dead && !seen.is_gone && seen.epoch.is_some();
-        replaced |= is_peer && seen.is_gone;
+        let lives = !seen.is_dead && !seen.is_replaced && seen.epoch.is_some();
+        replaced |= is_peer && seen.is_replaced;
         peers += usize::from(is_peer && lives);
         others += usize::from(!is_peer && lives);
     }
@@ -416,7 +387,7 @@ mod tests {
                     node: node(n),
                     epoch: (*is != NEVER_UP).then_some(open.epoch),
                     is_dead: *is == DEAD,
-                    is_gone: *is == REPLACED,
+                    is_replaced: *is == REPLACED,
                 })
                 .collect();
             let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), is_stranded(&open, nodes));

@@ -12,13 +12,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use gophership_vault::Disposition;
 use gophership_vault::ledger::SealRecord;
 
+use super::pacing::is_stopped;
 use super::participant::Participant;
 use super::retries::Retries;
 use crate::decide::folder::answers;
@@ -53,10 +54,6 @@ impl Refetch {
             tracing::error!("segment.refetch.panicked");
         }
     }
-}
-
-pub(crate) fn is_stopped(stopped: &Receiver<()>, within: Duration) -> bool {
-    !matches!(stopped.recv_timeout(within), Err(RecvTimeoutError::Timeout))
 }
 
 #[derive(Default)]

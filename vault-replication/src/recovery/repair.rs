@@ -6,8 +6,8 @@
 //! **Invariants**:
 //! - I1: a copy is on record as one only with the digest of the seal, whoever made it.
 //! - I2: one segment is fetched at a time, and no faster than the limit.
-//! - I3: a bad copy is fetched anew only while the record has it, by the word of a majority, and only into a folder that
-//!   answers.
+//! - I3: a bad copy is fetched anew only while the record has it, by the word of a majority, and only into a folder
+//!   that answers.
 //! - I4: nothing of the vault is held once it has stopped.
 //!
 //! **Not here**: which segments get a copy where (`decide::repair_plan`); who finds what is bad (`scrub`).
@@ -25,15 +25,15 @@ use gophership_vault::VaultError;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 
+use super::pacing::is_stopped;
 use super::participant::Participant;
-use super::refetch::is_stopped;
 use super::retries::Retries;
 use crate::decide::folder::answers;
 use crate::decide::repair_plan::{Staying, copies_to_fetch};
 use crate::limits::REPAIR_INTERVAL;
 
-/// Says whether a node is silent for so long that others make up for its copies.
-pub type IsMissed = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
+/// Says whether a node is long dead, so that others make up for its copies.
+pub type IsLongDead = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
 
 /// A thread that fetches copies.
 pub struct Repair {
@@ -52,7 +52,7 @@ impl Repair {
         catalogue: Arc<dyn Catalogue>,
         replicas: usize,
         repair_after: Duration,
-        is_missed: IsMissed,
+        is_long_dead: IsLongDead,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = thread::Builder::new().name("repair".to_owned()).spawn(move || {
@@ -61,7 +61,7 @@ impl Repair {
                 catalogue,
                 replicas,
                 repair_after,
-                is_missed,
+                is_long_dead,
                 errors: BTreeMap::new(),
                 mends: Retries::default(),
             };
@@ -87,7 +87,7 @@ struct Work {
     catalogue: Arc<dyn Catalogue>,
     replicas: usize,
     repair_after: Duration,
-    is_missed: IsMissed,
+    is_long_dead: IsLongDead,
     /// The last error about each segment, which is logged once.
     errors: BTreeMap<SegmentId, String>,
     /// The attempts at bad copies.
@@ -99,7 +99,7 @@ impl Work {
         let node = self.catalogue.identity().node_id;
         let now_ns = self.participant.vault().clock_ns();
         let (held, due): (Vec<SealRecord>, Vec<SealRecord>) = self.catalogue.read(|state| {
-            let staying = Staying::of(state, self.replicas, &*self.is_missed);
+            let staying = Staying::of(state, self.replicas, &*self.is_long_dead);
             let due = copies_to_fetch(state, node, &staying, now_ns, self.repair_after);
             (state.partly_held(node).copied().collect(), due.collect())
         });
@@ -193,24 +193,5 @@ impl Work {
             tracing::warn!(segment = %id, error, "segment.repair.waiting");
             self.errors.insert(id, error);
         }
-    }
-}
-
-/// The pause after which `bytes`, taken in `elapsed`, are no more than `rate` a second.
-pub(crate) fn rest(bytes: u64, elapsed: Duration, rate: u64) -> Duration {
-    Duration::from_secs_f64(bytes as f64 / rate as f64).saturating_sub(elapsed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn i2_what_came_too_fast_is_waited_for() {
-        let second = Duration::from_secs(1);
-        assert_eq!(rest(0, Duration::ZERO, 10), Duration::ZERO);
-        assert_eq!(rest(20, second, 10), second);
-        assert_eq!(rest(10, second, 10), Duration::ZERO);
-        assert_eq!(rest(5, second, 10), Duration::ZERO);
     }
 }

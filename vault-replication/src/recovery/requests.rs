@@ -15,7 +15,7 @@ use gophership_vault::{RecoveryNumber, SegmentEnd, SegmentHeader, VaultError};
 use uuid::Uuid;
 
 use super::leader::{Ending, LeaderEvent};
-use super::recoveries::Parts;
+use super::parts::Parts;
 use crate::decide::recovery_end::holders_to_ask;
 use crate::limits::HOLDER_TRIES;
 use crate::peer::PeerError;
@@ -41,7 +41,7 @@ pub(super) struct Answered {
 }
 
 /// What the thread that leads is told.
-pub(super) enum Told {
+pub(super) enum LeadMessage {
     /// The end of a request.
     Answered(Answered),
     /// It is to end.
@@ -50,12 +50,12 @@ pub(super) enum Told {
 
 /// Tells the end of a request when it is dropped.
 pub(super) struct Done {
-    answers: Sender<Told>,
+    answers: Sender<LeadMessage>,
     answered: Option<Answered>,
 }
 
 impl Done {
-    pub(super) fn new(answers: &Sender<Told>, id: SegmentId, recovery: Uuid, request: Request) -> Self {
+    pub(super) fn new(answers: &Sender<LeadMessage>, id: SegmentId, recovery: Uuid, request: Request) -> Self {
         let answered = Answered {
             id,
             recovery,
@@ -80,7 +80,7 @@ impl Drop for Done {
     fn drop(&mut self) {
         if let Some(answered) = self.answered.take() {
             // One who does not listen any more does not lead any more.
-            let _gone = self.answers.send(Told::Answered(answered));
+            let _gone = self.answers.send(LeadMessage::Answered(answered));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The leader's standing care of sealed segments: what nodes that are gone for good have left is trimmed and confirmed
+//! The leader's standing care of sealed segments: what nodes that were replaced have left is trimmed and confirmed
 //! in their place, and copies that are missing are planned.
 //!
 //! **Owns**: a thread.
@@ -17,9 +17,9 @@ use std::time::Duration;
 use gophership_catalogue::{Actor, Catalogue, CatalogueError};
 use gophership_vault::ids::NodeId;
 
-use super::recoveries::{Clock, Leads};
-use super::refetch::is_stopped;
-use super::repair::IsMissed;
+use super::pacing::is_stopped;
+use super::parts::{Clock, Leads};
+use super::repair::IsLongDead;
 use crate::decide::gc_horizon::due_for_the_lost;
 use crate::decide::repair_plan::{Staying, copies_to_plan};
 use crate::limits::UPKEEP_INTERVAL;
@@ -39,7 +39,7 @@ pub struct UpkeepSetup {
     /// The number of copies that a segment is to have.
     pub replicas: usize,
     /// Says whether a node is silent for so long that others make up for its copies.
-    pub is_missed: IsMissed,
+    pub is_long_dead: IsLongDead,
     /// The time for which a released segment is kept.
     pub retention: Box<dyn Fn() -> Duration + Send>,
 }
@@ -83,7 +83,7 @@ fn look(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
     let now_ns = (setup.clock_ns)();
     let due = setup.catalogue.read_latest(|state| {
         let mut due = due_for_the_lost(state, setup.node, now_ns, (setup.retention)());
-        let staying = Staying::of(state, setup.replicas, &*setup.is_missed);
+        let staying = Staying::of(state, setup.replicas, &*setup.is_long_dead);
         due.extend(copies_to_plan(state, &staying, &*setup.is_alive));
         due
     })?;

@@ -66,6 +66,19 @@ impl Lag {
     }
 }
 
+/// A stream as an operator sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StreamStatus {
+    /// There is a stream.
+    pub is_connected: bool,
+    /// The reason for which the last one ended, or none could be begun.
+    pub error: Option<String>,
+    /// Copies that were found to be no copies of their segments.
+    pub differs: u64,
+    /// What the replica has; `None` where there is nothing that it is sent.
+    pub lag: Option<Lag>,
+}
+
 #[cfg(test)]
 mod tests {
     use gophership_vault::ids::{EntryNumber, SegmentIndex};

@@ -60,7 +60,7 @@ struct Known {
 
 /// The position of one stream in a [`LiveTail`].
 #[derive(Default)]
-pub struct Told {
+pub struct LivePosition {
     segments: BTreeMap<SegmentIndex, Stage>,
     newest: Option<SegmentIndex>,
     written: Option<Lsn>,
@@ -140,7 +140,7 @@ impl LiveTail {
 
     /// The events that a stream to `peer` has not seen yet, in their order. A segment of which the peer is a holder on
     /// record is none of its events, unless the stream knows it already.
-    pub fn news(&self, told: &mut Told, peer: NodeId) -> Vec<SenderEvent> {
+    pub fn news(&self, told: &mut LivePosition, peer: NodeId) -> Vec<SenderEvent> {
         let newest = self.newest();
         let mut news = Vec::new();
         told.segments.retain(|index, _| {

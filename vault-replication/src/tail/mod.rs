@@ -3,7 +3,8 @@
 //! - `sender`: the owner's end of one shard's stream to one replica.
 //! - `live`: what the owner's cutter has just cut, for the senders of a shard.
 //! - `receiver`: the replica's end.
-//! - `streams`: all streams of an owner; `stream`: one of them, which does what its sender says; `backoff`: its pauses.
+//! - `streams`: all streams of an owner; `stream`: one of them, which does what its sender says; `backoff`: its pauses;
+//!   `shared`: what they share.
 //! - `sealed`: a ledger through which the streams learn of seals. `lag`: how far replicas are behind.
 //!
 //! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its end.
@@ -17,6 +18,7 @@ pub mod live;
 pub mod receiver;
 pub mod sealed;
 pub mod sender;
+mod shared;
 mod stream;
 pub mod streams;
 

@@ -23,9 +23,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::backoff::backoff;
-use super::live::{LiveTail, Told};
+use super::live::{LivePosition, LiveTail};
 use super::sender::{SenderAction, SenderEvent, TailSender};
-use super::streams::{Shared, Wants};
+use super::shared::{Shared, Wants};
 use crate::limits::{TAIL_BACKOFF_MAX, TAIL_CONNECT_TIMEOUT};
 use crate::peer::wire::tail::TailMessage;
 use crate::peer::{PeerError, TailAnswers, TailFrames};
@@ -54,7 +54,7 @@ pub(super) struct Stream {
     wants: Arc<Wants>,
     changed: watch::Receiver<()>,
     sender: TailSender,
-    told: Told,
+    told: LivePosition,
     /// Messages for the present stream.
     outgoing: VecDeque<Outgoing>,
     /// The frame that is being read from the disk.
@@ -86,7 +86,7 @@ impl Stream {
             wants,
             changed,
             sender: TailSender::new(),
-            told: Told::default(),
+            told: LivePosition::default(),
             outgoing: VecDeque::new(),
             reading: None,
             reader: None,
@@ -157,7 +157,7 @@ impl Stream {
     /// Serves a stream to its end, and says why it ended.
     async fn serve(&mut self, frames: TailFrames, mut answers: TailAnswers) -> String {
         let id = self.shared.next_stream();
-        tracing::info!(shard = %self.log.shard, peer_id = %self.peer, number = id.number(), "tail.stream.begun");
+        tracing::info!(shard = %self.log.shard, peer_id = %self.peer, number = id.number(), "tail.stream.begin");
         self.shared.connected(self.log.shard, self.peer);
         let frames = Arc::new(frames);
         let mut sending: Option<Sending> = None;

@@ -11,10 +11,9 @@
 //!
 //! **Not here**: one stream (`stream`); the choice of replicas (`decide::placement`).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use gophership_catalogue::{Catalogue, State};
 use gophership_vault::ids::{LogId, NodeId, SegmentId, ShardId};
@@ -23,10 +22,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::StreamId;
-use super::lag::Lag;
+use super::lag::StreamStatus;
 use super::live::LiveTail;
-use super::sender::Progress;
+use super::shared::{Shared, Wants};
 use super::stream::Stream;
 use crate::peer::{Members, PeerClient};
 
@@ -42,19 +40,6 @@ pub struct StreamsSetup {
     pub members: Members,
     /// The runtime on which they run.
     pub runtime: Handle,
-}
-
-/// A stream as an operator sees it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct StreamStatus {
-    /// There is a stream.
-    pub is_connected: bool,
-    /// The reason for which the last one ended, or none could be begun.
-    pub error: Option<String>,
-    /// Copies that were found to be no copies of their segments.
-    pub differs: u64,
-    /// What the replica has; `None` where there is nothing that it is sent.
-    pub lag: Option<Lag>,
 }
 
 /// A shard.
@@ -165,7 +150,7 @@ impl TailStreams {
         };
         drop(running);
         let mut status = shared.status().clone();
-        let read = |state: &State| status.retain(|(_, node), _| !state.is_gone(*node));
+        let read = |state: &State| status.retain(|(_, node), _| !state.is_replaced(*node));
         shared.catalogue.read(read);
         status
     }
@@ -227,82 +212,5 @@ async fn end(stream: Option<(watch::Sender<bool>, JoinHandle<()>)>) {
     stop.send_replace(true);
     if let Err(error) = task.await {
         tracing::error!(%error, "tail.stream.panicked");
-    }
-}
-
-/// What all streams of a node share.
-pub(super) struct Shared {
-    pub(super) vault: Vault,
-    pub(super) catalogue: Arc<dyn Catalogue>,
-    pub(super) client: PeerClient,
-    pub(super) members: Members,
-    /// The number of streams that were begun.
-    streams: AtomicU64,
-    status: Mutex<BTreeMap<(ShardId, NodeId), StreamStatus>>,
-}
-
-impl Shared {
-    /// The id of the next stream: above that of every one before.
-    pub(super) fn next_stream(&self) -> StreamId {
-        let number = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
-        StreamId::new(self.vault.epoch(), number)
-    }
-
-    pub(super) fn connected(&self, shard: ShardId, peer: NodeId) {
-        let mut status = self.status();
-        let status = status.entry((shard, peer)).or_default();
-        (status.is_connected, status.error) = (true, None);
-    }
-
-    pub(super) fn disconnected(&self, shard: ShardId, peer: NodeId, why: String) {
-        let mut status = self.status();
-        let status = status.entry((shard, peer)).or_default();
-        (status.is_connected, status.error) = (false, Some(why));
-    }
-
-    pub(super) fn progress(&self, shard: ShardId, peer: NodeId, progress: Option<Progress>) {
-        let mut status = self.status();
-        let lag = &mut status.entry((shard, peer)).or_default().lag;
-        *lag = Lag::noted(lag.take(), progress, Instant::now());
-    }
-
-    pub(super) fn differs(&self, shard: ShardId, peer: NodeId) {
-        self.status().entry((shard, peer)).or_default().differs += 1;
-    }
-
-    pub(super) fn forget(&self, shard: ShardId, peer: NodeId) {
-        self.status().remove(&(shard, peer));
-    }
-
-    fn status(&self) -> MutexGuard<'_, BTreeMap<(ShardId, NodeId), StreamStatus>> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The replicas of a shard that wait for a frame.
-pub(super) struct Wants {
-    live: LiveTail,
-    nodes: Mutex<BTreeSet<NodeId>>,
-}
-
-impl Wants {
-    fn of(live: LiveTail) -> Self {
-        Self {
-            live,
-            nodes: Mutex::default(),
-        }
-    }
-
-    /// Notes whether a node waits. True where it is the first that does, so that the cutter is to be woken.
-    pub(super) fn set(&self, node: NodeId, waits: bool) -> bool {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let none = nodes.is_empty();
-        if waits {
-            nodes.insert(node);
-        } else {
-            nodes.remove(&node);
-        }
-        self.live.set_wants_frame(!nodes.is_empty());
-        none && waits
     }
 }

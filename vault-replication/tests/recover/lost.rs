@@ -1,4 +1,4 @@
-//! What becomes of the segments of a node that is gone for good: they get further copies, and go in the end.
+//! What becomes of the segments of a node that was replaced: they get further copies, and go in the end.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::node::RETENTION;
 use crate::owner::{copied, payloads, sealed, store};
 use crate::support::*;
 
-/// The nodes that have a segment and are not gone for good, once there are so many.
+/// The nodes that have a segment and were not replaced, once there are so many.
 fn holders(cluster: &Cluster, id: SegmentId, count: usize) -> Vec<u32> {
     let mut holders = Vec::new();
     eventually("the copies", || {

@@ -26,7 +26,8 @@ use gophership_vault_replication::peer::{
     Handlers, Heartbeats, Members, PeerClient, PeerServer, PeerSetup, RecoveryHandler,
 };
 use gophership_vault_replication::recovery::participant::Participant;
-use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
+use gophership_vault_replication::recovery::parts::Parts;
+use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::recovery::refetch::Refetch;
 use gophership_vault_replication::recovery::repair::Repair;
 use gophership_vault_replication::recovery::upkeep::{Upkeep, UpkeepSetup};
@@ -257,7 +258,7 @@ impl Node {
             is_alive: Arc::new(move |node| heard.is_alive(node)),
             clock_ns: Box::new(move || clock.clock_ns()),
             replicas: REPLICAS,
-            is_missed: Arc::new(|_| false),
+            is_long_dead: Arc::new(|_| false),
             retention: {
                 let retention = shared.retention;
                 Box::new(move || retention)

@@ -1,4 +1,4 @@
-//! An owner that is gone for good, and one that comes back.
+//! An owner that was replaced, and one that comes back.
 
 use gophership_catalogue::event::{Event, What};
 use gophership_catalogue::segment::{SegmentRecord, SegmentState};
@@ -117,11 +117,7 @@ fn what_a_lost_owner_acknowledged_is_sealed_with_copies_on_the_others() {
         },
     );
     let segment = format!("segment {id}");
-    for (what, subject) in [
-        (What::NodeDead, &died),
-        (What::RecoveryBegun, &segment),
-        (What::RecoveryEnded, &segment),
-    ] {
+    for (what, subject) in [(What::NodeDead, &died), (What::Recovered, &segment)] {
         assert_eq!(has(&events, what, subject), 1, "{what:?} {subject}: {events:?}");
     }
     cluster.end();

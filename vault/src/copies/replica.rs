@@ -13,11 +13,10 @@
 //! **Not here**: the stream itself.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::mark::{Mark, remove_notes, write_doubt, write_lost};
+use super::mark::{CopyMark, remove_notes, write_doubt, write_lost};
+use super::parts::CopyParts;
 use super::promise::{RecoveryNumber, promise, promised};
-use super::store::CopyStore;
 use crate::error::{FrameFault, VaultError};
 use crate::file_io;
 use crate::ids::{Lsn, SegmentId, SegmentIndex};
@@ -31,7 +30,6 @@ use crate::segment::reader::{SegmentFault, SegmentReader};
 use crate::segment::verify::verify_segment;
 use crate::segment::writer::SegmentWriter;
 use crate::segment::{make_segment_dir, open_path, segment_path};
-use crate::vault::Vault;
 
 /// The answer of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,14 +59,14 @@ struct Taken {
 
 /// A copy of a segment that its owner is still writing.
 pub struct ReplicaSegment {
-    parts: CopyStore,
+    parts: CopyParts,
     header: SegmentHeader,
     file: CopyFile,
     digest: blake3::Hasher,
     taken: Vec<Taken>,
     /// Number of frames that are synced.
     synced: usize,
-    mark: Mark,
+    mark: CopyMark,
     owner_synced: Option<Lsn>,
     fence: RecoveryNumber,
     /// True after a failed write or sync, when the content of the file is unknown.
@@ -84,24 +82,11 @@ enum CopyFile {
     Complete(Option<ReplicaAck>),
 }
 
-impl Vault {
-    /// The copies that this vault keeps of segments which other nodes write.
-    pub fn copies(&self) -> CopyStore {
-        let parts = &self.inner.parts;
-        CopyStore::new(
-            parts.data.clone(),
-            parts.node,
-            Arc::clone(&parts.quarantine),
-            parts.copies.clone(),
-        )
-    }
-}
-
 impl ReplicaSegment {
-    pub(crate) fn open(parts: CopyStore, header: SegmentHeader) -> Result<Self, VaultError> {
+    pub(super) fn open(parts: CopyParts, header: SegmentHeader) -> Result<Self, VaultError> {
         let fence = promised(&parts.data, header.id)?;
         let (path, whole) = (open_path(&parts.data, header.id), segment_path(&parts.data, header.id));
-        let mark = Mark::open(&parts.data, header.id);
+        let mark = CopyMark::open(&parts.data, header.id);
         let mut replica = Self {
             // A placeholder until a file is made below.
             file: CopyFile::Complete(None),
@@ -148,7 +133,7 @@ impl ReplicaSegment {
             .put_in_place(replica.header.id, &tmp, &path, &tmp)?;
         replica.synced = replica.taken.len();
         // A complete copy that was found damaged has left another one.
-        replica.mark = Mark::open(&replica.parts.data, replica.header.id);
+        replica.mark = CopyMark::open(&replica.parts.data, replica.header.id);
         replica.note_synced();
         Ok(replica)
     }
@@ -347,7 +332,7 @@ impl ReplicaSegment {
 
 /// The complete copy that is here. A damaged one is kept as evidence, and the segment begun anew: its owner still has
 /// it, or it would not ask for a copy. Until all of it is here again a recovery must know that something was lost.
-fn complete_copy(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Option<CopyFile>, VaultError> {
+fn complete_copy(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Result<Option<CopyFile>, VaultError> {
     let id = header.id;
     let reader = SegmentReader::open(path, id, true)?;
     if reader.header().is_some_and(|here| here != header) {
@@ -391,7 +376,7 @@ fn decode(bytes: &[u8], index: SegmentIndex) -> Option<DecodedBlock> {
 /// The bytes of the frames at the start of a file that are whole and follow each other. Damage behind them is kept as
 /// evidence, and the copy is doubtful from then on: the damaged part may have been answered for. A file whose header is
 /// damaged gives none, since nothing says whose frames they are.
-fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
+fn whole_frames(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut reader = SegmentReader::open(path, header.id, true)?;
     let rows = match reader.header() {
         Some(here) if here == header => reader.blocks().to_vec(),

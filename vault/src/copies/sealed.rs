@@ -10,44 +10,12 @@
 
 use crate::disposition::Disposition;
 use crate::error::VaultError;
-use crate::ids::SegmentId;
-use crate::keep::parts::KeepParts;
 use crate::ledger::{SealRecord, SegmentStats};
+use crate::parts::KeepParts;
 use crate::read::bad_copy::CopyFault;
 use crate::read::open_sealed::open_sealed;
 use crate::read::slot::Slot;
 use crate::segment::open_path;
-use crate::vault::Vault;
-
-impl Vault {
-    /// Shows the copy of another node's segment that is on record as sealed, with this node as a holder. It can be read
-    /// from then on. A segment whose trim is known already stays away.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be opened, or its digest is not the one of the seal: it is then shown as unreadable, and tried
-    /// again from time to time. After an error whose remedy is [`Disposition::Overloaded`] nothing is shown yet.
-    pub fn copy_sealed(&self, seal: &SealRecord) -> Result<(), VaultError> {
-        let parts = &self.inner.parts;
-        assert!(seal.id.node != parts.node, "a node keeps no copy of its own segment");
-        if parts.to_unlink.has(seal.id) {
-            return Ok(());
-        }
-        show_copy(parts, seal)
-    }
-
-    /// Has the copies of these segments removed, frames and promises too, and confirmed to the ledger. The caller has
-    /// seen each on record as trimmed, and confirmed by its owner. Segments of this node are passed over: it trims them
-    /// itself.
-    pub fn trimmed(&self, segments: impl IntoIterator<Item = SegmentId>) {
-        let parts = &self.inner.parts;
-        for id in segments.into_iter().filter(|id| id.node != parts.node) {
-            // First: nothing shows it again afterwards.
-            parts.to_unlink.add(id);
-            parts.holdings.remove(id);
-        }
-    }
-}
 
 /// Checks a copy against its seal and shows it (see [`Vault::copy_sealed`]).
 pub(crate) fn show_copy(parts: &KeepParts, seal: &SealRecord) -> Result<(), VaultError> {

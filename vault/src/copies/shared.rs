@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::disk_tier::DiskTier;
 use crate::error::{FrameFault, VaultError};
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::keep::disk_tier::DiskTier;
 use crate::keep::to_unlink::ToUnlink;
 
 /// Bytes of the files of copies that are not shown as sealed, by segment.
@@ -184,13 +184,20 @@ mod tests {
         let mut copy = store.open(header()).unwrap();
         copy.append(frame(&block, lsn)).unwrap();
         copy.sync().unwrap();
-        assert_eq!(store.shared.used.total(), len(&open));
+        assert_eq!(store.parts.shared.used.total(), len(&open));
         drop(copy);
-        assert_eq!(store.shared.used.total(), len(&open), "its file is there all the same");
+        assert_eq!(
+            store.parts.shared.used.total(),
+            len(&open),
+            "its file is there all the same"
+        );
         let copy = store.open(header()).unwrap();
-        assert_eq!(store.shared.used.total(), len(&open), "no frame counts twice");
+        assert_eq!(store.parts.shared.used.total(), len(&open), "no frame counts twice");
         copy.complete().unwrap();
-        assert_eq!(store.shared.used.total(), len(&segment_path(dir.path(), header().id)));
+        assert_eq!(
+            store.parts.shared.used.total(),
+            len(&segment_path(dir.path(), header().id))
+        );
     }
 
     #[test]
@@ -203,7 +210,7 @@ mod tests {
             if confirmed {
                 std::fs::remove_file(open_path(dir.path(), header().id)).unwrap();
             } else {
-                store.shared.to_unlink.add(header().id);
+                store.parts.shared.to_unlink.add(header().id);
                 assert_eq!(fault(copy.append(frame(&block, lsn))).0, FrameFault::Trimmed);
                 assert_eq!(fault(store.open(header())).0, FrameFault::Trimmed);
             }
@@ -217,7 +224,7 @@ mod tests {
     fn a_disk_too_full_for_copies_takes_none_for_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let (store, (block, lsn)) = (store(dir.path()), block());
-        let be = |tier| store.shared.tier.store(tier as u8, Ordering::Relaxed);
+        let be = |tier| store.parts.shared.tier.store(tier as u8, Ordering::Relaxed);
         be(DiskTier::Refuse);
         let mut copy = store.open(header()).unwrap();
         be(DiskTier::RefuseReplicas);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::decided::{TakeEntry, write_decided};
 use super::mark::{has_doubt, read_mark, remove_notes};
+use super::parts::CopyParts;
 use super::promise::{RecoveryNumber, promise, promised};
 use super::replica::{ReplicaSegment, is_torn};
 use super::shared::CopyShared;
@@ -23,10 +24,9 @@ use crate::ids::{ClusterId, EntryNumber, Lsn, NodeId, SegmentId};
 use crate::ledger::{SealRecord, SegmentStats};
 use crate::read::open_sealed::open_sealed;
 use crate::read::quarantine::Quarantine;
-use crate::read::stored_entry::StoredEntry;
-use crate::recover::restore::{differs, keep_replaced, sealed_content};
+use crate::read::stored_entry::{StoredEntry, stored_entry};
+use crate::recover::sealed_content::{differs, keep_replaced, sealed_content};
 use crate::recover::{Durable, HeldRange, HeldReport, SegmentEnd};
-use crate::segment::block::DecodedBlock;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
 use crate::segment::writer::FinishedSegment;
@@ -35,10 +35,7 @@ use crate::segment::{open_path, segment_path};
 /// The copies in a data folder.
 #[derive(Clone)]
 pub struct CopyStore {
-    pub(super) data: PathBuf,
-    pub(super) node: NodeId,
-    pub(super) quarantine: Arc<Quarantine>,
-    pub(super) shared: CopyShared,
+    pub(super) parts: CopyParts,
 }
 
 /// A copy that is complete, synced and verified.
@@ -57,10 +54,12 @@ pub type FetchEntries<'a> =
 impl CopyStore {
     pub(crate) fn new(data: PathBuf, node: NodeId, quarantine: Arc<Quarantine>, shared: CopyShared) -> Self {
         Self {
-            data,
-            node,
-            quarantine,
-            shared,
+            parts: CopyParts {
+                data,
+                node,
+                quarantine,
+                shared,
+            },
         }
     }
 
@@ -81,9 +80,12 @@ impl CopyStore {
     /// [`VaultError::FrameRefused`] when a copy of another boot is here, the segment is trimmed, or the disk is too
     /// full for copies; the files cannot be read or written.
     pub fn open(&self, header: SegmentHeader) -> Result<ReplicaSegment, VaultError> {
-        assert!(header.id.node != self.node, "a node keeps no copy of its own segment");
-        self.shared.takes(header.id, 0)?;
-        ReplicaSegment::open(self.clone(), header)
+        assert!(
+            header.id.node != self.parts.node,
+            "a node keeps no copy of its own segment"
+        );
+        self.parts.shared.takes(header.id, 0)?;
+        ReplicaSegment::open(self.parts.clone(), header)
     }
 
     /// Promises to take nothing more of a segment from its owner, and to obey no recovery below `number`, with or
@@ -93,7 +95,7 @@ impl CopyStore {
     ///
     /// [`VaultError::StaleRecovery`] when a higher number was promised; the promise cannot be written.
     pub fn fence(&self, id: SegmentId, number: RecoveryNumber) -> Result<(), VaultError> {
-        promise(&self.data, id, number)
+        promise(&self.parts.data, id, number)
     }
 
     /// The highest promised recovery number of a segment; 0 where none was promised.
@@ -102,7 +104,7 @@ impl CopyStore {
     ///
     /// The promise cannot be read.
     pub fn promised(&self, id: SegmentId) -> Result<RecoveryNumber, VaultError> {
-        promised(&self.data, id)
+        promised(&self.parts.data, id)
     }
 
     /// Reports what is here of a segment, synced, and changes nothing: good blocks are reported behind a bad one, too.
@@ -112,10 +114,10 @@ impl CopyStore {
     ///
     /// A file cannot be opened or synced.
     pub fn report(&self, id: SegmentId) -> Result<HeldReport, VaultError> {
-        let mut report = HeldReport::nothing(self.node);
+        let mut report = HeldReport::nothing(self.parts.node);
         let Some(mut reader) = self.reader(id)? else {
-            report.is_damaged = read_mark(&self.data, id).is_some();
-            report.is_doubtful = has_doubt(&self.data, id)?;
+            report.is_damaged = read_mark(&self.parts.data, id).is_some();
+            report.is_doubtful = has_doubt(&self.parts.data, id)?;
             return Ok(report);
         };
         let Some(header) = reader.header().cloned() else {
@@ -156,9 +158,9 @@ impl CopyStore {
             // What is behind the mark was perhaps never synced, and so never answered for: surely so where the file
             // breaks off in it. Other bytes may have been, and a power cut took the mark that said so; perhaps they
             // were cut off since.
-            report.is_damaged = whole < read_mark(&self.data, id);
+            report.is_damaged = whole < read_mark(&self.parts.data, id);
             let is_cut = end < reader.len() && !is_torn(&mut reader, end, id.index);
-            report.is_doubtful = is_cut || has_doubt(&self.data, id)?;
+            report.is_doubtful = is_cut || has_doubt(&self.parts.data, id)?;
         }
         Ok(report)
     }
@@ -215,15 +217,15 @@ impl CopyStore {
         fetch: FetchEntries<'_>,
     ) -> Result<CompleteCopy, VaultError> {
         let id = header.id;
-        promise(&self.data, id, number)?;
+        promise(&self.parts.data, id, number)?;
         // It takes its time, and another recovery may begin meanwhile.
-        let promised = |_: &FinishedSegment| promise(&self.data, id, number);
+        let promised = |_: &FinishedSegment| promise(&self.parts.data, id, number);
         self.make(header.clone(), end, fetch, promised)
     }
 
     /// True where the complete copy of a sealed segment is here, with the digest on record.
     pub fn has_sealed(&self, seal: &SealRecord) -> bool {
-        open_sealed(&self.data, self.node, seal).is_ok()
+        open_sealed(&self.parts.data, self.parts.node, seal).is_ok()
     }
 
     /// Makes the copy of a sealed segment, in place of what is here of it, from what a holder reports and gives by
@@ -245,7 +247,7 @@ impl CopyStore {
             if made.digest != seal.digest {
                 return Err(differs(id, holder));
             }
-            keep_replaced(&self.quarantine, &segment_path(&self.data, id), id, holder)
+            keep_replaced(&self.parts.quarantine, &segment_path(&self.parts.data, id), id, holder)
         })
     }
 
@@ -258,11 +260,11 @@ impl CopyStore {
         check: impl FnOnce(&FinishedSegment) -> Result<(), VaultError>,
     ) -> Result<CompleteCopy, VaultError> {
         let id = header.id;
-        self.shared.takes(id, 0)?;
-        let whole = segment_path(&self.data, id);
+        self.parts.shared.takes(id, 0)?;
+        let whole = segment_path(&self.parts.data, id);
         let tmp = file_io::with_suffix(&whole, ".new");
         let finished = write_decided(&tmp, header, end, &mut |range, take| {
-            if range.holder == self.node {
+            if range.holder == self.parts.node {
                 self.take_entries(id, range, take)
             } else {
                 fetch(range.holder, range.first, range.last, take)
@@ -272,10 +274,10 @@ impl CopyStore {
             file_io::remove(&tmp)?;
             return Err(error);
         }
-        self.shared.put_in_place(id, &tmp, &whole, &tmp)?;
-        self.shared.used.set(id, finished.stats.stored_bytes);
-        file_io::remove(&open_path(&self.data, id))?;
-        remove_notes(&self.data, id)?;
+        self.parts.shared.put_in_place(id, &tmp, &whole, &tmp)?;
+        self.parts.shared.used.set(id, finished.stats.stored_bytes);
+        file_io::remove(&open_path(&self.parts.data, id))?;
+        remove_notes(&self.parts.data, id)?;
         Ok(CompleteCopy {
             stats: finished.stats,
             digest: finished.digest,
@@ -294,8 +296,8 @@ impl CopyStore {
 
     /// The file that has most of a copy: the complete one, or the frames.
     fn reader(&self, id: SegmentId) -> Result<Option<SegmentReader>, VaultError> {
-        assert!(id.node != self.node, "a node keeps no copy of its own segment");
-        let (open, whole) = (open_path(&self.data, id), segment_path(&self.data, id));
+        assert!(id.node != self.parts.node, "a node keeps no copy of its own segment");
+        let (open, whole) = (open_path(&self.parts.data, id), segment_path(&self.parts.data, id));
         let mut found = None;
         for path in [whole, open] {
             if fs::exists(&path).map_err(VaultError::io("look at", &path))? {
@@ -312,21 +314,9 @@ impl CopyStore {
 
     fn damaged(&self, id: SegmentId, offset: u64) -> VaultError {
         VaultError::Damaged {
-            path: segment_path(&self.data, id),
+            path: segment_path(&self.parts.data, id),
             offset,
             what: "a copy does not have an entry that it was reported with",
         }
-    }
-}
-
-/// An entry of a block, with its own bytes.
-pub(crate) fn stored_entry(id: SegmentId, block: &DecodedBlock, at: usize) -> StoredEntry {
-    let header = block.header(at);
-    StoredEntry {
-        node: id.node,
-        shard: id.shard,
-        lsn: header.lsn,
-        meta: header.meta,
-        payload: block.payload(at).to_vec(),
     }
 }

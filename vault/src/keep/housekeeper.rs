@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::disk_tier::{DiskTier, DiskUse, disk_tier};
-use super::parts::KeepParts;
 use super::unlink::remove_files;
+use crate::disk_tier::{DiskTier, DiskUse, disk_tier};
+use crate::parts::KeepParts;
 use crate::read::open_sealed::open_sealed;
 use crate::wal::shard::ShardShared;
 

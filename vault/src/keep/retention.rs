@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::disk_tier::DiskUse;
 use crate::ids::{LogId, Lsn, SegmentId, SegmentIndex};
-use crate::keep::disk_tier::DiskUse;
 use crate::ledger::{SealRecord, TrimReason};
 use crate::limits::{DISK_DROP_PERCENT, DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
 

@@ -7,24 +7,23 @@
 //!
 //! **Not here**: work that must go on while the ledger does not answer (`housekeeper`).
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::parts::KeepParts;
 use super::renewal::Renewal;
+use super::sealed_file::{log_sealed, put_in_place};
 use super::spares::{KeptShard, UsedWal, hand_over, keep_spares, prepare};
 use super::unlink::confirm_gone;
 use crate::disposition::Disposition;
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::SegmentId;
 use crate::ledger::{KnownSegment, LedgerError, SealRecord};
+use crate::parts::KeepParts;
 use crate::read::slot::Slot;
+use crate::segment::open_path;
 use crate::segment::seal_queue::{CutSegment, SealRequest};
-use crate::segment::{open_path, segment_path};
 
 /// Interval between two turns. A writer that has used up its files waits at most this long until the next file is
 /// begun.
@@ -38,9 +37,9 @@ const CLOCK_KEEP: Duration = Duration::from_secs(300);
 
 /// The thread that puts on record what happens to segments.
 pub(crate) struct Sealer {
-    pub(super) parts: KeepParts,
-    pub(super) shards: Vec<KeptShard>,
-    pub(super) renewal: Renewal,
+    pub(crate) parts: KeepParts,
+    pub(crate) shards: Vec<KeptShard>,
+    pub(crate) renewal: Renewal,
     requests: Receiver<SealRequest>,
     trimmed_at: Option<Instant>,
     clock_kept: Option<Instant>,
@@ -266,25 +265,6 @@ impl Sealer {
         }
         Ok(())
     }
-}
-
-/// Puts a complete, synced segment file in place.
-pub(crate) fn put_in_place(parts: &KeepParts, from: &Path, id: SegmentId) -> Result<(), VaultError> {
-    let to = segment_path(&parts.data, id);
-    // An earlier turn may have come as far as the rename before the ledger failed to answer; a folder whose sync failed
-    // ends the shard.
-    if from.try_exists().map_err(VaultError::io("look at", from))? {
-        file_io::rename(from, &to)?;
-    } else {
-        to.metadata().map_err(VaultError::io("look at", &to))?;
-    }
-    Ok(())
-}
-
-/// Logs that a segment is on record as complete.
-pub(crate) fn log_sealed(record: &SealRecord) {
-    tracing::info!(segment = %record.id, epoch = %record.epoch, entries = record.stats.entries,
-        records = record.stats.records, bytes = record.stats.stored_bytes, "segment.seal.done");
 }
 
 /// True where another attempt can help.

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 
-use super::disk_tier::DiskTier;
-use super::parts::KeepParts;
+use crate::disk_tier::DiskTier;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex};
 use crate::ledger::OpenRecord;
 use crate::limits::ROLLED_FILES_MAX;
+use crate::parts::KeepParts;
 use crate::read::slot::Slot;
 use crate::replicas::{NodeSet, ReplicaSet};
 use crate::seam::Placement;
@@ -99,7 +99,7 @@ impl KeptShard {
 
     /// Leaves every file of a fenced epoch whose segment is not sealed, the one in use and those that are ready
     /// included. Gives their segments.
-    pub(super) fn leave_all(&mut self, node: NodeId) -> Vec<SegmentId> {
+    pub(crate) fn leave_all(&mut self, node: NodeId) -> Vec<SegmentId> {
         let shard = self.shared.id;
         let unopened = self.unopened.take().map(|file| file.spare.wal.header.id.index);
         let on_record = std::mem::take(&mut self.copies).into_keys();

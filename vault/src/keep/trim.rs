@@ -10,10 +10,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use super::disk_tier::DiskUse;
 use super::housekeeper::measure_disk;
 use super::retention::{OnFull, Release, TrimRules, released, trim_plan};
 use super::sealer::Sealer;
+use crate::disk_tier::DiskUse;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;

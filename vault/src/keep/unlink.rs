@@ -12,8 +12,8 @@ use crate::copies::promise::promise_path;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::keep::parts::KeepParts;
 use crate::limits::UNLINKED_MAX;
+use crate::parts::KeepParts;
 use crate::segment::{check_is_own, open_path, segment_dir, segment_path};
 use crate::wal::file::{wal_dir, wal_path};
 

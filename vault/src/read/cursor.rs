@@ -35,7 +35,7 @@ use crate::read::sealed_file::{SealedFile, SealedStep};
 use crate::read::slot::Slot;
 use crate::read::stored_entry::{ScanFault, StoredEntry};
 use crate::time::TimeRange;
-use crate::wal::tail::{TailStep, WalTail};
+use crate::wal::open_wal::{OpenWal, OpenWalStep};
 
 mod damage;
 
@@ -59,7 +59,7 @@ enum Source {
     Sealed(Box<SealedFile>),
     Wal {
         index: SegmentIndex,
-        tail: Box<WalTail>,
+        open_wal: Box<OpenWal>,
     },
 }
 
@@ -157,7 +157,7 @@ impl ShardCursor {
             let found = match std::mem::replace(&mut self.source, Source::Unknown) {
                 Source::Unknown => self.look_up(),
                 Source::Sealed(file) => self.step_sealed(file),
-                Source::Wal { index, tail } => self.step_wal(index, tail),
+                Source::Wal { index, open_wal } => self.step_wal(index, open_wal),
             };
             match found {
                 Some(Ok(entry)) if !entry.meta.event_range().overlaps(self.time) => {}
@@ -195,11 +195,11 @@ impl ShardCursor {
             | Slot::Unreadable {
                 sealed: Some(record), ..
             } => return self.begin_sealed(&record),
-            Slot::Live(wal) => match WalTail::new(wal) {
-                Ok(tail) => {
+            Slot::Live(wal) => match OpenWal::new(wal) {
+                Ok(open_wal) => {
                     self.source = Source::Wal {
                         index,
-                        tail: Box::new(tail),
+                        open_wal: Box::new(open_wal),
                     }
                 }
                 Err(error) => return self.not_opened(id, &error),
@@ -299,10 +299,10 @@ impl ShardCursor {
         }
     }
 
-    fn step_wal(&mut self, index: SegmentIndex, mut tail: Box<WalTail>) -> Option<Result<StoredEntry, ScanFault>> {
-        match tail.step(self.until) {
-            TailStep::Entry(lsn, meta, payload) => {
-                self.source = Source::Wal { index, tail };
+    fn step_wal(&mut self, index: SegmentIndex, mut open_wal: Box<OpenWal>) -> Option<Result<StoredEntry, ScanFault>> {
+        match open_wal.step(self.until) {
+            OpenWalStep::Entry(lsn, meta, payload) => {
+                self.source = Source::Wal { index, open_wal };
                 if lsn.number() < self.number {
                     None
                 } else {
@@ -310,16 +310,16 @@ impl ShardCursor {
                 }
             }
             // The limit lies in this file, which may get more entries below a later one.
-            TailStep::End if self.until.index() <= index => {
-                self.source = Source::Wal { index, tail };
+            OpenWalStep::End if self.until.index() <= index => {
+                self.source = Source::Wal { index, open_wal };
                 self.done = true;
                 None
             }
-            TailStep::End => {
+            OpenWalStep::End => {
                 self.next_segment();
                 None
             }
-            TailStep::Mismatch { offset, error } => self.mismatch(index, tail, offset, error),
+            OpenWalStep::Mismatch { offset, error } => self.mismatch(index, open_wal, offset, error),
         }
     }
 
@@ -398,7 +398,7 @@ impl ShardCursor {
             return;
         }
         match &mut self.source {
-            Source::Wal { tail, .. } => self.number = tail.skip_to(to.number(), self.until),
+            Source::Wal { open_wal, .. } => self.number = open_wal.skip_to(to.number(), self.until),
             Source::Unknown | Source::Sealed(_) => self.number = to.number(),
         }
     }

@@ -8,6 +8,8 @@
 //!
 //! **Not here**: frames that were just cut, which go to the replicas that follow closely (`BlockSink`).
 
+use std::path::{Path, PathBuf};
+
 use crate::error::VaultError;
 use crate::ids::{EntryNumber, Epoch, Lsn, SegmentId};
 use crate::segment::block::{BlockBuilder, BuiltBlock, DecodedBlock};
@@ -15,7 +17,6 @@ use crate::segment::cutter::TailFrame;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
 use crate::segment::{open_path, segment_path};
-use crate::vault::Vault;
 
 /// A frame, with its own bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,7 +66,7 @@ impl OwnedFrame {
 
 /// A reader of the frames of one segment for one replica, in order.
 pub struct FrameReader {
-    vault: Vault,
+    data: PathBuf,
     id: SegmentId,
     source: Option<Source>,
 }
@@ -90,25 +91,15 @@ struct Maker {
     last: Option<EntryNumber>,
 }
 
-impl Vault {
-    /// A reader of the frames of one of this node's own segments.
-    pub fn frames(&self, id: SegmentId) -> FrameReader {
-        FrameReader {
-            vault: self.clone(),
+impl FrameReader {
+    pub(crate) fn new(data: &Path, id: SegmentId) -> Self {
+        Self {
+            data: data.to_path_buf(),
             id,
             source: None,
         }
     }
 
-    /// Makes the cutter of a shard check whether replicas wait for a frame.
-    pub fn wake_cutter(&self, id: SegmentId) {
-        if let Some(shard) = self.inner.shards.iter().find(|shard| shard.id == id.shard) {
-            shard.must_wake_cutter();
-        }
-    }
-}
-
-impl FrameReader {
     /// The frame that follows entry `after`, as frame `frame_no` of the replica. `None` where nothing follows it yet.
     ///
     /// # Errors
@@ -132,7 +123,7 @@ impl FrameReader {
     }
 
     fn open(&self) -> Result<Source, VaultError> {
-        let data = self.vault.inner.data.path();
+        let data = &self.data;
         let whole = segment_path(data, self.id);
         if whole.try_exists().map_err(VaultError::io("look at", &whole))? {
             return Maker::open(SegmentReader::open(&whole, self.id, false)?, self.id).map(Source::Made);

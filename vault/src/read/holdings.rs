@@ -127,7 +127,8 @@ impl Slots {
         self.by_id.insert(id, slot);
     }
 
-    /// Keeps what is known of a copy while its segment is sealed. A file that can be opened again is to be verified anew.
+    /// Keeps what is known of a copy while its segment is sealed. A file that can be opened again is to be verified
+    /// anew.
     fn insert_bad(&mut self, id: SegmentId, slot: &Slot, bad: Option<BadCopy>) {
         let bad = match slot {
             Slot::Unreadable { why, sealed: Some(_) } => bad.or_else(|| Some(found(id, CopyFault::Unreadable, why))),

@@ -1,6 +1,6 @@
 //! A position in the file of a sealed segment: its entries, in order, block after block.
 //!
-//! **Not here**: the files of segments that are not sealed (`wal::tail`), and what a cursor does with damage.
+//! **Not here**: the files of segments that are not sealed (`wal::open_wal`), and what a cursor does with damage.
 
 use crate::entry::EntryMeta;
 use crate::ids::{EntryNumber, Lsn, SegmentId};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::EntryMeta;
 use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, ShardId};
+use crate::segment::block::DecodedBlock;
 
 /// An entry, read back.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,4 +45,16 @@ pub struct ScanFault {
     /// or an operator gave them up.
     #[serde(default)]
     pub is_for_now: bool,
+}
+
+/// An entry of a block, with its own bytes.
+pub(crate) fn stored_entry(id: SegmentId, block: &DecodedBlock, at: usize) -> StoredEntry {
+    let header = block.header(at);
+    StoredEntry {
+        node: id.node,
+        shard: id.shard,
+        lsn: header.lsn,
+        meta: header.meta,
+        payload: block.payload(at).to_vec(),
+    }
 }

@@ -15,22 +15,20 @@ use std::slice;
 use std::sync::atomic::Ordering;
 
 use super::execute::quarantine_damage;
-use super::held::{HeldReport, SegmentEnd, segment_end};
 use super::left::{LeftWal, NOT_ON_RECORD};
-use super::own::{OwnReport, own_entries, report_own};
+use super::own::{OwnReport, own_entries, own_header, report_own};
 use super::patience::{Patience, RETRY};
 use super::recovery::remove_wal;
-use super::take_part::own_header;
+use super::segment_end::{cut_off, segment_end};
 use crate::copies::decided::write_decided;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
-use crate::ids::{EntryNumber, Epoch, Lsn, SegmentId, ShardId};
-use crate::keep::parts::KeepParts;
-use crate::keep::sealer::log_sealed;
+use crate::ids::{Epoch, Lsn, SegmentId, ShardId};
+use crate::keep::sealed_file::log_sealed;
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
+use crate::parts::KeepParts;
 use crate::read::quarantine::Quarantined;
 use crate::read::slot::Slot;
-use crate::segment::footer::Hole;
 use crate::segment::reader::SegmentReader;
 use crate::segment::verify::verify_segment;
 use crate::segment::{make_segment_dir, segment_path};
@@ -282,29 +280,6 @@ fn cut_sealed(parts: &KeepParts, left: &Left, record: &SealRecord) -> Result<boo
     }
     file_io::rename(&tmp, &whole)?;
     Ok(true)
-}
-
-/// The part of an end up to the number `last`.
-pub(super) fn cut_off(held: &HeldReport, end: SegmentEnd, last: EntryNumber) -> SegmentEnd {
-    let mut cut = SegmentEnd::default();
-    for mut range in end.keep.into_iter().filter(|range| range.first <= last) {
-        if range.last > last {
-            range.last = last;
-            range.crc = held
-                .entries
-                .crc(range.first, last)
-                .expect("it is a part of a reported range");
-        }
-        cut.keep.push(range);
-    }
-    let holes = end.holes.into_iter().filter(|hole| hole.first <= last);
-    cut.holes = holes
-        .map(|hole| Hole {
-            last: hole.last.min(last),
-            ..hole
-        })
-        .collect();
-    cut
 }
 
 /// Removes the WAL files that no older one needs, each after its damaged bytes are kept.

@@ -7,15 +7,14 @@ use std::path::Path;
 
 use crate::entry::{EntryMeta, SegmentEntryHeader};
 use crate::error::VaultError;
-use crate::ids::EntryNumber;
+use crate::ids::{EntryNumber, SegmentId};
 use crate::segment::reader::SegmentReader;
 
 use super::decide::Plan;
-use super::recut::two_reads_differ;
 use super::report::{CutReport, HeldFile, SegmentReport};
 
 /// Entries that the WAL has lost, from a segment file that was cut from it.
-pub(super) type Copies = BTreeMap<EntryNumber, (EntryMeta, Vec<u8>)>;
+pub(super) type RescuedEntries = BTreeMap<EntryNumber, (EntryMeta, Vec<u8>)>;
 
 /// Reports the segment files under `data` that were cut from the WAL file of `report`. It does not matter here that an
 /// entry may never have been synced: an entry with the right CRC was appended.
@@ -67,8 +66,8 @@ fn is_missing(error: &VaultError) -> bool {
 /// # Errors
 ///
 /// One of them is no longer there as it was reported.
-pub(super) fn read_copies(data: &Path, report: &SegmentReport, plan: &Plan) -> Result<Copies, VaultError> {
-    let mut copies = Copies::new();
+pub(super) fn read_rescued(data: &Path, report: &SegmentReport, plan: &Plan) -> Result<RescuedEntries, VaultError> {
+    let mut rescued = RescuedEntries::new();
     let of_cuts = |file| plan.keep.iter().filter(move |kept| kept.from.file == file);
     for file in [HeldFile::Sealed, HeldFile::Open] {
         if of_cuts(file).next().is_none() {
@@ -79,17 +78,17 @@ pub(super) fn read_copies(data: &Path, report: &SegmentReport, plan: &Plan) -> R
         for_each_entry(&mut segment, is_wanted, |entry, payload| {
             let number = entry.lsn.number();
             if is_wanted(number, number) {
-                copies.entry(number).or_insert_with(|| (entry.meta, payload.to_vec()));
+                rescued.entry(number).or_insert_with(|| (entry.meta, payload.to_vec()));
             }
         });
         let is_whole = |(first, last): (EntryNumber, EntryNumber)| {
-            copies.range(first..=last).count() as u64 == u64::from(last.get() - first.get()) + 1
+            rescued.range(first..=last).count() as u64 == u64::from(last.get() - first.get()) + 1
         };
         if !of_cuts(file).all(|kept| is_whole((kept.first, kept.last))) {
             return Err(two_reads_differ(report.id));
         }
     }
-    Ok(copies)
+    Ok(rescued)
 }
 
 /// Calls `each` with the entries of the whole blocks that `is_wanted` picks by their first and last number.
@@ -108,4 +107,10 @@ fn for_each_entry(
             each(block.header(e), block.payload(e));
         }
     }
+}
+
+/// The error of a file whose second read differs from the first.
+pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
+    let why = "two reads of its WAL file found different entries".to_owned();
+    VaultError::Unreadable { id, why }
 }

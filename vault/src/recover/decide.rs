@@ -12,22 +12,15 @@
 
 use thiserror::Error;
 
-use crate::ids::{EntryNumber, NodeId};
+use crate::ids::EntryNumber;
 use crate::segment::footer::{Hole, HoleReason};
 
 use super::entries::Entries;
 use super::evidence::{DamagedRange, judge_damage};
 use super::marks::Durable;
-use super::report::{HeldFile, SegmentReport, WalReport};
+use super::report::{HeldFile, SegmentReport, Source, WalReport};
 use super::union::{Difference, Kept, unite};
 use super::unsynced_tail::judge_missing;
-
-/// A file that holds entries, and its holder.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Source {
-    pub(super) holder: NodeId,
-    pub(super) file: HeldFile,
-}
 
 /// The work to be done about a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]

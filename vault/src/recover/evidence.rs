@@ -5,9 +5,8 @@ use crate::ids::EntryNumber;
 use crate::limits::PAGE;
 use crate::segment::footer::{Hole, HoleReason};
 
-use super::decide::Source;
 use super::marks::Durable;
-use super::report::WalReport;
+use super::report::{Source, WalReport};
 use super::union::Kept;
 use super::unsynced_tail::judge_missing;
 

@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
 use crate::ids::Lsn;
-use crate::keep::parts::KeepParts;
-use crate::keep::sealer::{log_sealed, put_in_place};
+use crate::keep::sealed_file::{log_sealed, put_in_place};
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
+use crate::parts::KeepParts;
 use crate::read::quarantine::Quarantined;
 use crate::read::slot::Slot;
 use crate::replicas::NodeSet;
@@ -21,11 +21,11 @@ use crate::segment::writer::FinishedSegment;
 use crate::segment::{open_path, segment_path};
 use crate::wal::scan::scan;
 
-use super::cuts::read_copies;
+use super::cuts::{read_rescued, two_reads_differ};
 use super::decide::Plan;
 use super::evidence::{DamagedRange, Verdict};
 use super::left::LeftWal;
-use super::recut::{cut_again, two_reads_differ};
+use super::recut::cut_again;
 use super::report::{SegmentReport, WalReport};
 
 /// Executes `plan` for the segment of `report`, which is of this node's own disk.
@@ -46,7 +46,7 @@ pub(super) fn execute(
         "what another node holds is copied here before"
     );
     let mut reader = DiskReader::direct(&left.path)?;
-    let copies = read_copies(&parts.data, report, plan)?;
+    let rescued = read_rescued(&parts.data, report, plan)?;
     quarantine_damage(parts, left, &mut reader, plan)?;
     if left.known.is_none() && !plan.is_empty() {
         return Err(VaultError::Damaged {
@@ -58,13 +58,13 @@ pub(super) fn execute(
     if plan.is_empty() && !matches!(left.known, Some(KnownSegment::Sealed(_))) {
         return end_empty(parts, left, wal);
     }
-    let segment = cut_again(parts, &mut reader, wal, &copies, plan.holes.clone())?;
+    let segment = cut_again(parts, &mut reader, wal, &rescued, plan.holes.clone())?;
     assert_eq!(
         segment.stats.last_lsn.map(Lsn::number),
         plan.keep.last().map(|kept| kept.last),
         "the segment ends where it was decided"
     );
-    // Until the new segment is complete the cuts hold copies that a later attempt needs.
+    // Until the new segment is complete the cuts hold entries that a later attempt rescues again.
     set_aside(parts, report, plan)?;
     seal(parts, left, &segment)
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::adopt::record_of_file;
-use super::left::{segment_files, wal_files};
 use crate::data_dir::DataDir;
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
 use crate::ids::SegmentId;
 use crate::ledger::{KnownSegment, OpenRecord};
+use crate::listing::{segment_files, wal_files};
 use crate::replicas::ReplicaSet;
 use crate::wal::scan::read_header;
 

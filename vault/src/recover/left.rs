@@ -9,14 +9,14 @@ use std::sync::atomic::Ordering;
 use crate::copies::sealed::show_copy;
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
-use crate::keep::parts::KeepParts;
+use crate::ids::{Epoch, NodeId, SegmentId};
 use crate::ledger::KnownSegment;
+use crate::listing::{segment_files, wal_files};
 use crate::options::RecoveryBy;
+use crate::parts::KeepParts;
 use crate::read::bad_copy::CopyFault;
 use crate::read::slot::Slot;
 use crate::segment::segment_path;
-use crate::wal::scan::read_header;
 
 /// The reason shown for a segment file that is on no record.
 pub(super) const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older copy of the \
@@ -62,29 +62,6 @@ pub(crate) fn list_left(data: &Path, node: NodeId, known: &[KnownSegment]) -> Re
     }
     left.sort_by_key(|l| l.id);
     Ok(left)
-}
-
-/// The highest epoch in the headers of WAL files of `node`: each boot leaves at least one file. A header that cannot be
-/// read is left out.
-pub(crate) fn highest_epoch(data: &Path, node: NodeId) -> Result<Option<Epoch>, VaultError> {
-    let files = wal_files(data, node)?.into_iter();
-    let headers = files.filter_map(|(path, _)| read_header(&mut file_io::DiskReader::cached(&path).ok()?).ok());
-    Ok(headers.filter(|h| h.id.node == node).map(|h| h.epoch).max())
-}
-
-/// Every file in the node's folders below `wal/`, and the segment that it is named after.
-pub(super) fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Option<SegmentId>)>, VaultError> {
-    let mut files = Vec::new();
-    for shard in file_io::list(&data.join("wal").join(format!("{node:010}")))? {
-        if !shard.is_dir() {
-            continue;
-        }
-        for path in file_io::list(&shard)? {
-            let id = id_of(node, &path).filter(|_| path.extension().is_some_and(|x| x == "wal"));
-            files.push((path, id));
-        }
-    }
-    Ok(files)
 }
 
 /// Enters every segment on record, and every file on no record, into the holdings, so that no reader passes it.
@@ -173,29 +150,4 @@ fn announce_unknown(parts: &KeepParts, known: &[KnownSegment]) {
         tracing::error!(path = %path.display(), error = NOT_ON_RECORD, "segment.file.unknown");
         parts.holdings.set(id, Slot::unreadable(NOT_ON_RECORD));
     }
-}
-
-/// Every file in `segments/` that is named after a segment, of whatever node. A folder that cannot be listed has none.
-pub(crate) fn segment_files(data: &Path) -> impl Iterator<Item = (PathBuf, SegmentId)> + use<> {
-    let below = |folders: Vec<PathBuf>| {
-        let listed = folders.into_iter().filter_map(|folder| file_io::list(&folder).ok());
-        listed.flatten().collect::<Vec<_>>()
-    };
-    let files = below(below(below(vec![data.join("segments")])));
-    let node_of = |path: &Path| {
-        let folder = path.parent()?.parent()?;
-        NodeId::new(folder.file_name()?.to_str()?.parse().ok()?)
-    };
-    files.into_iter().filter_map(move |path| {
-        let id = id_of(node_of(&path)?, &path)?;
-        Some((path, id))
-    })
-}
-
-/// The segment that a file in a shard's folder is named after.
-fn id_of(node: NodeId, path: &Path) -> Option<SegmentId> {
-    let shard = path.parent()?.file_name()?.to_str()?.parse().ok().map(ShardId::new)?;
-    let index = path.file_name()?.to_str()?.split('.').next()?.parse().ok();
-    let index = index.and_then(SegmentIndex::new)?;
-    Some(SegmentId { node, shard, index })
 }

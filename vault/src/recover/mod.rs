@@ -10,16 +10,16 @@
 //!   `union` (the entries that are kept, and the files that have them), `marks` (the part that was synced),
 //!   `unsynced_tail` (missing numbers: corruption, or never synced), `evidence` (damaged bytes: to quarantine, or never
 //!   synced).
-//! - `held`: reports of several nodes on a segment, and the end of the segment by their reports.
+//! - `held`: reports of several nodes on a segment. `segment_end`: the end of the segment by their reports.
 //! - `execute`: executes the decision: quarantine, seal, removal. `recut`: cuts the segment anew.
-//! - `own`: the same files as the leader of a cluster sees them. `take_part`: what this node does in the recovery that
-//!   the leader leads. `by_leader`: the wait for it, and its consequences here.
-//!   `restore`: the file of a sealed segment, from what another node has of it.
+//! - `own`: the same files as the leader of a cluster sees them. `own_recoveries`: the recoveries that it leads of this
+//!   node's segments (`crate::take_part`). `by_leader`: the wait for them, and their consequences here.
+//! - `sealed_content`: what a segment was sealed with, as a holder reports it.
 //! - `adopt`: segment files that are complete although the record does not say so. `inventory`: records made from the
 //!   files alone.
 //!
-//! Key terms: a *cut* is a segment file made from a WAL file, whole or not. A *copy* is an entry that the WAL has lost
-//! and a cut still has. A *hole* is a run of numbers that no file holds. *Void* entries are those that were never
+//! Key terms: a *cut* is a segment file made from a WAL file, whole or not. A *rescued* entry is one that the WAL has
+//! lost and a cut still has. A *hole* is a run of numbers that no file holds. *Void* entries are those that were never
 //! synced.
 
 mod adopt;
@@ -33,13 +33,14 @@ mod held;
 mod inventory;
 mod left;
 pub(crate) mod marks;
-mod own;
+pub(crate) mod own;
+mod own_recoveries;
 mod patience;
 mod recovery;
 mod recut;
 mod report;
-pub(crate) mod restore;
-mod take_part;
+pub(crate) mod sealed_content;
+mod segment_end;
 mod union;
 pub(crate) mod unsynced_tail;
 
@@ -47,9 +48,10 @@ pub(crate) use adopt::adopt_sealed;
 pub(crate) use by_leader::wait_for_leader;
 pub(crate) use entries::RangeCrc;
 pub use entries::{Entries, Run};
-pub use held::{Conflict, HeldRange, HeldReport, SegmentEnd, segment_end};
+pub use held::{Conflict, HeldRange, HeldReport, SegmentEnd};
 pub use inventory::{Inventory, take_inventory};
-pub(crate) use left::{LeftWal, announce, compare_with_record, highest_epoch, list_left, segment_files};
+pub(crate) use left::{LeftWal, announce, compare_with_record, list_left};
 pub use marks::Durable;
+pub(crate) use own_recoveries::OwnRecoveries;
 pub(crate) use recovery::{recover_all, recover_now};
-pub(crate) use take_part::OwnRecoveries;
+pub use segment_end::segment_end;

@@ -6,7 +6,7 @@
 //! - I2: the report rests on the marks of every file of the epoch that is still here.
 //! - I3: no more than one entry and one block are held in memory while entries are read.
 //!
-//! **Not here**: the promise, and the file that is made by the decision (`take_part`).
+//! **Not here**: the promise, and the file that is made by the decision (`crate::take_part`).
 
 use std::fs::File;
 use std::io;
@@ -16,25 +16,26 @@ use super::cuts::report_cuts;
 use super::decide::{Plan, decide};
 use super::entries::Entries;
 use super::held::HeldReport;
-use super::left::{LeftWal, wal_files};
+use super::left::LeftWal;
 use super::marks::{BootMarks, Durable};
 use super::patience::Patience;
 use super::report::{HeldFile, SegmentReport, WalReport, header_of, report_wal};
 use crate::copies::decided::TakeEntry;
-use crate::copies::store::stored_entry;
 use crate::disposition::Disposition;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Epoch, FileUuid, SegmentId};
-use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
-use crate::read::stored_entry::StoredEntry;
+use crate::listing::wal_files;
+use crate::parts::KeepParts;
+use crate::read::stored_entry::{StoredEntry, stored_entry};
+use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
 use crate::wal::file::wal_path;
 use crate::wal::scan::{read_header, scan};
 
 /// The content of this disk for a segment, with all that is known of how far it was synced.
-pub(super) struct OwnReport {
+pub(crate) struct OwnReport {
     pub(super) files: SegmentReport,
     pub(super) durable: Durable,
     /// The decision that this disk alone would lead to.
@@ -45,7 +46,7 @@ pub(super) struct OwnReport {
 ///
 /// # Errors
 /// A file cannot be opened or synced, or a later one, which may say how far this segment was synced.
-pub(super) fn report_own(parts: &KeepParts, id: SegmentId) -> Result<Option<OwnReport>, VaultError> {
+pub(crate) fn report_own(parts: &KeepParts, id: SegmentId) -> Result<Option<OwnReport>, VaultError> {
     let known = parts.ledger.known().into_iter().find(|known| known.id() == id);
     let reported = match own_wal(parts, id, known)? {
         Some(wal) => report_synced(parts, &wal)?,
@@ -147,7 +148,7 @@ fn durable_of(parts: &KeepParts, report: &SegmentReport) -> Result<Durable, Vaul
 
 impl OwnReport {
     /// The report for the leader of a recovery.
-    pub(super) fn held(&self) -> HeldReport {
+    pub(crate) fn held(&self) -> HeldReport {
         let wal = self.files.wal.as_ref();
         HeldReport {
             holder: self.files.holder,
@@ -181,7 +182,7 @@ impl OwnReport {
 ///
 /// # Errors
 /// One of them is not here, or cannot be read; those of `take`.
-pub(super) fn own_entries(
+pub(crate) fn own_entries(
     parts: &KeepParts,
     id: SegmentId,
     first: EntryNumber,
@@ -280,4 +281,15 @@ impl Range<'_> {
         }
         Ok(())
     }
+}
+
+/// The header of a segment's file by its WAL file.
+pub(crate) fn own_header(parts: &KeepParts, id: SegmentId) -> Result<Option<SegmentHeader>, VaultError> {
+    let known = parts.ledger.known().into_iter().find(|known| known.id() == id);
+    let Some(wal) = own_wal(parts, id, known)? else {
+        return Ok(None);
+    };
+    let mut reader = DiskReader::direct(&wal.path)?;
+    let header = header_of(parts, &wal, &mut reader);
+    Ok(header.ok().map(|(header, _)| SegmentHeader::of_wal(&header)))
 }

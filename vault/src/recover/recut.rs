@@ -3,8 +3,8 @@
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
-use crate::ids::{Lsn, SegmentId};
-use crate::keep::parts::KeepParts;
+use crate::ids::Lsn;
+use crate::parts::KeepParts;
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;
@@ -12,16 +12,10 @@ use crate::segment::writer::{FinishedSegment, SegmentWriter};
 use crate::segment::{make_segment_dir, open_path};
 use crate::wal::scan::scan;
 
-use super::cuts::Copies;
+use super::cuts::{RescuedEntries, two_reads_differ};
 use super::report::WalReport;
 
-/// The error of a file whose second read differs from the first.
-pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
-    let why = "two reads of its WAL file found different entries".to_owned();
-    VaultError::Unreadable { id, why }
-}
-
-/// Cuts the segment anew from the WAL, with the copies put back.
+/// Cuts the segment anew from the WAL, with the rescued entries put back.
 ///
 /// # Errors
 ///
@@ -30,7 +24,7 @@ pub(super) fn cut_again(
     parts: &KeepParts,
     reader: &mut DiskReader,
     wal: &WalReport,
-    copies: &Copies,
+    rescued: &RescuedEntries,
     holes: Vec<Hole>,
 ) -> Result<FinishedSegment, VaultError> {
     let header = &wal.header;
@@ -39,17 +33,17 @@ pub(super) fn cut_again(
     file_io::remove(&path)?;
     let mut file = SegmentWriter::create(&path, SegmentHeader::of_wal(header))?;
     let mut builder = BlockBuilder::new();
-    let mut copies = copies.iter().peekable();
+    let mut rescued = rescued.iter().peekable();
     let again = scan(reader, header, &mut |entry, payload| {
-        while let Some((number, (meta, copy))) = copies.next_if(|(n, _)| **n < entry.lsn.number()) {
-            add(&mut builder, &mut file, Lsn::at(header.id.index, *number), meta, copy)?;
+        while let Some((number, (meta, lost))) = rescued.next_if(|(n, _)| **n < entry.lsn.number()) {
+            add(&mut builder, &mut file, Lsn::at(header.id.index, *number), meta, lost)?;
         }
         add(&mut builder, &mut file, entry.lsn, &entry.meta, payload)
     })?;
     if again != wal.scan {
         return Err(two_reads_differ(header.id));
     }
-    for (number, (meta, payload)) in copies {
+    for (number, (meta, payload)) in rescued {
         add(
             &mut builder,
             &mut file,

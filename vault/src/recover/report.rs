@@ -13,8 +13,8 @@ use crate::entry::{SegmentEntryHeader, WalEntryHeader, u32_at};
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
 use crate::ids::{EntryNumber, Epoch, FileUuid, NodeId, SegmentId};
-use crate::keep::parts::KeepParts;
 use crate::ledger::{KnownSegment, OpenRecord};
+use crate::parts::KeepParts;
 use crate::segment::{open_path, segment_path};
 use crate::wal::file::wal_path;
 use crate::wal::header::{Tenant, WalHeader};
@@ -193,4 +193,11 @@ fn header_on_record(parts: &KeepParts, open: &OpenRecord, len: u64) -> WalHeader
         created_ns: 0,
         tenants: vec![Tenant::default_tenant()],
     }
+}
+
+/// A file that holds entries, and its holder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Source {
+    pub(super) holder: NodeId,
+    pub(super) file: HeldFile,
 }

@@ -85,6 +85,8 @@ pub(crate) struct Cutter {
     forgotten: usize,
     /// The last entry of each block of this segment that the sink was given, with the last entry that was synced then.
     sent: Vec<(Lsn, Option<Lsn>)>,
+    /// The last cut failed, and the shard says so.
+    is_faulty: bool,
 }
 
 impl Cutter {
@@ -108,6 +110,7 @@ impl Cutter {
             offset: PAGE as usize,
             forgotten: 0,
             sent: Vec::new(),
+            is_faulty: false,
         }
     }
 
@@ -126,6 +129,7 @@ impl Cutter {
                 };
             }
             match self.advance(&mut filled) {
+                Ok(true) if filled.is_none() && self.file.is_some() => self.can_cut(),
                 Ok(true) => {}
                 Ok(false) if stopping => return,
                 Ok(false) => thread::park_timeout(IDLE),
@@ -137,6 +141,8 @@ impl Cutter {
                         self.shared.watermark.fail(error.to_string());
                         return;
                     }
+                    self.is_faulty = true;
+                    self.shared.set_cut_fault(Some(error.to_string()));
                     self.restart();
                     if stopping {
                         return;
@@ -144,6 +150,13 @@ impl Cutter {
                     thread::park_timeout(RETRY);
                 }
             }
+        }
+    }
+
+    /// Notes that the segment can be written.
+    fn can_cut(&mut self) {
+        if std::mem::take(&mut self.is_faulty) {
+            self.shared.set_cut_fault(None);
         }
     }
 
@@ -160,6 +173,7 @@ impl Cutter {
             return Ok(has_cut || self.offset > before);
         }
         let segment = self.finish()?;
+        self.can_cut();
         let Some(Roll { filled: map, next }) = filled.take() else {
             return Ok(true);
         };

@@ -66,8 +66,8 @@ impl SegmentReader {
         Ok(segment)
     }
 
-    /// Says what is wrong with the header, the footer or the length of the file of segment `id`, whose entries have this
-    /// digest. It reads a few pages of the file.
+    /// Says what is wrong with the header, the footer or the length of the file of segment `id`, whose entries have
+    /// this digest. It reads a few pages of the file.
     ///
     /// # Errors
     ///

@@ -36,7 +36,7 @@ pub fn verify_segment(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VaultError> {
     let mut segment = SegmentReader::open(path, id, true)?;
-    tracing::debug!(segment = %id, is_direct = segment.is_direct(), "segment.verify.begun");
+    tracing::debug!(segment = %id, is_direct = segment.is_direct(), "segment.verify.begin");
     let total = segment.len();
     let mut faults = segment.faults().to_vec();
     let mut digest = blake3::Hasher::new();

@@ -1,11 +1,11 @@
 //! State that the threads of one shard share: the ingest worker that writes, the syncer, the cutter.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
+use crate::disk_tier::DiskTier;
 use crate::ids::{Epoch, Lsn, SegmentIndex, ShardId};
-use crate::keep::disk_tier::DiskTier;
 use crate::wal::watermark::Watermark;
 
 /// The state of one shard that more than one thread touches. The reflex path stores `written` and reads `tier` and the
@@ -37,6 +37,8 @@ pub(crate) struct ShardShared {
     seal_asked: AtomicU32,
     /// Bytes of the `.open` file.
     open_bytes: AtomicU64,
+    /// The reason for which the cutter cannot write the `.open` file now.
+    cut_fault: Mutex<Option<String>>,
     /// Replicas wait for every entry, so that an append wakes the cutter.
     has_replicas: AtomicBool,
     syncer: OnceLock<Thread>,
@@ -61,6 +63,7 @@ impl ShardShared {
             drained: AtomicU64::new(0),
             seal_asked: AtomicU32::new(0),
             open_bytes: AtomicU64::new(0),
+            cut_fault: Mutex::new(None),
             has_replicas: AtomicBool::new(false),
             syncer: OnceLock::new(),
             cutter: OnceLock::new(),
@@ -174,6 +177,15 @@ impl ShardShared {
 
     pub(crate) fn set_open_bytes(&self, bytes: u64) {
         self.open_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The reason for which the segment of this shard cannot be written now.
+    pub(crate) fn cut_fault(&self) -> Option<String> {
+        self.cut_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_cut_fault(&self, fault: Option<String>) {
+        *self.cut_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
     pub(crate) fn tier(&self) -> DiskTier {

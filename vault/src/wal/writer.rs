@@ -16,10 +16,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::Instant;
 
 use super::file::{SpareWal, WalFile};
+use crate::disk_tier::DiskTier;
 use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::error::{AppendError, AppendFault, is_full};
 use crate::ids::{EntryNumber, Lsn, ShardId, TenantId};
-use crate::keep::disk_tier::DiskTier;
 use crate::limits::{CUTTER_WAKE_BYTES, GATHERED_PARTS, PAGE, TAIL_BYTES, TAIL_ENTRY_MAX};
 use crate::time::now_unix_nano;
 use crate::tuned::Tuned;

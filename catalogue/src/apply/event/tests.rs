@@ -60,7 +60,7 @@ fn what_an_operator_changes_is_on_record_with_who_what_and_when() {
         seal(2),
         exporter("a"),
         Command::AddDeadLetters {
-            letters: vec![letter("a", id(2), 1)],
+            letters: vec![letter("a", id(2), 1), letter("a", id(2), 2)],
         },
         Command::CreateJob {
             request: uuid(1),
@@ -142,7 +142,7 @@ fn what_an_operator_changes_is_on_record_with_who_what_and_when() {
             Command::ForgetExporter {
                 exporter: "a".to_owned(),
             },
-            "exporter_forgotten exporter a ",
+            "exporter_forgotten exporter a with its dead letters: 1",
         ),
         (
             note(What::LettersReplayed, "exporter a", 70),
@@ -244,13 +244,15 @@ fn what_nodes_and_recoveries_do_is_on_record_with_the_time_of_the_command() {
         .map(|(_, e)| format!("{} {} {} {} {}", e.at_ns, e.who, e.what.name(), e.subject, e.detail))
         .collect();
     let sealed_ns = seal.sealed_ns;
+    let took = Duration::from_nanos(sealed_ns - 5).as_secs_f64();
     assert_eq!(
         told,
         [
             "1 node node_registered node 1 ",
             "2 node node_up node 1 epoch 1",
-            "5 node recovery_begun segment 1/0/1 ",
-            &format!("{sealed_ns} node recovery_ended segment 1/0/1 2 entries"),
+            &format!(
+                "{sealed_ns} node segment_recovered segment 1/0/1 2 entries, {took:.1} s after its recovery began"
+            ),
             "9 node job_failed job 1 why",
         ]
     );

@@ -4,7 +4,8 @@ use gophership_vault::ids::Epoch;
 
 use uuid::Uuid;
 
-use super::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM, parts};
+use super::parts;
+use super::versions::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM};
 use crate::command::{Command, Kind};
 use crate::job::{JobPosition, LossNames};
 use crate::row::event;

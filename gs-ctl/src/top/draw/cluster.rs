@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Cell, Row, Table};
 
 use super::super::figures::{Figures, NodeFigures};
-use super::zone_colour;
+use super::colour::zone_colour;
 use crate::out::human;
 use crate::view::cluster::copies_behind;
 

@@ -4,7 +4,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{InflateError, grow};
+use super::output::{InflateError, grow};
 
 const DEFLATE: u8 = 8;
 const FLAG_HEADER_CRC: u8 = 0x02;

@@ -14,7 +14,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::super::wire::RECURSION_LIMIT;
+use super::super::wire::{RECURSION_LIMIT, put_varint};
 use super::JsonError;
 use super::fault::JsonReason;
 use super::output::{Converted, Output};
@@ -381,12 +381,4 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
             .visit_map(map)
         })
     }
-}
-
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ProblemView, problem};
+use super::problem::{ProblemView, problem};
 use crate::view::cluster::{ClusterNodeView, ClusterView, ExporterReportView};
 use crate::view::exporter::LostDebtView;
 

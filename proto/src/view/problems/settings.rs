@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ProblemView, problem};
+use super::problem::{ProblemView, problem};
 use crate::view::cluster::ClusterNodeView;
 
 /// Settings that are not in force somewhere, each once for all nodes with one reason; and one item for all nodes whose

@@ -9,11 +9,32 @@ use std::path::Path;
 use gophership_catalogue::local::{LAST_APPLIED, Store, StoreView};
 use gophership_catalogue::{CatalogueError, WireError};
 
-use super::{Applied, BOOT, HEARD, LogStatus, MEMBERSHIP, PURGED, VOTE};
 use crate::consensus::heard::Heard;
 use crate::consensus::mark::{Mark, MarkFile};
-use crate::consensus::raft_types::{Entry, Vote};
+use crate::consensus::raft_types::{Entry, RaftLogId, StoredMembership, Vote};
 use crate::consensus::wire::{Reader, read_stored_entry, read_versioned};
+
+pub(super) const VOTE: &str = "vote";
+pub(super) const PURGED: &str = "purged";
+pub(super) const BOOT: &str = "boot";
+pub(super) const HEARD: &str = "heard";
+pub(crate) const MEMBERSHIP: &str = "membership";
+
+/// The position of the state: the last entry applied, and the membership.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Applied {
+    pub(crate) last: Option<RaftLogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+/// The log: the newest entry that was cut off, the newest entry there is or was, and its size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LogStatus {
+    pub(crate) purged: Option<RaftLogId>,
+    pub(crate) last: Option<RaftLogId>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
 
 /// Reads a value of the table `consensus`.
 pub(crate) fn read_kept<T>(

@@ -1,6 +1,6 @@
 //! What [`Core`] knows of the promises of peers, and they of its own.
 //!
-//! **Not here**: what a promise is, and what contradicts one (`heard.rs`).
+//! **Not here**: what a promise is, and what contradicts one (`promise.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
@@ -10,8 +10,9 @@ use gophership_catalogue::local::StoreTransaction;
 use tokio::sync::watch;
 
 use super::{Core, HEARD};
-use crate::consensus::heard::{Heard, Word};
-use crate::consensus::vouch::Standing;
+use crate::consensus::heard::Heard;
+use crate::consensus::promise::Promise;
+use crate::consensus::standing::Standing;
 use crate::consensus::wire::versioned;
 
 impl Core {
@@ -19,14 +20,15 @@ impl Core {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest word of a peer.
-    pub(crate) fn heard_of(&self, peer: u64) -> Option<Word> {
+    /// The newest promise of a peer.
+    pub(crate) fn heard_of(&self, peer: u64) -> Option<Promise> {
         self.heard().of(peer)
     }
 
-    /// Notes the word of a peer. It is on the disk with the next commit: of an entry, that is the one that applies it.
-    pub(crate) fn note_heard(&self, peer: u64, word: Word) {
-        self.heard().note(peer, word);
+    /// Notes the promise of a peer. It is on the disk with the next commit: of an entry, that is the one that applies
+    /// it.
+    pub(crate) fn note_heard(&self, peer: u64, promise: Promise) {
+        self.heard().note(peer, promise);
     }
 
     pub(super) fn keep_heard(&self, txn: &StoreTransaction<'_>) -> Result<(), redb::Error> {
@@ -43,12 +45,12 @@ impl Core {
     ///
     /// # Errors
     /// This node has promised more than it knows, as this peer or another says.
-    pub(crate) fn take_word(&self, peer: u64, heard: Option<Word>) -> Result<(), CatalogueError> {
-        if let Some(word) = heard {
+    pub(crate) fn take_promise(&self, peer: u64, heard: Option<Promise>) -> Result<(), CatalogueError> {
+        if let Some(promise) = heard {
             // In this order: entries are cut off only after a later vote.
             let last = self.log.borrow().last.max(self.applied.borrow().last);
-            if let Some((held, promised)) = word.behind(self.vote(), last) {
-                self.find_forgetful(peer, word, held, promised);
+            if let Some((held, promised)) = promise.behind(self.vote(), last) {
+                self.find_forgetful(peer, promise, held, promised);
             }
         }
         let mut from = self.heard_from.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +59,7 @@ impl Core {
         self.check_standing()
     }
 
-    fn find_forgetful(&self, peer: u64, word: Word, held: String, promised: String) {
+    fn find_forgetful(&self, peer: u64, promise: Promise, held: String, promised: String) {
         self.standing.send_if_modified(|standing| {
             if matches!(standing, Standing::Forgetful(..)) {
                 return false;
@@ -68,22 +70,22 @@ impl Core {
                 promised,
             };
             tracing::error!(peer_id = peer, %error, "consensus.promise.forgotten");
-            *standing = Standing::Forgetful(word, error);
+            *standing = Standing::Forgetful(promise, error);
             true
         });
     }
 
     /// Notes what this node had forgotten in its mark, so that the next start refuses the catalogue without a peer.
     pub(super) fn keep_forgotten(&self) {
-        let Standing::Forgetful(word, _) = *self.standing.borrow() else {
+        let Standing::Forgetful(promise, _) = *self.standing.borrow() else {
             return;
         };
         let kept = self.write(|inner| {
             inner.promise(|mark| {
-                if mark.vote < Some(word.vote) {
-                    mark.vote = Some(word.vote);
+                if mark.vote < Some(promise.vote) {
+                    mark.vote = Some(promise.vote);
                 }
-                mark.last = mark.last.max(word.last);
+                mark.last = mark.last.max(promise.last);
             })
         });
         if let Err(error) = kept {

@@ -20,8 +20,9 @@ use uuid::Uuid;
 use super::kept::from_wire;
 use super::{Applied, Core, MEMBERSHIP};
 use crate::consensus::limits::FULL_DISK_PAUSE;
-use crate::consensus::raft_types::{Entry, LogId, SnapshotMeta, StoredMembership};
-use crate::consensus::snapshot::{self, SnapshotFile};
+use crate::consensus::raft_types::{Entry, RaftLogId, SnapshotMeta, StoredMembership};
+use crate::consensus::snapshot;
+use crate::consensus::snapshot_file::SnapshotFile;
 use crate::consensus::touched::Touched;
 use crate::consensus::wire::{Writer, versioned};
 
@@ -149,7 +150,7 @@ impl Core {
     }
 
     /// True where a cut up to `upto` must wait for a snapshot that is being installed.
-    pub(crate) fn awaits_install(&self, upto: LogId) -> bool {
+    pub(crate) fn awaits_install(&self, upto: RaftLogId) -> bool {
         self.live.load(Ordering::Acquire) && self.applied.borrow().last < Some(upto)
     }
 

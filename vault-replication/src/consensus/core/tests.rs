@@ -40,14 +40,14 @@ impl Files {
 #[derive(Clone, Debug)]
 struct Model {
     vote: Option<Vote>,
-    purged: Option<LogId>,
+    purged: Option<RaftLogId>,
     log: Vec<Entry>,
-    applied: Option<LogId>,
+    applied: Option<RaftLogId>,
     state: State,
 }
 
 impl Model {
-    fn last(&self) -> Option<LogId> {
+    fn last(&self) -> Option<RaftLogId> {
         self.log.last().map(|e| e.log_id).max(self.purged)
     }
 
@@ -148,9 +148,9 @@ enum Do {
     Nothing,
     Vote(Vote),
     Append(Vec<Entry>),
-    Truncate(LogId),
+    Truncate(RaftLogId),
     Apply(Vec<Entry>),
-    Purge(LogId),
+    Purge(RaftLogId),
     Install {
         meta: SnapshotMeta,
         file: SnapshotFile,
@@ -188,7 +188,7 @@ fn begin(core: &Core) {
     }
 }
 
-fn entry(log_id: LogId, command: Command) -> Entry {
+fn entry(log_id: RaftLogId, command: Command) -> Entry {
     let actor = Actor::Node;
     Entry {
         log_id,

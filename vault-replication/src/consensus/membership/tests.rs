@@ -4,10 +4,10 @@ use std::sync::Arc;
 use openraft::{CommittedLeaderId, Membership, StoredMembership};
 
 use super::*;
-use crate::consensus::raft_types::LogId;
+use crate::consensus::raft_types::RaftLogId;
 
-fn id(index: u64) -> LogId {
-    LogId::new(CommittedLeaderId::new(1, 1), index)
+fn id(index: u64) -> RaftLogId {
+    RaftLogId::new(CommittedLeaderId::new(1, 1), index)
 }
 
 /// The metrics of leader 1 with these voters and their positions.

@@ -80,26 +80,26 @@ fn i1_messages_and_answers_are_what_they_always_were() {
 #[test]
 fn a_message_may_begin_with_what_its_sender_has_heard() {
     let vote = Vote::new_committed(7, 2);
-    let words = [
-        Word::of_vote(vote),
-        Word {
+    let promises = [
+        Promise::of_vote(vote),
+        Promise {
             vote,
             last: Some(id(7, 2, 5)),
         },
     ];
-    let with = |word| with_word(Some(word), Message::ReadIndex.encode());
-    golden("words.txt", &words.map(|word| hex(&with(word))));
-    for word in words {
-        let (bytes, message) = (with(word), Message::ReadIndex.encode());
-        assert_eq!(split_word(&bytes).unwrap(), (Some(word), &message[..]));
+    let with = |promise| with_promise(Some(promise), Message::ReadIndex.encode());
+    golden("words.txt", &promises.map(|promise| hex(&with(promise))));
+    for promise in promises {
+        let (bytes, message) = (with(promise), Message::ReadIndex.encode());
+        assert_eq!(split_promise(&bytes).unwrap(), (Some(promise), &message[..]));
         for at in 0..bytes.len() {
-            let read = split_word(&bytes[..at]).and_then(|(_, rest)| Message::decode(rest));
+            let read = split_promise(&bytes[..at]).and_then(|(_, rest)| Message::decode(rest));
             assert!(read.is_err(), "{at}");
         }
     }
     let message = Message::Elect.encode();
     assert_eq!(
-        split_word(&with_word(None, message.clone())).unwrap(),
+        split_promise(&with_promise(None, message.clone())).unwrap(),
         (None, &message[..])
     );
 }

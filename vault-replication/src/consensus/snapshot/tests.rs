@@ -1,7 +1,10 @@
 use gophership_catalogue::local::Store;
 
+use std::fs;
+
 use super::*;
 use crate::consensus::core::Core;
+use crate::consensus::snapshot_file::SnapshotFolder;
 use crate::consensus::testkit::{identity, state_of_one};
 use crate::consensus::wire::tests::{golden, hex};
 

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-pub(crate) fn id(term: u64, node: u64, index: u64) -> LogId {
-    LogId::new(CommittedLeaderId::new(term, node), index)
+pub(crate) fn id(term: u64, node: u64, index: u64) -> RaftLogId {
+    RaftLogId::new(CommittedLeaderId::new(term, node), index)
 }
 
 pub(crate) fn members(sets: &[&[u64]]) -> Membership {

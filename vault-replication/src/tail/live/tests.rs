@@ -85,7 +85,7 @@ fn a_frame_that_is_cut_again_is_kept_once() {
 #[test]
 fn a_stream_is_told_everything_once_and_in_order() {
     let (live, mut sink) = live();
-    let mut told = Told::default();
+    let mut told = LivePosition::default();
     let mut news = || live.news(&mut told, node(2));
     assert_eq!(news(), []);
     begin(&live, &mut *sink, 1, &[2, 3]);
@@ -113,14 +113,14 @@ fn a_stream_is_told_everything_once_and_in_order() {
     };
     assert_eq!(news(), [sealed]);
     // One that comes late is told the same, as it stands, but for the segment that it holds.
-    let late = live.news(&mut Told::default(), node(3));
+    let late = live.news(&mut LivePosition::default(), node(3));
     assert_eq!(late.len(), 3 + 1 + 1, "{late:?}");
 }
 
 #[test]
 fn i3_a_stream_hears_of_a_segment_that_is_forgotten_before_it_heard_of_its_seal() {
     let (live, mut sink) = live();
-    let mut told = Told::default();
+    let mut told = LivePosition::default();
     begin(&live, &mut *sink, 1, &[2]);
     assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Opened(index(1))]);
     sink.complete(header(1).id, None, DIGEST);
@@ -140,7 +140,7 @@ fn i3_a_stream_hears_of_a_segment_that_is_forgotten_before_it_heard_of_its_seal(
 #[test]
 fn i4_what_a_fenced_epoch_left_is_forgotten_once_the_next_one_writes() {
     let (live, mut sink) = live();
-    let mut told = Told::default();
+    let mut told = LivePosition::default();
     for n in 1..=2 {
         begin(&live, &mut *sink, n, &[2]);
     }
@@ -158,7 +158,7 @@ fn i4_what_a_fenced_epoch_left_is_forgotten_once_the_next_one_writes() {
     assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Dropped(index(2))]);
     assert_eq!(*peers.borrow(), [2, 3].map(node).into(), "segment 1 is still sent");
     assert_eq!(
-        live.news(&mut Told::default(), node(3)),
+        live.news(&mut LivePosition::default(), node(3)),
         [SenderEvent::Opened(index(7))]
     );
 }
@@ -203,10 +203,10 @@ fn a_trimmed_segment_is_dropped_by_the_streams_that_know_it_and_is_offered_to_no
     sink.complete(header(1).id, Some(Lsn::at(index(1), number(2))), DIGEST);
     begin(&live, &mut *sink, 2, &[3]);
     live.sealed(index(1), nodes(&[1, 3]));
-    let mut told = Told::default();
+    let mut told = LivePosition::default();
     assert_eq!(live.news(&mut told, node(2)).len(), 3, "it is behind");
     live.trimmed(index(1));
     assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Dropped(index(1))]);
-    assert_eq!(live.news(&mut Told::default(), node(2)), []);
+    assert_eq!(live.news(&mut LivePosition::default(), node(2)), []);
     assert_eq!(live.peers().borrow().iter().copied().collect::<Vec<_>>(), [node(3)]);
 }

@@ -13,7 +13,7 @@ use crate::read::stored_entry::{ScanFault, StoredEntry};
 use crate::segment::footer::HoleReason;
 use crate::segment::reader::{SegmentFault, SegmentReader};
 use crate::segment::segment_path;
-use crate::wal::tail::WalTail;
+use crate::wal::open_wal::OpenWal;
 
 impl ShardCursor {
     /// Reacts to a WAL file that is not as it was: its segment was sealed meanwhile, and the cursor goes on there; or
@@ -21,7 +21,7 @@ impl ShardCursor {
     pub(super) fn mismatch(
         &mut self,
         index: SegmentIndex,
-        mut tail: Box<WalTail>,
+        mut open_wal: Box<OpenWal>,
         offset: u64,
         error: Option<std::io::Error>,
     ) -> Option<Result<StoredEntry, ScanFault>> {
@@ -32,22 +32,22 @@ impl ShardCursor {
         let why = error.map_or_else(|| "the bytes are not what was appended".to_owned(), |e| e.to_string());
         if self.follows {
             // The cutter read the map when the bytes were new, so its segment has them.
-            let path = tail.path().display();
+            let path = open_wal.path().display();
             self.waits = Some(format!(
                 "{why} at offset {offset} of {path}; waits until segment {id} is sealed, which may have them"
             ));
             return None;
         }
-        let skipped = tail.skip_damaged(self.until);
+        let skipped = open_wal.skip_damaged(self.until);
         let fault = SegmentFault {
             offset,
             len: skipped.bytes.len() as u64,
             what: why,
             numbers: skipped.numbers,
         };
-        let path = tail.path().to_path_buf();
+        let path = open_wal.path().to_path_buf();
         self.keep_of("wal", &path, id, &fault, &skipped.bytes);
-        self.source = Source::Wal { index, tail };
+        self.source = Source::Wal { index, open_wal };
         Some(Err(ScanFault {
             segment: id,
             numbers: fault.numbers,

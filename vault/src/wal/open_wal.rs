@@ -15,7 +15,7 @@ use crate::wal::scan::resync;
 use crate::wal::writer::room_for;
 
 /// A position in a WAL file in use.
-pub(crate) struct WalTail {
+pub(crate) struct OpenWal {
     wal: Arc<WalFile>,
     reader: DiskReader,
     offset: u64,
@@ -23,8 +23,8 @@ pub(crate) struct WalTail {
     until: Option<Lsn>,
 }
 
-/// One step of a [`WalTail`].
-pub(crate) enum TailStep {
+/// One step of a [`OpenWal`].
+pub(crate) enum OpenWalStep {
     /// The next entry.
     Entry(Lsn, EntryMeta, Vec<u8>),
     /// Everything up to the limit, or up to the file's last entry, was given.
@@ -45,7 +45,7 @@ pub(crate) struct Skipped {
     pub(crate) numbers: Option<(EntryNumber, EntryNumber)>,
 }
 
-impl WalTail {
+impl OpenWal {
     pub(crate) fn new(wal: Arc<WalFile>) -> Result<Self, VaultError> {
         let file = wal.file.try_clone().map_err(VaultError::io("open", &wal.path))?;
         let reader = DiskReader::over(file, &wal.path)?;
@@ -59,32 +59,32 @@ impl WalTail {
     }
 
     /// The next entry at or below `until`, whose entries are all written.
-    pub(crate) fn step(&mut self, until: Lsn) -> TailStep {
+    pub(crate) fn step(&mut self, until: Lsn) -> OpenWalStep {
         self.promise(until);
         loop {
             if !self.has_next(until) {
-                return TailStep::End;
+                return OpenWalStep::End;
             }
             let at = self.offset;
             match self.read() {
                 Ok(Some((_, meta, _))) if meta.state.contains(EntryState::IDLE) => {}
                 Ok(Some((lsn, meta, payload))) if lsn.number() == self.next => {
                     let Some(next) = self.next.checked_next() else {
-                        return TailStep::End;
+                        return OpenWalStep::End;
                     };
                     self.next = next;
-                    return TailStep::Entry(lsn, meta, payload);
+                    return OpenWalStep::Entry(lsn, meta, payload);
                 }
                 Ok(_) | Err(ReadFault::PastEnd) => {
                     // The bytes there may be a later entry.
                     self.offset = at;
-                    return TailStep::Mismatch {
+                    return OpenWalStep::Mismatch {
                         offset: at,
                         error: None,
                     };
                 }
                 Err(ReadFault::Io(error)) => {
-                    return TailStep::Mismatch {
+                    return OpenWalStep::Mismatch {
                         offset: self.offset,
                         error: Some(error),
                     };

@@ -11,64 +11,24 @@
 //!   record as sealed.
 //! - I3: a segment's file is made by one thread at a time.
 //!
-//! **Not here**: the end of it, when the segment is on record as sealed (`by_leader`).
+//! **Not here**: the end of it, when the segment is on record as sealed (`recover::by_leader`).
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
-use super::held::{HeldReport, SegmentEnd};
-use super::own::{own_entries, own_wal, report_own};
-use super::report::header_of;
 use crate::copies::decided::{TakeEntry, write_decided};
 use crate::copies::promise::{RecoveryNumber, promise};
 use crate::copies::store::{CompleteCopy, FetchEntries};
 use crate::error::VaultError;
-use crate::file_io::{self, DiskReader};
+use crate::file_io;
 use crate::ids::{EntryNumber, SegmentId};
-use crate::keep::parts::KeepParts;
 use crate::limits::FENCE_WAIT;
 use crate::read::slot::Slot;
+use crate::recover::own::{own_entries, own_header, report_own};
+use crate::recover::{HeldReport, SegmentEnd};
 use crate::segment::header::SegmentHeader;
 use crate::segment::seal_queue::SealRequest;
 use crate::segment::{make_segment_dir, segment_path};
 use crate::vault::Vault;
-
-/// The recoveries of this node's own segments that are under way here.
-#[derive(Default)]
-pub(crate) struct OwnRecoveries {
-    /// Held while a promise is made, and while a file is put in place by one.
-    promises: Mutex<()>,
-    /// The segments whose file is being made.
-    making: Mutex<BTreeSet<SegmentId>>,
-}
-
-/// The right of one thread to make a segment's file, until it is dropped.
-pub(super) struct Making<'a>(&'a OwnRecoveries, SegmentId);
-
-impl OwnRecoveries {
-    /// Gives the right to make a segment's file.
-    ///
-    /// # Errors
-    /// Another thread has it.
-    pub(super) fn make(&self, id: SegmentId) -> Result<Making<'_>, VaultError> {
-        if self.making().insert(id) {
-            Ok(Making(self, id))
-        } else {
-            let why = "its file is being made".to_owned();
-            Err(VaultError::Unreadable { id, why })
-        }
-    }
-
-    fn making(&self) -> MutexGuard<'_, BTreeSet<SegmentId>> {
-        self.making.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Making<'_> {
-    fn drop(&mut self) {
-        self.0.making().remove(&self.1);
-    }
-}
 
 impl Vault {
     /// Notes that a segment of this node is fenced on another node: the vault takes a new epoch, if it still writes the
@@ -94,7 +54,7 @@ impl Vault {
             "other nodes' segments are in the store of copies"
         );
         {
-            let _promising = parts.own.promises.lock().unwrap_or_else(PoisonError::into_inner);
+            let _promising = parts.own.promising();
             promise(&parts.data, id, number)?;
         }
         if matches!(parts.holdings.get(id), Some(Slot::Live(_))) {
@@ -155,7 +115,7 @@ impl Vault {
     /// Checks that recovery `number` may put a segment's file in place; no other promise is made meanwhile.
     fn check_right(&self, id: SegmentId, number: RecoveryNumber) -> Result<MutexGuard<'_, ()>, VaultError> {
         let parts = &self.inner.parts;
-        let promising = parts.own.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        let promising = parts.own.promising();
         promise(&parts.data, id, number)?;
         match parts.holdings.get(id) {
             Some(Slot::Recovering | Slot::Unreadable { sealed: None, .. }) => Ok(promising),
@@ -183,15 +143,4 @@ impl Vault {
     ) -> Result<(), VaultError> {
         own_entries(&self.inner.parts, id, first, last, take)
     }
-}
-
-/// The header of a segment's file by its WAL file.
-pub(super) fn own_header(parts: &KeepParts, id: SegmentId) -> Result<Option<SegmentHeader>, VaultError> {
-    let known = parts.ledger.known().into_iter().find(|known| known.id() == id);
-    let Some(wal) = own_wal(parts, id, known)? else {
-        return Ok(None);
-    };
-    let mut reader = DiskReader::direct(&wal.path)?;
-    let header = header_of(parts, &wal, &mut reader);
-    Ok(header.ok().map(|(header, _)| SegmentHeader::of_wal(&header)))
 }

@@ -56,7 +56,7 @@ impl Peers {
 }
 
 /// The names and addresses of the nodes that have their name.
-pub(super) fn addresses(consensus: &Arc<RaftCatalogue>) -> Members {
+pub(crate) fn addresses(consensus: &Arc<RaftCatalogue>) -> Members {
     let consensus = Arc::clone(consensus);
     Arc::new(move || {
         let mut all = BTreeMap::new();

@@ -4,33 +4,24 @@
 //! **Invariants**:
 //! - I1: a file is put in place only with the digest on record, and only while its segment is neither trimmed nor given
 //!   up.
-//! - I2: a bad file stays until the new one is complete, synced and verified, and is in quarantine from then on. There is
-//!   a file at every point.
+//! - I2: a bad file stays until the new one is complete, synced and verified, and is in quarantine from then on. There
+//!   is a file at every point.
 //! - I3: a number that the other holder lacks is shown as lost: nothing here says that it was never acknowledged.
 //!
 //! **Not here**: the requests to other nodes, which are the caller's.
 
-use std::io;
-use std::path::Path;
-use std::slice;
-
-use super::by_leader::cut_off;
-use super::held::{HeldReport, SegmentEnd, segment_end};
-use super::marks::Durable;
-use super::take_part::own_header;
 use crate::copies::decided::write_decided;
 use crate::copies::store::FetchEntries;
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::{ClusterId, NodeId, SegmentId};
-use crate::keep::parts::KeepParts;
 use crate::ledger::{KnownSegment, LedgerError, SealRecord, SegmentStats};
-use crate::read::quarantine::{Quarantine, Quarantined};
+use crate::parts::KeepParts;
 use crate::read::slot::Slot;
-use crate::segment::header::SegmentHeader;
+use crate::recover::HeldReport;
+use crate::recover::own::own_header;
+use crate::recover::sealed_content::{differs, keep_replaced, sealed_content};
 use crate::segment::{make_segment_dir, segment_path};
 use crate::vault::Vault;
-use crate::wal::header::Tenant;
 
 impl Vault {
     /// The records, as they stand, of this node's sealed segments that have no file here, or one that a verification
@@ -117,57 +108,6 @@ impl Vault {
     pub fn restored(&self, seal: &SealRecord) -> Result<(), LedgerError> {
         self.inner.parts.ledger.holds_copy(seal.id, seal.digest)
     }
-}
-
-/// The entries with which a segment was sealed, as one of its holders reports them, and the header of a file of them.
-///
-/// # Errors
-/// The holder does not have what was sealed.
-pub(crate) fn sealed_content(
-    seal: &SealRecord,
-    mut report: HeldReport,
-    cluster_id: ClusterId,
-) -> Result<(SegmentHeader, SegmentEnd), VaultError> {
-    let (id, holder) = (seal.id, report.holder);
-    let last = seal.stats.last_lsn.ok_or_else(|| differs(id, holder))?.number();
-    report.durable = Durable {
-        to: Some(last),
-        ..Durable::default()
-    };
-    let end = segment_end(slice::from_ref(&report)).map_err(|_| differs(id, holder))?;
-    let end = cut_off(&report, end, last);
-    let header = SegmentHeader {
-        id,
-        epoch: seal.epoch,
-        file_uuid: report.file_uuid.ok_or_else(|| differs(id, holder))?,
-        cluster_id,
-        created_ns: 0,
-        tenants: vec![Tenant::default_tenant()],
-    };
-    Ok((header, end))
-}
-
-pub(crate) fn differs(id: SegmentId, holder: NodeId) -> VaultError {
-    VaultError::Unreadable {
-        id,
-        why: format!("node {holder} does not have what was sealed"),
-    }
-}
-
-/// Keeps the file that one from `holder` is about to replace, where there is one.
-pub(crate) fn keep_replaced(
-    quarantine: &Quarantine,
-    path: &Path,
-    id: SegmentId,
-    holder: NodeId,
-) -> Result<(), VaultError> {
-    let len = match path.metadata() {
-        Ok(file) => file.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(VaultError::io("look at", path)(error)),
-    };
-    let why = format!("it was replaced by what node {holder} has");
-    quarantine.keep_replaced(Quarantined::new(path, 0, len, id, None, why))
 }
 
 fn has_no_file(parts: &KeepParts, seal: &SealRecord) -> bool {

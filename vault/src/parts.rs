@@ -1,16 +1,16 @@
-//! State that the threads of `keep` and the recovery share.
+//! State that the rooms of a vault share: its folder, record, holdings, counts and clock.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use super::ballast::Ballast;
-use super::disk_tier::DiskTier;
-use super::retention::Release;
-use super::to_unlink::ToUnlink;
-use super::vault_clock::VaultClock;
 use crate::copies::shared::CopyShared;
+use crate::disk_tier::DiskTier;
 use crate::ids::NodeId;
+use crate::keep::ballast::Ballast;
+use crate::keep::retention::Release;
+use crate::keep::to_unlink::ToUnlink;
+use crate::keep::vault_clock::VaultClock;
 use crate::ledger::Ledger;
 use crate::options::RecoveryBy;
 use crate::read::holdings::Holdings;

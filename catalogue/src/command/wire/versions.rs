@@ -1,0 +1,10 @@
+//! The versions of commands that have more fields than at first.
+
+/// The version of a recovery that was given a name.
+pub(super) const NAMED_RECOVERY: u8 = 2;
+/// The version of a word about a job that was taken over.
+pub(super) const WITH_TERM: u8 = 2;
+/// The version of a position of a job that passed something over.
+pub(super) const WITH_LOSS: u8 = 3;
+/// The version of a list of exporters that says whose it is.
+pub(super) const WITH_NODE: u8 = 2;
