@@ -7,19 +7,17 @@
 //! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
 //!
 //! **Not here**: commands about segments (`apply/segment.rs`, the end of one in `apply/trim.rs`), nodes
-//! (`apply/node.rs`), exporters (`apply/export.rs`), replay jobs (`apply/job.rs`), the archive (`apply/archive.rs`), and
-//! losses (`apply/loss.rs`).
+//! (`apply/node.rs`), exporters (`apply/export.rs`), replay jobs (`apply/job.rs`), settings (`apply/setting.rs`), the
+//! archive (`apply/archive.rs`), and losses (`apply/loss.rs`).
 
 use gophership_vault::ids::NodeId;
 use gophership_vault::ledger::ClockMark;
 
 use crate::command::{Command, Outcome, Reply};
-use crate::limits::{SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
 use crate::node::NodeFacts;
-use crate::refusal::Refusal;
-use crate::state::{Change, Counters, Setting, State};
+use crate::state::{Change, State};
 
-use self::decision::{node_of, not_stale, unchanged, within};
+use self::decision::{node_of, unchanged};
 
 pub use self::decision::Decision;
 
@@ -31,6 +29,7 @@ mod job;
 mod loss;
 mod node;
 mod segment;
+mod setting;
 mod trim;
 
 pub use event::{apply_request, decide_request};
@@ -96,7 +95,8 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             value,
             seen,
             at_ns,
-        } => set_config(state, key, value.as_deref(), *seen, *at_ns),
+        } => setting::set(state, key, value.as_deref(), *seen, *at_ns),
+        Command::BeginSettings { settings, at_ns, .. } => setting::begin(state, settings, *at_ns),
         Command::SetExporter {
             exporter,
             paused,
@@ -174,38 +174,6 @@ fn keep_clock(state: &State, node: NodeId, mark: ClockMark) -> Decision {
         return unchanged(Reply::Done);
     }
     Ok((Reply::Done, vec![Change::Clock(node, mark)]))
-}
-
-fn set_config(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, at_ns: u64) -> Decision {
-    within("a setting's name", key.len(), SETTING_KEY_BYTES_MAX)?;
-    within("a setting's value", value.map_or(0, str::len), SETTING_VALUE_BYTES_MAX)?;
-    let known = state.setting(key);
-    // A command that was submitted before, and changed the version then, comes here too.
-    if known.map(|s| s.value.as_str()) == value {
-        return unchanged(Reply::Done);
-    }
-    not_stale(|| format!("setting {key}"), seen, known.map_or(0, |s| s.version))?;
-    if known.is_none() && state.settings.len() >= SETTINGS_MAX {
-        return Err(Refusal::TooManySettings { limit: SETTINGS_MAX });
-    }
-    let version = state.counters.settings_version + 1;
-    let counters = Counters {
-        settings_version: version,
-        ..state.counters
-    };
-    let key = key.to_owned();
-    let changed = match value {
-        Some(value) => Change::Setting(
-            key,
-            Setting {
-                value: value.to_owned(),
-                set_ns: at_ns,
-                version,
-            },
-        ),
-        None => Change::SettingGone(key),
-    };
-    Ok((Reply::Done, vec![Change::Counters(counters), changed]))
 }
 
 #[cfg(test)]

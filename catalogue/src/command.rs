@@ -231,7 +231,8 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Sets, or with no value removes, a cluster-wide setting.
+    /// Sets, or with no value removes, a setting. Those of the cluster's configuration
+    /// ([`crate::setting::is_of_cluster`]) have a form that is checked.
     SetConfig {
         /// The setting's name.
         key: String,
@@ -240,6 +241,16 @@ pub enum Command {
         /// The version of the setting that the caller saw, 0 where there was none. If it has changed, the command is
         /// refused.
         seen: Option<u64>,
+        /// The present time, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
+    /// Puts the settings of the cluster on record, as the first of its nodes has them in its configuration. Where one is
+    /// on record nothing changes.
+    BeginSettings {
+        /// The node whose configuration they are of.
+        node: NodeId,
+        /// Names and values.
+        settings: Vec<(String, String)>,
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
@@ -425,6 +436,7 @@ impl Command {
             Self::FinishJob { .. } => Kind::FinishJob,
             Self::CancelJob { .. } => Kind::CancelJob,
             Self::SetConfig { .. } => Kind::SetConfig,
+            Self::BeginSettings { .. } => Kind::BeginSettings,
             Self::SetExporter { .. } => Kind::SetExporter,
             Self::ForgetExporter { .. } => Kind::ForgetExporter,
             Self::CommitCursors { .. } => Kind::CommitCursors,

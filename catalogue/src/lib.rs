@@ -2,7 +2,8 @@
 //!
 //! - [`command`]: commands and their answers. [`actor`]: their submitters. [`refusal`]: reasons for a refusal.
 //!   [`state`]: the state. [`mod@apply`]: the pure transition from state and command to the next state.
-//! - [`segment`]: the life of a segment, as a table. [`node`], [`job`], [`exporter`], [`dropped`], [`archive`]: the other records.
+//! - [`segment`]: the life of a segment, as a table. [`node`], [`job`], [`exporter`], [`dropped`], [`setting`],
+//!   [`archive`]: the other records.
 //! - [`row`]: the stored form (bytes in `docs/formats.md`).
 //! - [`catalogue`]: the trait that all code above a catalogue uses; through it a catalogue is the vault's
 //!   [`Ledger`](gophership_vault::ledger::Ledger).
@@ -27,6 +28,7 @@ pub mod node;
 pub mod refusal;
 pub mod row;
 pub mod segment;
+pub mod setting;
 pub mod state;
 mod wire;
 

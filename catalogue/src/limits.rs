@@ -45,6 +45,9 @@ pub const SETTING_KEY_BYTES_MAX: usize = 256;
 /// Limit of bytes of a setting's value.
 pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Limit of bytes of a value of the cluster's configuration that is no exporter.
+pub const SETTING_WORD_BYTES_MAX: usize = 64;
+
 /// Limit of bytes of an operator's name.
 pub const ACTOR_BYTES_MAX: usize = 256;
 

@@ -295,6 +295,16 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// A setting of the cluster's configuration has not the form that all versions agree on.
+    #[error(
+        "setting {key} is not changed: its name or value has not the form of a setting of the cluster's configuration. \
+         Accepted: a word of at most 64 bytes, and for an exporter a mapping on one line; only an exporter can be \
+         removed"
+    )]
+    BadSetting {
+        /// The setting's name.
+        key: String,
+    },
     /// Too many settings exist.
     #[error("there are {limit} settings, and there may be no more: remove one first")]
     TooManySettings {
@@ -327,8 +337,8 @@ pub enum Refusal {
     },
     /// An exporter that a node is configured with would begin anew, and so is not forgotten.
     #[error(
-        "exporter {exporter:?} is configured at {nodes}: take it out of `export` there and send SIGHUP, then forget \
-         it; a node that is gone for good counts until it is replaced"
+        "exporter {exporter:?} is configured at {nodes}: remove it first (gs-ctl exporter remove; on a single node take it \
+         out of `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
     )]
     ExporterConfigured {
         /// The exporter.
@@ -494,6 +504,7 @@ impl Refusal {
             | Self::UnknownJob { .. }
             | Self::JobEnded { .. }
             | Self::JobDiffers { .. }
+            | Self::BadSetting { .. }
             | Self::TooManySettings { .. }
             | Self::UnknownExporter { .. }
             | Self::NotRecovered { .. }

@@ -399,6 +399,11 @@ impl State {
         self.settings.get(key)
     }
 
+    /// The version of the latest change of a setting; 0 before the first.
+    pub fn settings_version(&self) -> u64 {
+        self.counters.settings_version
+    }
+
     /// All settings, by name.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.settings.iter().map(|(k, v)| (k.as_str(), v))

@@ -415,6 +415,11 @@ pub fn command() -> impl Strategy<Value = Command> {
         }),
         7 => job_command(),
         8 => archive_command(),
+        1 => (1..3u32, prop::sample::select(vec!["24h", "48h"]), at.clone()).prop_map(|(n, value, at_ns)| {
+            Command::BeginSettings {
+                node: node(n), settings: vec![("vault.retention".to_owned(), value.to_owned())], at_ns
+            }
+        }),
         2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(
             |(key, value, seen, at_ns)| Command::SetConfig { key, value, seen, at_ns }
         ),

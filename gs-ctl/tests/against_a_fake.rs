@@ -31,6 +31,7 @@ fn schema_of(words: &[&str]) -> &'static str {
         ["node", "list", ..] => "node-list",
         ["raft", "status", ..] => "raft-status",
         ["exporter", "list", ..] => "exporter-list",
+        ["exporter", "remove", ..] => "config-set",
         ["exporter", "forget", ..] => "exporter-forget",
         ["exporter", ..] => "exporter",
         ["dead-letter", "list", ..] => "dead-letter-list",
@@ -38,6 +39,9 @@ fn schema_of(words: &[&str]) -> &'static str {
         ["dead-letter", "replay", ..] => "dead-letter-replay",
         ["dead-letter", "drop", ..] => "dead-letter-drop",
         ["events", ..] => "events",
+        ["config", "get", ..] => "config-get",
+        ["config", "diff", ..] => "config-diff",
+        ["config", "set", ..] => "config-set",
         ["override", ..] => "override",
         ["top", ..] => "top",
         other => panic!("{other:?} has no schema"),
@@ -48,13 +52,21 @@ fn schema_of(words: &[&str]) -> &'static str {
 #[test]
 fn every_command_answers_in_every_format_on_stdout() {
     let (_dir, fake) = fake();
-    let commands: [(&[&str], &str, &str); 18] = [
+    let commands: [(&[&str], &str, &str); 22] = [
         (&["status"], "Zone", "zone:"),
         (&["cluster", "status"], "node 1", "under_replicated_segments: 12"),
         (&["cluster", "provision", "--abort"], "forgotten", "forgotten: true"),
         (&["node", "list"], "RAFT", "nodes:"),
         (&["raft", "status"], "MATCHED", "members:"),
         (&["events"], "exporter_paused", "events:"),
+        (&["config", "get"], "KEY is not set", "settings:"),
+        (&["config", "diff"], "ITS OWN", "nodes:"),
+        (
+            &["config", "set", "vault.retention", "72h", "--seen", "7"],
+            "72h",
+            "needs_restart: false",
+        ),
+        (&["exporter", "remove", "backend"], "exporter.backend", "new: null"),
         (&["exporter", "list"], "NAME", "exporters:"),
         (&["exporter", "pause", "backend"], "paused", "state: \"paused\""),
         (
@@ -109,6 +121,61 @@ fn every_command_answers_in_every_format_on_stdout() {
 }
 
 #[test]
+fn a_node_is_stopped_at_once_or_when_nothing_is_against_it() {
+    let (_dir, fake) = fake();
+    let now = fake.ctl(&["node", "stop"]);
+    assert!(
+        now.code == 1 && now.out.contains("1 of 3 voters would be left"),
+        "{}",
+        now.out
+    );
+    let then = fake.ctl(&["node", "stop"]);
+    assert!(then.code == 0 && then.out.contains("can be stopped"), "{}", then.out);
+    fake.end();
+    let (_dir, fake) = self::fake();
+    let waited = fake.ctl(&["node", "stop", "--wait", "--timeout", "2m"]);
+    assert!(
+        waited.code == 0 && waited.err.contains("waiting: 1 of 3 voters"),
+        "{} {}",
+        waited.out,
+        waited.err
+    );
+    fake.end();
+}
+
+#[test]
+fn an_exporter_is_set_from_a_file_or_from_standard_input_and_by_no_other_way() {
+    let (dir, fake) = fake();
+    let file = dir.path().join("b.yaml");
+    std::fs::write(&file, "name: b").unwrap();
+    let set = fake.ctl(&["exporter", "set", file.to_str().unwrap(), "--dry-run"]);
+    assert!(set.code == 0 && set.out.contains("nothing: --dry-run"), "{}", set.out);
+    assert!(
+        fake.asked()
+            .last()
+            .unwrap()
+            .contains("exporter: Some(\"name: b\"), seen: None, dry_run: true")
+    );
+    let other = fake.ctl(&["config", "set", "exporter.b", "name: b"]);
+    assert!(
+        other.code == 2 && other.err.contains("gs-ctl exporter set FILE"),
+        "{}",
+        other.err
+    );
+    let unknown = fake.ctl(&["config", "get", "vault.retentoin"]);
+    assert!(
+        unknown.code == 1 && unknown.err.contains("no setting vault.retentoin"),
+        "{}",
+        unknown.err
+    );
+    assert!(
+        !fake.ctl(&["config", "get", "vault"]).out.contains("exporter"),
+        "only those below it"
+    );
+    fake.end();
+}
+
+#[test]
 fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
     let (_dir, fake) = fake();
     let table = fake.ctl(&["cluster", "status"]).out;
@@ -117,6 +184,7 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         "Leader    node-1 (node 1)\n",
         "Acks      with 2 of 3 copies\n",
         "Segments  1,200 sealed, 12 with fewer than 3 LIVE COPIES, 2 RECOVERING (oldest ",
+        "May stop  node-1\n",
         "6 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data, which a recovery may need;",
         "! 12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node\n    -> start \
          node-3\n",

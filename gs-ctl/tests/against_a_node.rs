@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
+use gophership::config::Config;
 use gophership::context::{IngestSnapshot, Latencies, NodeContext};
 use gophership::control::{SOCKET_NAME, listen, serve};
 use gophership::export::{Cursors, ExportParts, Exporters};
+use gophership::settings::Settings;
 use gophership::stochastic::{EnvironmentReader, Sensor};
 use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_somatic::{Thresholds, Throttle, ZoneCell};
@@ -68,7 +70,8 @@ impl Node {
             thresholds,
             throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
             max_message: 1 << 20,
-            on_full: "refuse",
+            end: Arc::default(),
+            settings: Settings::single(&Config::default(), None),
             peers: None,
             node_name: "test".to_owned(),
             started_unix_nano: 1,

@@ -31,7 +31,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node until SIGTERM. Without a file it listens on loopback and keeps its data in ./data. SIGHUP takes
-    /// changed exporters and certificates into use
+    /// certificates and what else can change into use: exporters, unless they are the cluster's, and some keys of vault
     Run(ConfigFile),
     /// Run a node, or a cluster of several, to try things out, on loopback
     Dev(Dev),

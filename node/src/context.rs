@@ -12,9 +12,11 @@ use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault_replication::join::JoinSetup;
 use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::tail::streams::TailStreams;
+use tokio::sync::Notify;
 
 use crate::export::Exporters;
 use crate::peers::{Peers, Quorum};
+use crate::settings::Settings;
 use crate::stochastic::Environment;
 
 /// The parts of a running node that replays and an operator's verbs use.
@@ -46,8 +48,10 @@ pub struct NodeContext {
     pub thresholds: Thresholds,
     /// The machine's pressure as last read.
     pub environment: Arc<ArcSwap<Environment>>,
-    /// `vault.on_full`.
-    pub on_full: &'static str,
+    /// Has the node end, as SIGTERM does.
+    pub end: Arc<Notify>,
+    /// The settings in force.
+    pub settings: Arc<Settings>,
     /// Returns the state of ingest. It must not wait.
     pub ingest: Arc<dyn Fn() -> IngestSnapshot + Send + Sync>,
 }

@@ -27,6 +27,7 @@ pub mod readiness;
 mod reload;
 mod replay;
 pub mod run;
+pub mod settings;
 mod sink;
 pub mod stochastic;
 pub mod tls;

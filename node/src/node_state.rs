@@ -14,6 +14,7 @@ use gophership_somatic::ZoneCell;
 use gophership_vault::ids::ShardId;
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
+use tokio::sync::Notify;
 
 use crate::buffer::Budget;
 use crate::cluster::Awaited;
@@ -52,11 +53,13 @@ pub struct NodeState {
     pub name: String,
     /// Start of the process, nanoseconds since the Unix epoch.
     pub started_ns: u64,
-    /// Limit of the wait for copies on peers; `None` on a single node.
-    pub ack_timeout: Option<Duration>,
+    /// True where the node belongs to a cluster.
+    pub in_cluster: bool,
     phase: AtomicU8,
     stalled: AtomicU32,
     leaving: Arc<AtomicBool>,
+    /// Told when an operator has the node end.
+    pub(crate) end: Arc<Notify>,
     awaited: OnceLock<Arc<Awaited>>,
     /// Requests that were refused before the workers began.
     pub(crate) refused_early: Arc<AtomicU64>,
@@ -66,14 +69,15 @@ pub struct NodeState {
 
 impl NodeState {
     /// A node that is starting.
-    pub fn new(name: String, ack_timeout: Option<Duration>) -> Arc<Self> {
+    pub fn new(name: String, in_cluster: bool) -> Arc<Self> {
         Arc::new(Self {
             name,
             started_ns: now_unix_nano(),
-            ack_timeout,
+            in_cluster,
             phase: AtomicU8::new(Phase::Starting as u8),
             stalled: AtomicU32::new(NO_SHARD),
             leaving: Arc::default(),
+            end: Arc::default(),
             awaited: OnceLock::new(),
             refused_early: Arc::default(),
             running: OnceLock::new(),
@@ -159,7 +163,7 @@ impl NodeState {
             full,
             running.cluster.as_ref().and_then(|cluster| cluster.quorum.leaderless()),
             stalled,
-            self.ack_timeout.is_some(),
+            self.in_cluster,
         )
         .map_err(|why| match why {
             NotReady::TooFewCopies(shard, _) => NotReady::TooFewCopies(shard, running.vault.cut_fault(shard)),

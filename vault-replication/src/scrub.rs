@@ -44,7 +44,7 @@ pub struct ScrubSetup {
     /// The data folder.
     pub data: PathBuf,
     /// The time between the begins of two rounds; zero: there are none.
-    pub interval: Duration,
+    pub interval: Box<dyn Fn() -> Duration + Send>,
     /// Waits for as long as the throttle wants after a block that took so long. It must return when the node ends.
     pub pass: Box<dyn Fn(Duration) + Send>,
 }
@@ -156,11 +156,10 @@ impl Work {
                     self.verify(bad.id);
                 }
             }
-            if !self.setup.interval.is_zero() {
+            let interval = (self.setup.interval)();
+            if !interval.is_zero() {
                 let now_s = self.setup.vault.clock_ns() / 1_000_000_000;
-                let due = due(round, now_s, self.setup.interval, |after| {
-                    self.setup.vault.next_sealed(after)
-                });
+                let due = due(round, now_s, interval, |after| self.setup.vault.next_sealed(after));
                 match due {
                     Due::Begin(new) | Due::End(new) => {
                         is_idle = new.is_over;

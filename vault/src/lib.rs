@@ -58,6 +58,7 @@ mod take_part;
 #[doc(hidden)]
 pub mod testkit;
 pub mod time;
+mod tuned;
 mod vault;
 mod wal;
 
@@ -93,6 +94,7 @@ pub use segment::reader::SegmentFault;
 pub use segment::verify::{VerifyReport, verify_segment};
 pub use segments::{FolderSeen, SegmentDetail, SegmentState};
 pub use status::{ShardStatus, VaultStatus};
+pub use tuned::Tuning;
 pub use vault::Vault;
 pub use wal::commit_point;
 pub use wal::header::Tenant;

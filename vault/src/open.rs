@@ -28,6 +28,7 @@ use crate::recover::{
 use crate::seam::ShardSeam;
 use crate::start::{RecoveryEnd, Start, check, spawn};
 use crate::time::now_unix_nano;
+use crate::tuned::Tuned;
 use crate::vault::{Inner, Vault};
 use crate::wal::file::{EpochNow, WalPlan};
 use crate::wal::watermark::Watermark;
@@ -171,9 +172,8 @@ fn keep_parts(
         },
         spares_wanted: options.spares,
         disk_limit: options.disk_limit,
-        retention: options.retention,
+        tuned: Arc::new(Tuned::new(options)),
         release: options.release.clone(),
-        on_full: options.on_full,
         recovery: options.recovery,
         ballast: Arc::new(Ballast::of(&path, options.shards, options.segment_size)),
         holdings: Arc::default(),

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::copies::shared::CopyShared;
 use crate::disk_tier::DiskTier;
 use crate::ids::NodeId;
 use crate::keep::ballast::Ballast;
-use crate::keep::retention::{OnFull, Release};
+use crate::keep::retention::Release;
 use crate::keep::to_unlink::ToUnlink;
 use crate::keep::vault_clock::VaultClock;
 use crate::ledger::Ledger;
@@ -18,6 +17,7 @@ use crate::read::holdings::Holdings;
 use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
 use crate::recover::OwnRecoveries;
+use crate::tuned::Tuned;
 use crate::wal::file::WalPlan;
 
 /// Counts for status and metrics.
@@ -47,9 +47,8 @@ pub(crate) struct KeepParts {
     pub(crate) plan: WalPlan,
     pub(crate) spares_wanted: usize,
     pub(crate) disk_limit: u64,
-    pub(crate) retention: Duration,
+    pub(crate) tuned: Arc<Tuned>,
     pub(crate) release: Release,
-    pub(crate) on_full: OnFull,
     pub(crate) recovery: RecoveryBy,
     pub(crate) ballast: Arc<Ballast>,
     pub(crate) ledger: Arc<dyn Ledger>,

@@ -164,7 +164,7 @@ impl Start<'_> {
                 to_syncer,
                 to_cutter,
             },
-            self.options.segment_age,
+            Arc::clone(&parts.tuned),
         );
         let syncer = Syncer::new(Arc::clone(&shared), Arc::clone(&wal), files, Arc::clone(&stats));
         shared.set_syncer(self.spawn_of(&shared, "sync", move || syncer.run())?);

@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use crate::data_dir::{DataDir, Identity};
 use crate::ids::Epoch;
+use crate::keep::retention::OnFull;
 use crate::parts::KeepParts;
 use crate::segment::seal_queue::SealRequest;
 use crate::start::join;
+use crate::tuned::Tuning;
 use crate::wal::shard::ShardShared;
 use crate::wal::sync_stats::SyncStats;
 use crate::wal::writer::ShardWriter;
@@ -88,7 +90,17 @@ impl Vault {
 
     /// Time for which a released segment is kept.
     pub fn retention(&self) -> Duration {
-        self.inner.parts.retention
+        self.inner.parts.tuned.retention()
+    }
+
+    /// The reaction to a disk that is full of segments which are not released.
+    pub fn on_full(&self) -> OnFull {
+        self.inner.parts.tuned.on_full()
+    }
+
+    /// Changes what can be changed while the vault runs, at once.
+    pub fn tune(&self, to: Tuning) {
+        self.inner.parts.tuned.set(to);
     }
 
     /// Stops everything: when this returns, all appended entries are synced, the idle marks are written, and the

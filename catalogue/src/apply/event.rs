@@ -17,6 +17,7 @@ use crate::job::{JobId, JobResult};
 use crate::limits::EVENTS_MAX;
 use crate::node::NodeState;
 use crate::segment::SegmentRecord;
+use crate::setting::is_of_cluster;
 use crate::state::{Change, State};
 
 /// Decides on a request: on its command, and on the event that it leaves.
@@ -164,7 +165,13 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
         Command::SetConfig { key, value, .. } => asked(
             What::SettingChanged,
             format!("setting {key}"),
-            value.as_deref().unwrap_or("removed"),
+            &changed(state, key, value.as_deref()),
+        ),
+        Command::BeginSettings { node: id, at_ns, .. } => by_itself(
+            *at_ns,
+            What::SettingChanged,
+            "settings".to_owned(),
+            &format!("first values: those of the configuration of node {id}"),
         ),
         Command::BeginRecovery { .. }
         | Command::SealRecovered { .. }
@@ -214,6 +221,28 @@ fn segment(id: SegmentId) -> String {
 
 fn exporter(name: &str) -> String {
     format!("exporter {name}")
+}
+
+/// The change of a setting; of one of the cluster's configuration from what to what. Of long values a part is shown that
+/// differs.
+fn changed(state: &State, key: &str, to: Option<&str>) -> String {
+    const SHOWN_BYTES: usize = 110;
+    let known = state.setting(key).map(|known| known.value.as_str());
+    let (Some(from), true) = (known, is_of_cluster(key)) else {
+        return to.unwrap_or("removed").to_owned();
+    };
+    let to = to.unwrap_or("removed");
+    let alike = from.bytes().zip(to.bytes()).take_while(|(a, b)| a == b).count();
+    let part = |text: &str| {
+        let begin = text.floor_char_boundary(if text.len() > SHOWN_BYTES {
+            alike.saturating_sub(30)
+        } else {
+            0
+        });
+        let end = text.floor_char_boundary(begin + SHOWN_BYTES);
+        text[begin..end].to_owned()
+    };
+    format!("from {} to {}", part(from), part(to))
 }
 
 fn job(id: JobId) -> String {

@@ -10,9 +10,11 @@ use super::*;
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::limits::{
     ACTOR_BYTES_MAX, DROPPED_RANGES_MAX, JOB_LOSS_NAME_BYTES_MAX, JOB_LOSS_NAMES_MAX, JOB_POSITIONS_MAX,
-    JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, LOSS_BYTES_MAX, SEAL_AHEAD_MAX_NS, UNLINKED_MAX,
+    JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, LOSS_BYTES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX,
+    SETTING_VALUE_BYTES_MAX, SETTINGS_MAX, UNLINKED_MAX,
 };
 use crate::node::NodeState;
+use crate::refusal::Refusal;
 use crate::segment::{Rule, SegmentRecord, SegmentState, Step, rule};
 use crate::state::Counts;
 use crate::testkit::{

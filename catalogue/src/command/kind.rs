@@ -42,6 +42,7 @@ pub enum Kind {
     RemoveNode = 36,
     LetterCopied = 37,
     Note = 40,
+    BeginSettings = 41,
     ArchiveLease = 45,
     ArchiveCommit = 46,
     ManifestCommit = 47,
@@ -50,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -88,6 +89,7 @@ impl Kind {
         Self::RemoveNode,
         Self::LetterCopied,
         Self::Note,
+        Self::BeginSettings,
         Self::ArchiveLease,
         Self::ArchiveCommit,
         Self::ManifestCommit,
@@ -139,6 +141,7 @@ impl Kind {
             Self::RemoveNode => "remove_node",
             Self::LetterCopied => "letter_copied",
             Self::Note => "note",
+            Self::BeginSettings => "begin_settings",
             Self::ArchiveLease => "archive_lease",
             Self::ArchiveCommit => "archive_commit",
             Self::ManifestCommit => "manifest_commit",

@@ -215,6 +215,10 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             let w = w.text(key).option(value.as_deref(), Writer::text);
             w.option(*seen, Writer::u64).u64(*at_ns)
         }
+        Command::BeginSettings { node, settings, at_ns } => {
+            let w = w.u32(node.get());
+            w.list(settings, |w, (key, value)| w.text(key).text(value)).u64(*at_ns)
+        }
         Command::SetExporter {
             exporter,
             paused,

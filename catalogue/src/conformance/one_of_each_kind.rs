@@ -110,6 +110,11 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
             at_ns: 11,
             seen: None,
         },
+        Command::BeginSettings {
+            node: node(1),
+            settings: vec![("vault.retention".to_owned(), "24h".to_owned())],
+            at_ns: 11,
+        },
         exporter("a"),
         Command::CommitCursors {
             node: node(1),

@@ -68,6 +68,9 @@ pub(crate) enum Command {
     Top(Top),
     /// Watch records as they are received and durable, until Ctrl-C
     Tail(Tail),
+    /// Settings: what is in force on the node, and what counts for all nodes of its cluster
+    #[command(subcommand)]
+    Config(Config),
     /// Exporters, through which the node sends the entries that it has accepted
     #[command(subcommand)]
     Exporter(Exporter),
@@ -90,8 +93,9 @@ pub(crate) enum Command {
     Wal(Wal),
     /// Print the JSON Schema of a command's answer with -o json
     Schema {
-        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; segment-list for
-        /// list, seal and forget; node-change for drain, undrain, remove and can-stop; replay-job for start, status and
+        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; config-set also
+        /// for exporter set and remove; segment-list for
+        /// list, seal and forget; node-change for drain, undrain, remove, stop and can-stop; replay-job for start, status and
         /// cancel; replay-file for start to a file
         #[arg(value_enum)]
         name: SchemaName,
@@ -144,6 +148,16 @@ pub(crate) enum Node {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// Stop this node, as SIGTERM does, where can-stop has nothing against it; it hands the lead on first. For a hook that
+    /// runs before a container or a service is stopped
+    Stop {
+        /// Wait until nothing is against it. Whoever ends the wait has changed nothing
+        #[arg(long)]
+        wait: bool,
+        /// Give up the wait after this long: 30s, 10m. Exit code 5
+        #[arg(long, value_name = "TIME", default_value = "5m", requires = "wait")]
+        timeout: Patience,
+    },
     /// Say whether a node can be stopped now: 0 where the others go on without it and have everything, 1 where not
     CanStop {
         /// Its name or number
@@ -159,6 +173,40 @@ pub(crate) struct NodeChange {
     /// Change nothing, and say what would come of it
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// In a cluster its settings are on record, and stand in place of what each node's own file says; the rest is a node's
+/// own. On a single node all are in its file.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Show the settings of the node: the value of each, where that is from, and why it is not in force where it is not
+    Get {
+        /// Only this one, or those below it: vault.retention, cluster, exporter.backend
+        key: Option<String>,
+    },
+    /// Change a setting of the cluster, on all nodes. Refused where a node cannot have the value, or where it was changed
+    /// since it was looked at
+    Set {
+        /// The setting, such as vault.retention
+        key: String,
+        /// Its new value, as in a configuration file
+        value: String,
+        #[command(flatten)]
+        change: SettingChange,
+    },
+    /// Show what the nodes' own files say otherwise than the cluster, whose settings count
+    Diff,
+}
+
+/// A change of a setting.
+#[derive(Debug, Args)]
+pub(crate) struct SettingChange {
+    /// Change nothing, and show the old value and the new one
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Change it only where this is still its version, as config get shows it (0: there is none)
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) seen: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -225,6 +273,22 @@ pub(crate) enum Exporter {
     Resume {
         /// The exporter's name in the configuration
         name: String,
+    },
+    /// Set an exporter of the cluster, a new one or a changed one: on all nodes, at once
+    Set {
+        /// A file with its description in YAML, as an element of `export` in a configuration; - is standard input. Header
+        /// values are references, ${env:NAME} or ${file:PATH}, which each node resolves for itself
+        file: PathBuf,
+        #[command(flatten)]
+        change: SettingChange,
+    },
+    /// Remove an exporter from the cluster's settings: no node sends for it any more. Its cursors and what it has not got
+    /// are kept until it is forgotten
+    Remove {
+        /// The exporter's name
+        name: String,
+        #[command(flatten)]
+        change: SettingChange,
     },
     /// Remove the records of an exporter that is not configured any more: its cursors and dead letters. Until then
     /// segments are kept for it

@@ -23,6 +23,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "node remove",
         &["gs-ctl node remove node-4", "gs-ctl node remove 7 --accept-loss"],
     ),
+    (
+        "node stop",
+        &["gs-ctl node stop", "gs-ctl node stop --wait --timeout 10m"],
+    ),
     ("node can-stop", &["gs-ctl node can-stop node-2"]),
     ("raft status", &["gs-ctl raft status"]),
     (
@@ -39,6 +43,23 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "gs-ctl top --interval 5s --count 12 -o json >a-minute.jsonl",
         ],
     ),
+    (
+        "config get",
+        &["gs-ctl config get", "gs-ctl config get vault.retention -o json"],
+    ),
+    (
+        "config set",
+        &[
+            "gs-ctl config set vault.retention 48h --dry-run",
+            "gs-ctl config set vault.retention 48h --seen 12",
+        ],
+    ),
+    ("config diff", &["gs-ctl config diff"]),
+    (
+        "exporter set",
+        &["gs-ctl exporter set backend.yaml", "gs-ctl exporter set - --dry-run"],
+    ),
+    ("exporter remove", &["gs-ctl exporter remove old-backend"]),
     (
         "exporter list",
         &["gs-ctl exporter list", "gs-ctl exporter list -o wide"],

@@ -1,16 +1,25 @@
 //! `gs-ctl cluster`, `gs-ctl node` and `gs-ctl raft`.
 
+use std::error::Error as _;
+use std::time::{Duration, Instant};
+
 use gophership_proto::control::v1::{
     AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, NodeRequest, ProvisionClusterRequest,
+    StopNodeRequest,
 };
 use gophership_proto::view::cluster::{ClusterView, NodeList};
+use tonic::Code;
 
 use crate::arg::cli::{Cluster, Node, NodeChange, Raft};
 use crate::arg::format::Format;
 use crate::connect::{Client, ClusterClient};
+use crate::out::human;
 use crate::out::outcome::{Failure, Outcome, refused};
 use crate::out::output::print;
 use crate::view::cluster::{NodeChangeView, ProvisionView, RaftView};
+
+/// Interval at which a node that is to stop is asked again.
+const STOP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs `cluster status` or `cluster provision`.
 pub(crate) async fn cluster(node: &mut ClusterClient, asked: Cluster, format: Format) -> anyhow::Result<Outcome> {
@@ -55,6 +64,7 @@ pub(crate) async fn node(client: &mut Client, asked: Node, format: Format) -> an
         accept_loss,
     };
     let answer = match asked {
+        Node::Stop { wait, timeout } => return stop(client, wait.then_some(timeout.0), format).await,
         Node::List => unreachable!("the list is asked of another service"),
         Node::Drain { node } => client.drain_node(request(node, false)).await,
         Node::Undrain { node } => client.undrain_node(request(node, false)).await,
@@ -75,6 +85,44 @@ pub(crate) async fn node(client: &mut Client, asked: Node, format: Format) -> an
         format,
     )?;
     Ok(Outcome::Done)
+}
+
+/// Stops the node that is asked, once nothing is against it, for which it waits so long.
+async fn stop(client: &mut Client, wait: Option<Duration>, format: Format) -> anyhow::Result<Outcome> {
+    let begun = Instant::now();
+    let mut told = Vec::new();
+    loop {
+        let answer = client.stop_node(StopNodeRequest {}).await;
+        let (shown, why) = match answer {
+            Ok(reply) => {
+                let shown = NodeChangeView::from(reply.into_inner()).checked();
+                let why = shown.obstacles.clone();
+                (Some(shown), why)
+            }
+            // A cluster without a leader may have one soon.
+            Err(e) if wait.is_some() && e.code() == Code::Unavailable && e.source().is_none() => {
+                (None, vec![e.message().to_owned()])
+            }
+            Err(e) => return Err(refused(&e).into()),
+        };
+        let is_over = wait.is_none_or(|wait| begun.elapsed() >= wait);
+        if let Some(shown) = shown.filter(|_| why.is_empty() || is_over) {
+            print(&shown, format)?;
+            return Ok(match (why.is_empty(), wait) {
+                (true, _) => Outcome::Done,
+                (false, None) => Outcome::Failed,
+                (false, Some(_)) => Outcome::GaveUp,
+            });
+        }
+        if is_over {
+            return Err(Failure::GaveUp(why.join("; ")).into());
+        }
+        if why != told {
+            eprintln!("waiting: {}", human::one_line(&why.join("; ")));
+            told = why;
+        }
+        tokio::time::sleep(STOP_INTERVAL).await;
+    }
 }
 
 /// Shows consensus.

@@ -6,6 +6,7 @@ use gophership_proto::view::exporter::ExporterView;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::config;
 use crate::arg::cli::Exporter;
 use crate::arg::format::Format;
 use crate::arg::seek_to::SeekTo;
@@ -65,6 +66,8 @@ pub(crate) async fn exporter(node: &mut Client, asked: Exporter, format: Format)
             print(&found.ok_or_else(unknown)?, format)?;
             return Ok(Outcome::Done);
         }
+        Exporter::Set { file, change } => return config::set_exporter(node, &file, change, format).await,
+        Exporter::Remove { name, change } => return config::remove_exporter(node, &name, change, format).await,
         Exporter::Pause { name } => node.pause_exporter(ExporterRef { name }).await,
         Exporter::Resume { name } => node.resume_exporter(ExporterRef { name }).await,
         Exporter::Forget { name, accept_loss } => {

@@ -3,6 +3,7 @@
 //! - `status`, `tail`: the whole node, and the records that it receives.
 //! - `archive`: objects of the archive, read here.
 //! - `cluster`: the cluster, its nodes, and consensus. `events`: what happened in it.
+//! - `config`: settings.
 //! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
 //! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, shown by a node or read here.
 //! - `replay`, `replay_start`, `replay_watch`: replay jobs; the start of one; its progress.
@@ -11,6 +12,7 @@
 
 mod archive;
 mod cluster;
+mod config;
 mod dead_letter;
 mod events;
 mod exporter;
@@ -28,7 +30,7 @@ mod zone_override;
 
 use anyhow::Context;
 
-use crate::arg::cli::{Archive, Cli, Command, Global, Node, Replay, Segment, Wal};
+use crate::arg::cli::{Archive, Cli, Command, Config, Global, Node, Replay, Segment, Wal};
 use crate::arg::help;
 use crate::connect;
 use crate::out::outcome::Outcome;
@@ -61,6 +63,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Events(_)
         | Command::Top(_)
         | Command::Tail(_)
+        | Command::Config(_)
         | Command::Exporter(_)
         | Command::DeadLetter(_)
         | Command::Override(_)
@@ -92,6 +95,9 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Node(Node::List) => {
             return cluster::nodes(&mut connect::connect_cluster(&socket).await?, format).await;
         }
+        Command::Config(Config::Diff) => {
+            return config::diff(&mut connect::connect_cluster(&socket).await?, format).await;
+        }
         Command::Raft(asked) => {
             return cluster::raft(&mut connect::connect_cluster(&socket).await?, asked, format).await;
         }
@@ -104,6 +110,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Events(asked) => events::events(&mut node, &asked, format).await,
         Command::Top(asked) => top::top(node, &socket, &asked, format).await,
         Command::Tail(asked) => tail::tail(&mut node, &asked, format).await,
+        Command::Config(asked) => config::config(&mut node, asked, format).await,
         Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,
         Command::DeadLetter(asked) => dead_letter::dead_letter(&mut node, asked, format).await,
         Command::Override(asked) => zone_override::zone_override(&mut node, asked, format).await,

@@ -11,6 +11,7 @@ use gophership_proto::view::zone::ZoneView;
 use serde_json::Value;
 
 use super::archive::ArchiveVerdict;
+use super::config::{SettingChangeView, SettingDiffs, SettingList};
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
 use super::replay_start::Summary;
@@ -36,6 +37,9 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::NodeChange => schema::<NodeChangeView>,
         SchemaName::RaftStatus => schema::<RaftView>,
         SchemaName::Events => schema::<EventList>,
+        SchemaName::ConfigGet => schema::<SettingList>,
+        SchemaName::ConfigSet => schema::<SettingChangeView>,
+        SchemaName::ConfigDiff => schema::<SettingDiffs>,
         SchemaName::Top => schema::<Line<'static>>,
         SchemaName::ExporterList => schema::<ExporterList>,
         SchemaName::Exporter => schema::<ExporterView>,

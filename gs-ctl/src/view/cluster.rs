@@ -343,14 +343,29 @@ fn of_member(cluster: &ClusterView) -> Vec<(&'static str, String)> {
     if cluster.given_up_segments > 0 {
         segments += &format!(", {} given up", human::count(cluster.given_up_segments));
     }
-    vec![
+    let may = cluster
+        .nodes
+        .iter()
+        .filter(|node| node.alive && node.moved_to.is_none());
+    let may: Vec<String> = may
+        .filter(|node| node.obstacles.is_empty())
+        .map(|node| human::one_line(&node.called()))
+        .collect();
+    let may_stop = match may.as_slice() {
+        [] => "NONE (gs-ctl node can-stop says why)".to_owned(),
+        may => may.join(" or "),
+    };
+    let mut rows = vec![
         ("Leader", leader),
         (
             "Acks",
             format!("with {} of {} copies", cluster.ack_copies, cluster.replicas),
         ),
         ("Segments", segments),
-    ]
+    ];
+    // A single node is needed by nobody else.
+    rows.extend(has_consensus.then_some(("May stop", may_stop)));
+    rows
 }
 
 /// A node that takes no logs yet: what it waits for, and what the others say.

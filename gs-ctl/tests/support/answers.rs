@@ -238,6 +238,11 @@ pub(crate) fn cluster() -> ClusterStatusReply {
             started_unix_nano: a_month_ago(),
             ..NodeReport::default()
         }),
+        obstacles: if name == 1 {
+            vec![]
+        } else {
+            vec!["it is needed".to_owned()]
+        },
         ..ClusterNode::default()
     };
     let member = |id: u64, matched| RaftMember {
@@ -335,6 +340,37 @@ pub(crate) fn node(asked: NodeRequest) -> NodeReply {
         unsealed_segments: 3,
         lacking_segments: 4,
         obstacles: Vec::new(),
+        dry_run: asked.dry_run,
+    }
+}
+
+/// A setting of the cluster that its node's own file has otherwise, and an exporter that is not in force.
+pub(crate) fn settings() -> ListSettingsReply {
+    let of = |key: &str, value: &str, own: Option<&str>, why: &str| Setting {
+        key: key.to_owned(),
+        value: Some(value.to_owned()),
+        own: own.map(str::to_owned),
+        from: "cluster".to_owned(),
+        version: 7,
+        not_in_force: why.to_owned(),
+    };
+    ListSettingsReply {
+        settings: vec![
+            of("vault.retention", "48h", Some("24h"), ""),
+            of("exporter.backend", "{}", None, "KEY is not set"),
+        ],
+        in_cluster: true,
+    }
+}
+
+/// The change that was asked for.
+pub(crate) fn setting_changed(asked: ChangeSettingRequest) -> ChangeSettingReply {
+    ChangeSettingReply {
+        key: asked.key,
+        old: Some("24h".to_owned()),
+        version: if asked.value.is_some() { 8 } else { 0 },
+        new: asked.value.or(asked.exporter),
+        needs_restart: false,
         dry_run: asked.dry_run,
     }
 }

@@ -163,6 +163,30 @@ impl Control for Service {
         Ok(Response::new(reply))
     }
 
+    /// One that may be stopped when it is asked a second time.
+    async fn stop_node(&self, _: Request<StopNodeRequest>) -> Result<Response<NodeReply>, Status> {
+        let mut reply = answers::node(NodeRequest {
+            node: "node-1".to_owned(),
+            ..NodeRequest::default()
+        });
+        if self.0.polls.fetch_add(1, Ordering::Relaxed) == 0 {
+            reply.obstacles = vec!["1 of 3 voters would be left".to_owned()];
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn list_settings(&self, _: Request<ListSettingsRequest>) -> Result<Response<ListSettingsReply>, Status> {
+        Ok(Response::new(answers::settings()))
+    }
+
+    async fn change_setting(
+        &self,
+        request: Request<ChangeSettingRequest>,
+    ) -> Result<Response<ChangeSettingReply>, Status> {
+        self.note(request.get_ref());
+        Ok(Response::new(answers::setting_changed(request.into_inner())))
+    }
+
     async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsReply>, Status> {
         self.note(request.get_ref());
         Ok(Response::new(answers::events(request.into_inner().after)))

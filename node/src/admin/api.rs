@@ -173,7 +173,7 @@ mod tests {
     use crate::control::testkit::{TestNode, payload};
 
     async fn get_json(source: &StatusSource, path: &str) -> (StatusCode, Value) {
-        let router = router(NodeState::new("test".to_owned(), None), Arc::clone(source));
+        let router = router(NodeState::new("test".to_owned(), false), Arc::clone(source));
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let answer = router.oneshot(request).await.expect("an answer");
         let code = answer.status();
@@ -264,7 +264,7 @@ mod tests {
         let post = Request::post("/api/v1/segments")
             .body(Body::empty())
             .expect("a request");
-        let router = router(NodeState::new("test".to_owned(), None), Arc::clone(&source));
+        let router = router(NodeState::new("test".to_owned(), false), Arc::clone(&source));
         assert_eq!(
             router.oneshot(post).await.expect("an answer").status(),
             StatusCode::METHOD_NOT_ALLOWED

@@ -34,8 +34,6 @@ pub(super) struct BackgroundParts<'a> {
     pub(super) replicas: usize,
     /// `cluster.repair_after`.
     pub(super) repair_after: Duration,
-    /// `vault.retention`.
-    pub(super) retention: Duration,
 }
 
 /// The threads.
@@ -83,7 +81,10 @@ impl Background {
             clock_ns: clock_ns(),
             replicas: parts.replicas,
             is_long_dead: is_long_dead(),
-            retention: parts.retention,
+            retention: {
+                let vault = vault.clone();
+                Box::new(move || vault.retention())
+            },
         });
         let recoveries = Recoveries::start(Parts {
             node,

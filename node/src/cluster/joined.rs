@@ -36,6 +36,7 @@ use crate::ingester::WatermarkNotify;
 use crate::limits::CLUSTER_RETRY_INTERVAL;
 use crate::peers::addresses;
 use crate::peers::{Peers, Quorum};
+use crate::settings::cluster_on_record;
 
 /// A node that takes part in consensus and has no vault yet.
 pub(crate) struct Joined {
@@ -66,7 +67,7 @@ pub(crate) async fn join(
     shards: u16,
     early: &Early,
 ) -> anyhow::Result<Joined> {
-    let settings = config.cluster.clone().context("the configuration has no cluster")?;
+    config.cluster.as_ref().context("the configuration has no cluster")?;
     let (join, awaited) = (Arc::clone(&early.setup), Arc::clone(&early.awaited));
     let membership = enter(config, early, &listener).await?;
     let runtime = ClusterRuntime::start()?;
@@ -79,6 +80,7 @@ pub(crate) async fn join(
     });
     let client = PeerClient::new(Arc::clone(&setup));
     let (membership, consensus) = open_catalogue(membership, &join, &client, &runtime).await?;
+    let settings = cluster_on_record(config, &*consensus).context("the configuration has no cluster")?;
     let (mut known, mut swapped) = (Vec::new(), None);
     consensus.view(&mut |state| {
         known = known_peers(&join.peers, state);
@@ -224,6 +226,16 @@ impl Joined {
             }
             std::thread::sleep(CLUSTER_RETRY_INTERVAL);
         }
+    }
+
+    /// The cluster's settings by which it goes.
+    pub(crate) fn settings(&self) -> &Cluster {
+        &self.settings
+    }
+
+    /// Takes the cluster's settings as they are on record by now.
+    pub(crate) fn run_with(&mut self, settings: Option<Cluster>) {
+        self.settings = settings.unwrap_or_else(|| self.settings.clone());
     }
 
     /// The seams of the shards.

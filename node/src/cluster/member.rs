@@ -53,7 +53,7 @@ impl Member {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(crate) fn begin(joined: Joined, vault: &Vault, retention: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn begin(joined: Joined, vault: &Vault) -> anyhow::Result<Self> {
         let peers = joined.peers();
         let Joined {
             settings,
@@ -100,7 +100,6 @@ impl Member {
             runtime: handle.clone(),
             replicas: settings.replicas.into(),
             repair_after: settings.repair_after,
-            retention,
         })?;
         Ok(Self {
             settings,

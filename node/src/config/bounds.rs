@@ -2,6 +2,8 @@
 
 /// Limit of bytes in a configuration file.
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Limit of bytes of a file to which `${file:PATH}` refers.
+pub(super) const FILE_VALUE_BYTES_MAX: u64 = 64 << 10;
 /// Limit of nesting levels in a configuration file; a valid one needs five.
 pub(super) const DEPTH_MAX: usize = 16;
 /// Limit of keys, values, lists and mappings in a configuration file.

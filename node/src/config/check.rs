@@ -17,6 +17,7 @@ pub(super) fn check(reader: &mut Reader<'_>, machine: &Machine) {
     let config = reader.config.clone();
     listeners(reader, &config);
     cluster(reader, &config);
+    written_out(reader);
     segment(reader, &config);
     disk(reader, &config, machine);
     memory(reader, &config, machine);
@@ -150,6 +151,15 @@ fn cluster(reader: &mut Reader<'_>, config: &Config) {
     if usize::from(cluster.replicas) > found {
         let needed = cluster.replicas;
         reader.rule("cluster.replicas", &[PEERS], Problem::TooFewPeers { needed, found });
+    }
+}
+
+/// Checks that no header of an exporter has its value written out on a node of a cluster, whose exporters are on record.
+fn written_out(reader: &mut Reader<'_>) {
+    if reader.config.cluster.is_some() {
+        for (path, place) in std::mem::take(&mut reader.written_out) {
+            reader.fault_in_file(&path, place, Problem::SecretWrittenOut);
+        }
     }
 }
 

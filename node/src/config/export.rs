@@ -31,6 +31,9 @@ pub struct Export {
     pub expire: Option<Duration>,
     /// True where it may send to the node itself.
     pub into_self: bool,
+    /// The element as it is written, as JSON on one line: its references are not resolved, and a header value without
+    /// one is `***`.
+    pub source: String,
 }
 
 impl Export {
@@ -233,6 +236,7 @@ impl Export {
             start: ExportStart::Now,
             expire: None,
             into_self: false,
+            source: String::new(),
         }
     }
 }

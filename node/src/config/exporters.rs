@@ -6,8 +6,8 @@
 //! - I1: as in `reader.rs`, a fault never ends the reading, and no rule is applied to a value with a fault.
 //! - I2: no fault shows the value of a header.
 //!
-//! **Not here**: the keys (`exporter_keys.rs`). Overrides: a `GS_` variable cannot reach into the list; `${env:NAME}`
-//! stands in it.
+//! **Not here**: the keys (`exporter_keys.rs`). Overrides: a `GS_` variable cannot reach into the list; references
+//! stand in it.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,7 @@ use gophership_proto::otlp::ENTRY_NAME;
 use http::{HeaderName, HeaderValue};
 
 use super::bounds;
+use super::cluster_settings::source;
 use super::export::{Export, ExportKind, ExportTarget, ExportTls, Secret};
 use super::exporter_keys::{EXPORTER_KEYS, HEADERS, TARGET_KEYS, TARGETS, TLS, TLS_KEYS, no_target};
 use super::fault::{Origin, Place, Problem};
@@ -73,7 +74,8 @@ impl Reader<'_> {
         }
     }
 
-    fn exporter(&mut self, path: &str, tree: &Tree) -> Option<Export> {
+    /// Reads one element.
+    pub(super) fn exporter(&mut self, path: &str, tree: &Tree) -> Option<Export> {
         let sections: Vec<&'static str> = TARGETS.iter().map(|(name, ..)| *name).collect();
         let mut export = Export::new(no_target(ExportKind::Grpc));
         let level = self.mapping(path, tree, EXPORTER_KEYS, &sections, &mut export)?;
@@ -92,6 +94,7 @@ impl Reader<'_> {
             let both = !level.sections.is_empty();
             self.fault_in_file(path, tree.place, Problem::NotOneTarget { both });
         }
+        export.source = source(tree);
         Some(export)
     }
 
@@ -131,17 +134,19 @@ impl Reader<'_> {
             return target;
         }
         target.endpoint = target.endpoint.with_default_path(kind);
+        // What a reference stands for may be a secret.
+        let shown = |to: &ExportTarget| Some(to.endpoint.to_string()).filter(|_| !source(tree).contains("${"));
         if kind == ExportKind::Grpc && !target.endpoint.path.is_empty() {
             let accepted = "https://HOST:PORT or http://HOST:PORT, without a path".into();
-            let (seen, origin) = (target.endpoint.to_string(), Origin::File(endpoint_place));
-            self.fault(&endpoint, origin, Some(&seen), Problem::NotAccepted { accepted });
+            let (seen, origin) = (shown(&target), Origin::File(endpoint_place));
+            self.fault(&endpoint, origin, seen.as_deref(), Problem::NotAccepted { accepted });
         }
         let to = &target.endpoint;
         if !to.https && !to.is_loopback() && !target.insecure && !level.faulty.contains("insecure") {
             self.fault(
                 &endpoint,
                 Origin::File(endpoint_place),
-                Some(&to.to_string()),
+                shown(&target).as_deref(),
                 Problem::PlaintextSink,
             );
         }
@@ -205,7 +210,12 @@ impl Reader<'_> {
         );
         let problem = match &tree.value {
             Value::Text(text) => match self.expand(text) {
-                Ok(text) if is_header_value(&text) => return Some(Secret::new(text)),
+                Ok(expanded) if is_header_value(&expanded) => {
+                    if !text.contains("${") {
+                        self.written_out.push((path.to_owned(), tree.place));
+                    }
+                    return Some(Secret::new(expanded));
+                }
                 Ok(_) => Problem::NotAccepted { accepted },
                 Err(problem) => problem,
             },
@@ -278,7 +288,8 @@ impl Reader<'_> {
             Value::Null => return true,
             Value::Text(text) => match self.expand(text) {
                 Ok(text) if field.read(into, &text).is_ok() => return true,
-                Ok(text) => (Some(text), Problem::NotAccepted { accepted }),
+                // What a reference stands for may be a secret.
+                Ok(_) => (Some(text.clone()), Problem::NotAccepted { accepted }),
                 Err(problem) => (Some(text.clone()), problem),
             },
             Value::List(_) => (

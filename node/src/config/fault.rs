@@ -28,6 +28,8 @@ pub enum Origin {
     File(Place),
     /// An environment variable.
     Environment(String),
+    /// The settings of the cluster.
+    Cluster,
     /// No source: the value is the default.
     Default,
 }
@@ -209,9 +211,26 @@ pub enum Problem {
         /// The variable.
         name: String,
     },
-    /// A `${` that does not begin `${env:NAME}`.
-    #[error("has a `${{` that is not `${{env:NAME}}`; only that is expanded")]
+    /// `${file:PATH}` of a file that cannot be read.
+    #[error("refers to the file {path:?}, which {reason}")]
+    FileUnreadable {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A `${` that does not begin a reference.
+    #[error("has a `${{` that is not `${{env:NAME}}` or `${{file:PATH}}`; only that is expanded")]
     BadReference,
+    /// The value of a header of a cluster's exporter.
+    #[error(
+        "is written out, and the exporters of a cluster are on record and shown; accepted: a reference, \
+         `${{env:NAME}}` or `${{file:PATH}}`, which each node resolves for itself"
+    )]
+    SecretWrittenOut,
+    /// A key that is a node's own is set for the cluster.
+    #[error("is a node's own: change it in the configuration of that node, and start it again")]
+    NodesOwn,
     /// A `GS_` variable without a key.
     #[error("is an environment variable that sets nothing{}; accepted: GS_ and a key's path in capitals, such as \
         GS_NODE_NAME", .suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default())]
@@ -330,7 +349,7 @@ impl fmt::Display for Fault {
             Origin::Environment(name) if *name != self.path => write!(f, "environment variable {name}: ")?,
             Origin::Environment(_) => {}
             Origin::Default if self.seen.is_some() => write!(f, "default: ")?,
-            Origin::Default => {}
+            Origin::Cluster | Origin::Default => {}
         }
         f.write_str(if self.path.is_empty() { "the file" } else { &self.path })?;
         if let Some(seen) = &self.seen {

@@ -126,7 +126,8 @@ pub(super) static SECTIONS: &[Section] = &[
     section(
         EXPORT,
         "Exporters: where everything that is taken is sent on, each at its own pace. No GS_ variable reaches into the \
-         list; ${env:NAME} does.",
+         list; ${env:NAME} and ${file:PATH} do. In a cluster these are its first exporters: from then on gs-ctl \
+         exporter set changes them.",
     ),
     section("zones", "How much work beyond durability the node allows itself."),
     Section {
@@ -137,7 +138,7 @@ pub(super) static SECTIONS: &[Section] = &[
     },
     section(
         PEERS,
-        "The nodes of the cluster, this one among them. No GS_ variable reaches into the list; ${env:NAME} does.",
+        "The nodes of the cluster, this one among them. No GS_ variable reaches into the list; ${env:NAME} and ${file:PATH} do.",
     ),
 ];
 

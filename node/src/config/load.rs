@@ -2,13 +2,13 @@
 //!
 //! **Not here**: SIGHUP (`crate::reload`).
 
-use std::fs::File;
-use std::io::Read;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::bounds;
 use super::environment::Environment;
-use super::fault::{Fault, Faults, Finding, Origin, Place, Problem};
+use super::fault::{Fault, Faults, Finding, Origin, Place};
+use super::read::read;
 use super::reader::Reader;
 use super::settings::Config;
 use super::tree;
@@ -41,7 +41,7 @@ pub fn check(
     };
     let text = match file {
         None => String::new(),
-        Some(path) => read(path).map_err(|problem| {
+        Some(path) => read(path, bounds::FILE_BYTES_MAX).map_err(|problem| {
             let origin = Origin::File(Place { line: 1, column: 1 });
             faults(vec![Fault {
                 path: String::new(),
@@ -92,19 +92,14 @@ fn judge(
     Err(reader.faults)
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
-    let unreadable = |error: std::io::Error| Problem::Unreadable {
-        reason: error.to_string(),
-    };
-    let mut bytes = Vec::new();
-    let mut file = File::open(path).map_err(unreadable)?.take(bounds::FILE_BYTES_MAX + 1);
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > bounds::FILE_BYTES_MAX {
-        return Err(Problem::FileTooLarge {
-            limit: bounds::FILE_BYTES_MAX,
-        });
+/// The source of each key that a file or the environment sets; every other key has its default.
+#[must_use]
+pub fn origins(file: Option<&Path>, environment: &Environment) -> BTreeMap<&'static str, Origin> {
+    let mut reader = Reader::new(environment);
+    let text = file.and_then(|path| read(path, bounds::FILE_BYTES_MAX).ok());
+    if let Ok(tree) = tree::parse(&text.unwrap_or_default(), &mut reader.faults) {
+        reader.file(&tree);
     }
-    String::from_utf8(bytes).map_err(|error| Problem::Unreadable {
-        reason: error.to_string(),
-    })
+    reader.overrides();
+    reader.origins()
 }

@@ -6,12 +6,14 @@
 //! - `keys`, `exporter_keys`: the tables of keys. `field`, `units`: the kinds of values. `bounds`: limits.
 //! - `load`: file, environment and rules together. `tree`: YAML. `environment`: variables. `reader`, `exporters`,
 //!   `peers`: from both to settings. `check`: rules between keys. `suggest`: "did you mean". `fault`: the faults.
+//! - `cluster_settings`: the settings that are the cluster's, and a configuration with them.
 //! - `footprint`, `print`, `schema`: answers of `gophership config`.
 
 mod bounds;
 mod check;
 mod choice;
 mod cluster;
+mod cluster_settings;
 mod environment;
 mod export;
 mod exporter_keys;
@@ -24,6 +26,7 @@ mod load;
 mod origins;
 mod peers;
 mod print;
+mod read;
 mod reader;
 mod schema;
 mod settings;
@@ -35,11 +38,14 @@ mod units;
 mod tests;
 
 pub use cluster::{Cluster, ClusterPeer};
+pub use cluster_settings::{
+    Values, cluster_values, is_at_once, is_of_cluster, read_exporter, values, with_setting, with_settings,
+};
 pub use environment::Environment;
 pub use export::{Compression, Endpoint, Export, ExportKind, ExportStart, ExportTarget, ExportTls, Secret};
 pub use fault::{Fault, Faults, Finding, Origin, Place, Problem};
 pub use footprint::Footprint;
-pub use load::{check, load, load_text};
+pub use load::{check, load, load_text, origins};
 pub use origins::Origins;
 pub use print::{changed_keys, print};
 pub use schema::schema;

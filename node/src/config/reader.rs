@@ -10,10 +10,13 @@
 //! (`exporters.rs`) and `cluster.peers` (`peers.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use super::bounds;
 use super::environment::{Environment, Variable};
 use super::fault::{Fault, Finding, Origin, Place, Problem};
 use super::keys::{EXPORT, KEYS, Key, PEERS, SECTIONS, children};
+use super::read::read;
 use super::settings::Config;
 use super::suggest;
 use super::tree::{Tree, Value};
@@ -26,6 +29,8 @@ pub(super) struct Reader<'a> {
     environment: &'a Environment,
     pub(super) config: Config,
     pub(super) faults: Vec<Fault>,
+    /// The header values of exporters that are no references, by path.
+    pub(super) written_out: Vec<(String, Place)>,
     /// The origin and text of each key that was set.
     set: BTreeMap<&'static str, (Origin, String)>,
     faulty: BTreeSet<&'static str>,
@@ -37,6 +42,7 @@ impl<'a> Reader<'a> {
             environment,
             config: Config::default(),
             faults: Vec::new(),
+            written_out: Vec::new(),
             set: BTreeMap::new(),
             faulty: BTreeSet::new(),
         }
@@ -157,27 +163,41 @@ impl<'a> Reader<'a> {
         );
     }
 
-    /// Replaces each `${env:NAME}` by the variable's value.
+    /// The origin of each key that was set.
+    pub(super) fn origins(self) -> BTreeMap<&'static str, Origin> {
+        self.set.into_iter().map(|(key, (origin, _))| (key, origin)).collect()
+    }
+
+    /// Replaces each `${env:NAME}` by the variable's value, and each `${file:PATH}` by what the file holds, without
+    /// blanks at its ends.
     ///
     /// # Errors
     ///
-    /// One of the variables is missing, or a `${` begins no reference.
+    /// One of the variables or files is missing, or a `${` begins no reference.
     pub(super) fn expand(&self, text: &str) -> Result<String, Problem> {
         let mut expanded = String::new();
         let mut rest = text;
         let mut problem = None;
         while let Some(start) = rest.find("${") {
             expanded.push_str(&rest[..start]);
-            let reference = rest[start..]
-                .strip_prefix("${env:")
-                .and_then(|rest| rest.split_once('}'));
-            let Some((name, after)) = reference.filter(|(name, _)| is_variable_name(name)) else {
-                return Err(Problem::BadReference);
-            };
-            match self.environment.get(name) {
-                Variable::Text(value) => expanded.push_str(value),
-                Variable::Missing => problem = Some(Problem::VariableMissing { name: name.into() }),
-                Variable::NotText => problem = Some(Problem::VariableNotText { name: name.into() }),
+            let (reference, after) = rest[start + 2..].split_once('}').ok_or(Problem::BadReference)?;
+            match reference.split_once(':') {
+                Some(("env", name)) if is_variable_name(name) => match self.environment.get(name) {
+                    Variable::Text(value) => expanded.push_str(value),
+                    Variable::Missing => problem = Some(Problem::VariableMissing { name: name.into() }),
+                    Variable::NotText => problem = Some(Problem::VariableNotText { name: name.into() }),
+                },
+                Some(("file", path)) if !path.is_empty() => match read(Path::new(path), bounds::FILE_VALUE_BYTES_MAX) {
+                    Ok(value) => expanded.push_str(value.trim()),
+                    Err(reason) => {
+                        let path = path.to_owned();
+                        problem = Some(Problem::FileUnreadable {
+                            path,
+                            reason: reason.to_string(),
+                        });
+                    }
+                },
+                Some(_) | None => return Err(Problem::BadReference),
             }
             rest = after;
         }

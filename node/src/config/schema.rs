@@ -16,7 +16,7 @@ use super::keys::{EXPORT, KEYS, Key, PEER_KEYS, PEERS, SECTIONS, children};
 use super::settings::Config;
 
 /// A text with a reference; `config check` checks the result of its expansion.
-const REFERENCE: &str = r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}";
+const REFERENCE: &str = r"\$\{(?:env:[A-Za-z_][A-Za-z0-9_]*|file:[^}]+)\}";
 
 /// The schema (draft 2020-12).
 #[must_use]

@@ -733,9 +733,15 @@ fn what_is_printed_is_read_back() {
         in_cluster("", ""),
         "listeners: {admin: {insecure: true, address: '0.0.0.0:1'}}".into(),
     ] {
+        // The text of an exporter is the one thing that is another.
+        let without_sources = |mut config: Config| {
+            config.export.iter_mut().for_each(|export| export.source.clear());
+            config
+        };
         let config = read(&text).expect("good");
         let printed = print(&config);
-        assert_eq!(read(&printed), Ok(config), "{printed}");
+        let again = read(&printed).map(without_sources);
+        assert_eq!(again, Ok(without_sources(config)), "{printed}");
     }
 }
 

@@ -101,6 +101,19 @@ impl Control for ControlService {
         answer(self.operator.check_stop(request.into_inner().node).await)
     }
 
+    async fn stop_node(&self, request: Request<v1::StopNodeRequest>) -> Answer<v1::NodeReply> {
+        answer(self.operator.stop_node(&who(&request)).await)
+    }
+
+    async fn list_settings(&self, _: Request<v1::ListSettingsRequest>) -> Answer<v1::ListSettingsReply> {
+        answer(self.operator.viewer.list_settings().await)
+    }
+
+    async fn change_setting(&self, request: Request<v1::ChangeSettingRequest>) -> Answer<v1::ChangeSettingReply> {
+        let by = who(&request);
+        answer(self.operator.change_setting(request.into_inner(), by).await)
+    }
+
     async fn list_events(&self, request: Request<v1::ListEventsRequest>) -> Answer<v1::ListEventsReply> {
         answer(self.operator.viewer.list_events(request.into_inner()).await)
     }

@@ -22,10 +22,11 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::{listen, serve};
-use crate::config::Export;
+use crate::config::{Config, Export};
 use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
 use crate::export::{Cursors, ExportParts, Exporters};
 use crate::peers::Peers;
+use crate::settings::Settings;
 use crate::stochastic::Environment;
 
 pub(crate) struct TestNode {
@@ -130,6 +131,10 @@ impl TestNode {
     /// The parts of the node with exporters, which are to be stopped.
     pub(crate) fn context(&self, own: &[std::net::SocketAddr], configs: Vec<Export>) -> NodeContext {
         let zone = Arc::new(ZoneCell::new(Instant::now()));
+        let settings = Config {
+            export: configs.clone(),
+            ..Config::default()
+        };
         let exporters = Exporters::start(ExportParts {
             configs,
             vault: self.vault.clone(),
@@ -155,7 +160,8 @@ impl TestNode {
             max_message: 1 << 20,
             thresholds: Thresholds::default(),
             environment: Arc::new(ArcSwap::from_pointee(Environment::unread())),
-            on_full: "refuse",
+            end: Arc::default(),
+            settings: Settings::single(&settings, None),
             ingest: Arc::new(|| IngestSnapshot {
                 shards: vec![ShardIngest {
                     shard: gophership_vault::ids::ShardId::new(0),

@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_starting_has_metrics_too() {
-        let text = render(&NodeState::new("n".to_owned(), None)).unwrap();
+        let text = render(&NodeState::new("n".to_owned(), false)).unwrap();
         assert!(text.contains("gophership_node_ready 0"), "{text}");
         assert!(text.contains("process_cpu_seconds_total"), "{text}");
     }

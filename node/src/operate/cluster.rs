@@ -18,11 +18,11 @@ use gophership_vault_replication::limits::ACK_COPIES;
 use gophership_vault_replication::recovery::leader::Waiting;
 use gophership_vault_replication::recovery::recoveries::RecoveryView;
 
-use super::bad_copies::BadCopies;
-use super::nodes::{lacking_copies, participation};
+use super::bad_copies::{BadCopies, ReportedCopies};
+use super::nodes::{lacking_copies, participation, why_not_to_stop};
 use super::peers::Answers;
 use super::shown::segment_ref;
-use super::{bad_copies, exporters, status, zone};
+use super::{bad_copies, exporters, settings, status, zone};
 use crate::context::NodeContext;
 
 /// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports`
@@ -107,6 +107,7 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
         exporters: exporters.into_iter().map(exporter).collect(),
         started_unix_nano: context.started_unix_nano,
         lost_debt: exporters::lost_debts(context),
+        settings: settings::told(context),
         ..v1::NodeReport::default()
     };
     bad_copies::add_to(&mut report, &context.vault);
@@ -306,8 +307,19 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     reply
 }
 
-/// Counts the copies of segments anew by what nodes told of theirs.
-pub(super) fn with_bad_copies(context: &NodeContext, mut reply: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
+/// Adds what follows from what nodes told of their copies: the reasons not to stop each of them, and the counts of
+/// copies.
+pub(super) fn with_told(context: &NodeContext, mut reply: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
+    if let Some(cluster) = &context.cluster {
+        let told = ReportedCopies::of(&reply);
+        context.catalogue.read(|state| {
+            for node in reply.nodes.iter_mut().filter(|node| node.moved_to == 0) {
+                if let Some(id) = NodeId::new(node.id) {
+                    node.obstacles = why_not_to_stop(context, cluster, state, id, &told);
+                }
+            }
+        });
+    }
     let bad = bad_copies::told(&reply);
     if bad.is_empty() {
         return reply;
@@ -451,6 +463,7 @@ fn nodes(context: &NodeContext, state: &State, consensus: Option<&ConsensusStatu
             report: None,
             no_report: String::new(),
             lacking_segments: lacking_copies(context, state, record.id),
+            obstacles: Vec::new(),
         }
     };
     state.nodes().map(shown).collect()

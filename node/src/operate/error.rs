@@ -74,6 +74,31 @@ pub(crate) enum OperateError {
         /// The reason.
         why: String,
     },
+    /// A single node is asked to change a setting.
+    #[error(
+        "this is a single node, and its configuration is its file (and its GS_ variables): change it there, then kill \
+         -HUP the node, which says in its log what counts from its next start on"
+    )]
+    FileWins,
+    /// A setting cannot be as it is wanted. All faults, in words.
+    #[error("nothing is changed: {}", .0.join("; "))]
+    BadSetting(Vec<String>),
+    /// A setting cannot be removed.
+    #[error("{0} is not removed: it is no exporter of the cluster (gs-ctl config get shows what stands)")]
+    NotRemovable(String),
+    /// A setting has changed since the caller looked at it.
+    #[error(
+        "{key} has changed meanwhile, and is not changed again: it is {value} by now, at version {version} (gs-ctl \
+         events says who set it). To change that, say --seen {version}"
+    )]
+    SettingChanged {
+        /// The setting.
+        key: String,
+        /// The value that stands.
+        value: String,
+        /// Its version.
+        version: u64,
+    },
     /// A single node is asked to provision.
     #[error("this is a single node: set `cluster` in its configuration, and start it again")]
     Single,
@@ -196,12 +221,15 @@ impl OperateError {
             Self::NodeRefused { refusal, .. } => of_record(refusal.disposition()),
             Self::Export(error) => of_export(error),
             Self::Replay(error) => of_replay(error),
-            Self::NoReason => Kind::Invalid,
+            Self::NoReason | Self::BadSetting(_) => Kind::Invalid,
             Self::ForgetLoses { .. }
             | Self::BadCopiesElsewhere { .. }
             | Self::StillThere { .. }
             | Self::MayStillEnd { .. }
             | Self::MayBeRead { .. }
+            | Self::FileWins
+            | Self::NotRemovable(_)
+            | Self::SettingChanged { .. }
             | Self::Single
             | Self::Member => Kind::Precondition,
             Self::NoSuchNode(_) | Self::NoSuchShard { .. } | Self::NoHolder { .. } => Kind::NotFound,

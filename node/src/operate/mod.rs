@@ -7,7 +7,7 @@
 //!   so for those that only show.
 //! - `nodes`: drain, removal and stop of a cluster's nodes. `bad_copies`: what the holders of copies say is wrong
 //!   with them.
-//! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`, `events`: the verbs, by
+//! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`, `events`, `settings`: the verbs, by
 //!   their subject.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
@@ -29,6 +29,7 @@ mod operator;
 mod peers;
 mod replays;
 mod segments;
+mod settings;
 mod shown;
 mod status;
 mod verify;

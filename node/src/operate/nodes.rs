@@ -96,21 +96,32 @@ pub(super) fn check_stop(
     bad: &ReportedCopies,
 ) -> Result<v1::NodeReply, OperateError> {
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
+    context.catalogue.read_latest(|state| {
+        let node = find(state, called)?;
+        let mut reply = shown(context, cluster, state, node);
+        reply.obstacles = why_not_to_stop(context, cluster, state, node, bad);
+        Ok(reply)
+    })?
+}
+
+/// The reasons not to stop a node now, whoever asks for them.
+pub(super) fn why_not_to_stop(
+    context: &NodeContext,
+    cluster: &ClusterContext,
+    state: &State,
+    node: NodeId,
+    bad: &ReportedCopies,
+) -> Vec<String> {
     let seen = cluster.quorum.consensus.status();
     let voters = seen.members.iter().filter(|(_, member)| member.votes);
     let voters: BTreeSet<NodeId> = voters
         .filter_map(|(id, _)| NodeId::new(u32::try_from(*id).ok()?))
         .collect();
-    context.catalogue.read_latest(|state| {
-        let node = find(state, called)?;
-        let is_bad = |id, node| bad.may_be_bad(id, node);
-        // One that died just now is still thought to be alive, and does not answer.
-        let is_alive = |node| context.is_alive(node) && bad.is_there(node);
-        let why = obstacles(state, node, &voters, &is_alive, &is_bad);
-        let mut reply = shown(context, cluster, state, node);
-        reply.obstacles = why.iter().map(ToString::to_string).collect();
-        Ok(reply)
-    })?
+    let is_bad = |id, node| bad.may_be_bad(id, node);
+    // One that died just now is still thought to be alive, and does not answer.
+    let is_alive = |node| context.is_alive(node) && bad.is_there(node);
+    let why = obstacles(state, node, &voters, &is_alive, &is_bad);
+    why.iter().map(ToString::to_string).collect()
 }
 
 /// The node with this name, or with this number.

@@ -20,7 +20,7 @@ use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{exporters, give_up, letters, nodes, segments, zone};
+use super::{exporters, give_up, letters, nodes, segments, settings, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
@@ -151,6 +151,33 @@ impl Operator {
         let bad = ReportedCopies::of(&self.viewer.cluster_status().await?);
         self.call(move |context| nodes::change(context, &asked.node, wish, asked.dry_run, &bad, &by))
             .await?
+    }
+
+    /// Stops this node, where nothing needs it.
+    pub(crate) async fn stop_node(&self, by: &str) -> Result<v1::NodeReply, OperateError> {
+        let own = self.context.vault.identity().node_id;
+        let reply = match &self.context.cluster {
+            Some(_) => self.check_stop(own.to_string()).await?,
+            None => v1::NodeReply {
+                node: own.get(),
+                name: self.context.node_name.clone(),
+                state: "active".to_owned(),
+                ..v1::NodeReply::default()
+            },
+        };
+        if reply.obstacles.is_empty() {
+            tracing::warn!(by, "node.stop.asked");
+            self.context.end.notify_one();
+        }
+        Ok(reply)
+    }
+
+    pub(crate) async fn change_setting(
+        &self,
+        asked: v1::ChangeSettingRequest,
+        by: String,
+    ) -> Result<v1::ChangeSettingReply, OperateError> {
+        self.call(move |context| settings::change(context, asked, &by)).await?
     }
 
     pub(crate) async fn check_stop(&self, node: String) -> Result<v1::NodeReply, OperateError> {

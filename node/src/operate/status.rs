@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use gophership_proto::control::v1;
 use gophership_vault::ids::{Lsn, NodeId};
-use gophership_vault::{DiskTier, ShardStatus, Vault, VaultStatus};
+use gophership_vault::{DiskTier, OnFull, ShardStatus, Vault, VaultStatus};
 use gophership_vault_replication::tail::lag::StreamStatus;
 
 use super::{exporters, zone};
@@ -35,7 +35,7 @@ pub(super) fn status(context: &NodeContext) -> v1::StatusReply {
         }),
         zone: context.zone.zone().label().to_owned(),
         shards: shards(context, &vault, &ingest),
-        disk: Some(disk(&vault, context.on_full)),
+        disk: Some(disk(&vault, context.vault.on_full())),
         memory: Some(v1::MemoryStatus {
             budget_bytes: ingest.budget_bytes,
             held_bytes: ingest.held_bytes,
@@ -142,7 +142,7 @@ pub(super) fn tier(tier: DiskTier) -> v1::DiskTier {
     }
 }
 
-fn disk(vault: &VaultStatus, on_full: &str) -> v1::DiskStatus {
+fn disk(vault: &VaultStatus, on_full: OnFull) -> v1::DiskStatus {
     v1::DiskStatus {
         used_bytes: vault.disk.own,
         limit_bytes: vault.disk.limit,
@@ -150,7 +150,11 @@ fn disk(vault: &VaultStatus, on_full: &str) -> v1::DiskStatus {
         filesystem_size_bytes: vault.disk.filesystem_size,
         tier: tier(vault.tier).into(),
         ballast_bytes: vault.ballast_bytes,
-        on_full: on_full.to_owned(),
+        on_full: match on_full {
+            OnFull::Refuse => "refuse",
+            OnFull::DropOldest => "drop_oldest",
+        }
+        .to_owned(),
         dropped_segments: vault.dropped_since_start.0,
         dropped_entries: vault.dropped_since_start.1,
         dropped_bytes: vault.dropped_since_start.2,

@@ -21,7 +21,7 @@ use super::error::OperateError;
 use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE, PEERS_ASKED_MAX};
 use super::segments::Wanted;
 use super::shown::{segment_id, segment_ref};
-use super::{cluster, events, peers, segments, status};
+use super::{cluster, events, peers, segments, settings, status};
 use crate::context::NodeContext;
 use crate::peers::Peers;
 
@@ -81,8 +81,7 @@ impl Viewer {
             None => own,
             Some(peers) => self.with_reports(peers, own).await,
         };
-        self.urgent(move |context| cluster::with_bad_copies(context, reply))
-            .await
+        self.urgent(move |context| cluster::with_told(context, reply)).await
     }
 
     async fn with_reports(&self, peers: &Arc<Peers>, own: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
@@ -91,6 +90,11 @@ impl Viewer {
             client.report(node, &member, PEER_PATIENCE).await
         });
         cluster::with_reports(own, reports.await)
+    }
+
+    /// The node's settings.
+    pub(crate) async fn list_settings(&self) -> Result<v1::ListSettingsReply, OperateError> {
+        self.call(settings::list).await
     }
 
     /// A page of the events that are asked for.

@@ -8,6 +8,7 @@ use crate::config::{Config, Environment, load_text};
 use crate::control::testkit::{TestNode, payload};
 use crate::export::LaneState;
 use crate::machine::Machine;
+use crate::settings::Settings;
 use crate::sink::stub::Stub;
 
 fn config(text: &str) -> Config {
@@ -56,7 +57,8 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
     let exporters = Arc::clone(&control.context.exporters);
     let reloader = Arc::new(Reloader {
         file: Some(file.clone()),
-        running,
+        settings: Settings::single(&running, Some(&file)),
+        vault: node.vault.clone(),
         exporters: Arc::clone(&exporters),
         certificates: Vec::new(),
         peer_certificates: None,
@@ -107,17 +109,25 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
     assert!(log.contains("added=\"\" changed=\"\" removed=\"\""), "{log}");
 
     // I2, and one goes: nothing is sent for it, and it can be forgotten at once.
-    let fewer = format!("vault: {{ retention: 48h }}\nexport:\n{}", export("b", &first, ""));
+    let fewer = format!(
+        "vault: {{ retention: 48h }}\nmemory: {{ budget: 1GiB }}\nexport:\n{}",
+        export("b", &first, "")
+    );
     let log = reload(&reloader, &file, &fewer).await;
     assert!(
-        log.contains("config.reload.needs_restart") && log.contains("keys=\"vault.retention\""),
+        log.contains("config.reload.needs_restart") && log.contains("keys=\"memory.budget\""),
         "{log}"
+    );
+    assert_eq!(
+        node.vault.retention(),
+        Duration::from_secs(48 * 3600),
+        "it counts at once"
     );
     assert!(log.contains("removed=\"a\""), "{log}");
     assert!(
         reload(&reloader, &file, &fewer)
             .await
-            .contains("keys=\"vault.retention\"")
+            .contains("keys=\"memory.budget\"")
     );
     let is_left = ("a".to_owned(), String::new());
     assert_eq!(names(), [is_left, ("b".to_owned(), as_before[0].1.clone())]);

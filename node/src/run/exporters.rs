@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
 
@@ -11,10 +11,11 @@ use crate::cluster::Member;
 use crate::config::Config;
 use crate::export::{Cursors, ExportParts, Exporters};
 use crate::machine::Machine;
-use crate::reload;
+use crate::reload::{self, Sinks};
+use crate::settings::Settings;
 
 pub(super) async fn start(
-    config: &Config,
+    settings: &Settings,
     machine: &Machine,
     vault: &Vault,
     cursors: Arc<Cursors>,
@@ -22,7 +23,8 @@ pub(super) async fn start(
     throttle: &Throttle,
     member: Option<&Member>,
 ) -> anyhow::Result<Arc<Exporters>> {
-    let parts = ExportParts {
+    let config = &settings.config();
+    let mut parts = ExportParts {
         configs: config.export.clone(),
         vault: vault.clone(),
         cursors,
@@ -32,8 +34,13 @@ pub(super) async fn start(
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
         lost: member.map(Member::lost_nodes),
     };
-    let unknown = reload::sinks(&config.export, &own_addresses(config)).await;
-    let unknown = unknown.map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
+    let Sinks { unknown, circles } = reload::sinks(&config.export, &own_addresses(config)).await;
+    if member.is_some() {
+        parts.configs.retain(|export| !circles.contains_key(&export.name));
+        settings.leave_out(circles);
+    } else if !circles.is_empty() {
+        bail!(circles.into_values().collect::<Vec<_>>().join("\n"));
+    }
     let started = tokio::task::spawn_blocking(move || Exporters::start(parts)).await;
     let exporters = started.context("starting the exporters panicked")??;
     tokio::spawn(reload::resolve_again(

@@ -60,6 +60,7 @@ use crate::node_state::{NodeState, Running};
 use crate::operate;
 use crate::readiness::Phase;
 use crate::reload::Reloader;
+use crate::settings::Settings;
 
 /// Runs a node until SIGTERM or SIGINT. `file` is the file from which `config` was read; SIGHUP reads it again.
 ///
@@ -83,11 +84,10 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let ports = Ports::open(&config.listeners)?;
     let certificates = ports.certificates();
     let peer_certificates = ports.peer_certificates();
-    let ack_timeout = config.cluster.as_ref().map(|cluster| cluster.ack_timeout);
-    let node = NodeState::new(config.node.name.clone(), ack_timeout);
+    let node = NodeState::new(config.node.name.clone(), config.cluster.is_some());
     node.set_tls(certificates.clone());
     let started = tokio::select! {
-        started = start(config, machine, ports, &node) => started?,
+        started = start(config, file, machine, ports, &node) => started?,
         // No client has been served yet, so the process may end at once: a node of a cluster may wait for others for
         // long.
         () = signals.end() => {
@@ -98,14 +98,15 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
 
     let reloader = Arc::new(Reloader {
         file: file.map(Path::to_owned),
-        running: config.clone(),
+        settings: Arc::clone(&started.settings),
+        vault: started.shutdown.vault.clone(),
         exporters: Arc::clone(&started.shutdown.exporters),
         certificates,
         peer_certificates,
         own: own_addresses(config),
         turn: Mutex::default(),
     });
-    let Started { shutdown, health } = started;
+    let Started { shutdown, health, .. } = started;
     let end = watch_over(
         &node,
         &shutdown.vault,
@@ -118,11 +119,12 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     node.set_phase(Phase::Draining);
     tell_health(&health, false).await;
     let delay = match end {
-        End::Signal => config.shutdown_delay(),
+        End::Signal | End::Asked => config.shutdown_delay(),
         End::Failed => Duration::ZERO,
     };
     tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begin");
-    tokio::spawn(end_anyway(signals, delay + DRAIN_LIMIT));
+    let signals_left = if matches!(end, End::Asked) { 2 } else { 1 };
+    tokio::spawn(end_anyway(signals, signals_left, delay + DRAIN_LIMIT));
     tokio::time::sleep(delay).await;
     shutdown.run().await
 }
@@ -131,9 +133,16 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
 struct Started {
     shutdown: Shutdown,
     health: HealthReporter,
+    settings: Arc<Settings>,
 }
 
-async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<NodeState>) -> anyhow::Result<Started> {
+async fn start(
+    config: &Config,
+    file: Option<&Path>,
+    machine: &Machine,
+    ports: Ports,
+    node: &Arc<NodeState>,
+) -> anyhow::Result<Started> {
     let (otlp, admin, peer) = ports.apart();
     let (stop, stopped) = channel(false);
     let admin = Admin::start(admin, node, &stopped);
@@ -150,11 +159,14 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         vault,
         writers,
         member,
-    } = store::open(config, peer.zip(waiting.as_ref()), shards, &notifies).await?;
+        settings,
+    } = store::open(config, file, peer.zip(waiting.as_ref()), shards, &notifies).await?;
+    // From here on what is in force in the cluster counts.
+    let config = &settings.config();
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
-    let exporters = exporters::start(config, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
+    let exporters = exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
     let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
     let (health, routes) = surfaces::beside_otlp()?;
@@ -178,7 +190,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         workers: ingest.workers.iter().map(Worker::counters).collect(),
     };
     let throttle_of_scrub = throttle.clone();
-    let context = surfaces::context(config, node, &running, throttle, member.as_ref())?;
+    let context = surfaces::context(config, node, &running, throttle, member.as_ref(), &settings)?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
     if let Some(waiting) = waiting {
@@ -186,7 +198,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     }
     let accepting = ingest.accept(otlp);
     node.set_phase(Phase::Serving);
-    let scrub = scrub::start(config, &vault, &catalogue, &data_path, throttle_of_scrub)?;
+    let scrub = scrub::start(Arc::clone(&settings), &vault, &catalogue, &data_path, throttle_of_scrub)?;
     say_started(config, &vault, shards, &data_path);
     let shutdown = Shutdown {
         ingest,
@@ -201,7 +213,11 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         scrub,
         admin: admin.served,
     };
-    Ok(Started { shutdown, health })
+    Ok(Started {
+        shutdown,
+        health,
+        settings,
+    })
 }
 
 /// Logs that the node serves, and where.

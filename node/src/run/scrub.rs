@@ -11,10 +11,10 @@ use gophership_vault::Vault;
 use gophership_vault_replication::scrub::{Scrub, ScrubSetup};
 use tokio::runtime::Handle;
 
-use crate::config::Config;
+use crate::settings::Settings;
 
 pub(super) fn start(
-    config: &Config,
+    settings: Arc<Settings>,
     vault: &Vault,
     catalogue: &Arc<dyn Catalogue>,
     data: &Path,
@@ -26,7 +26,7 @@ pub(super) fn start(
         vault: vault.clone(),
         catalogue: Arc::clone(catalogue),
         data: data.to_path_buf(),
-        interval: config.vault.scrub_interval,
+        interval: Box::new(move || settings.scrub_interval()),
         pass: Box::new(pass),
     });
     scrub.context("cannot start the thread that verifies")

@@ -109,11 +109,16 @@ impl Shutdown {
     }
 }
 
-/// Ends the process at a second signal, or when a clean end takes too long (a disk that hangs). Acknowledged entries
+/// Ends the process once so many more signals have come, or when a clean end takes too long (a disk that hangs). Acknowledged entries
 /// are synced, and segments that are not sealed are recovered at the next start.
-pub(super) async fn end_anyway(mut signals: Signals, limit: Duration) {
+pub(super) async fn end_anyway(mut signals: Signals, signals_left: u8, limit: Duration) {
+    let told = async {
+        for _ in 0..signals_left {
+            signals.end().await;
+        }
+    };
     let why = tokio::select! {
-        () = signals.end() => "told to end twice",
+        () = told => "told to end twice",
         () = tokio::time::sleep(limit) => "a clean end took too long",
     };
     tracing::warn!(why, "node.stop.cut_short");

@@ -1,19 +1,20 @@
 //! The state on disk: the data folder, the catalogue, the vault. They are opened in this order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use gophership_catalogue::{Catalogue, LocalCatalogue};
-use gophership_vault::{DataDir, OnFull, RecoveryBy, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
+use gophership_vault::{DataDir, RecoveryBy, Release, ShardSeam, ShardWriter, Tuning, Vault, VaultOptions};
 use uuid::Uuid;
 
 use super::ports::PeerPort;
 use super::waiting::Waiting;
 use crate::cluster::{self, Joined, Member, until_answered};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::export::{Cursors, begin, configure, own_ends_on_record};
 use crate::ingester::WatermarkNotify;
+use crate::settings::{Settings, tuning};
 
 /// The opened state on disk.
 pub(super) struct Store {
@@ -24,23 +25,27 @@ pub(super) struct Store {
     pub(super) writers: Vec<ShardWriter>,
     /// The node's part in its cluster.
     pub(super) member: Option<Member>,
+    /// The settings in force from now on.
+    pub(super) settings: Arc<Settings>,
 }
 
 /// Opens the store on a thread that may block, so that probes are answered meanwhile. That of a node of a cluster is
 /// opened once it is a member and has its epoch; what it waits for until then is shown.
 pub(super) async fn open(
     config: &Config,
+    file: Option<&Path>,
     in_cluster: Option<(PeerPort, &Waiting)>,
     shards: u16,
     notifies: &[WatermarkNotify],
 ) -> anyhow::Result<Store> {
     let (own_config, notifies) = (config.clone(), notifies.to_vec());
+    let file = file.map(Path::to_owned);
     let opening = match in_cluster {
-        None => tokio::task::spawn_blocking(move || open_store(&own_config, shards, &notifies)),
+        None => tokio::task::spawn_blocking(move || open_store(&own_config, file.as_deref(), shards, &notifies)),
         Some((peer, waiting)) => {
             let security = peer.security();
             let joined = cluster::join(config, peer.listener, security, shards, &waiting.early).await?;
-            tokio::task::spawn_blocking(move || open_of_member(&own_config, joined, shards, &notifies))
+            tokio::task::spawn_blocking(move || open_of_member(&own_config, file.as_deref(), joined, shards, &notifies))
         }
     };
     opening.await.context("opening the store panicked")?
@@ -48,6 +53,7 @@ pub(super) async fn open(
 
 fn open_of_member(
     config: &Config,
+    file: Option<&Path>,
     mut joined: Joined,
     shards: u16,
     notifies: &[WatermarkNotify],
@@ -57,6 +63,11 @@ fn open_of_member(
     let data_path = data.path().to_path_buf();
     let catalogue = joined.catalogue();
     let epoch = joined.wait_for_epoch(data.highest_epoch()?)?;
+    let settings = until_answered("the settings", || {
+        Settings::of_member(config, file, Arc::clone(&catalogue), joined.settings())
+    })?;
+    let config = &settings.config();
+    joined.run_with(config.cluster.clone());
     // Before the vault releases anything.
     let own = data.identity().node_id;
     let peers = joined.peers();
@@ -71,7 +82,7 @@ fn open_of_member(
         ..vault_options(config, shards, &cursors)
     };
     let (vault, writers) = Vault::open(data, &options, epoch, joined.ledger(), joined.seams(notifies))?;
-    let member = Member::begin(joined, &vault, config.vault.retention)?;
+    let member = Member::begin(joined, &vault)?;
     Ok(Store {
         data_path,
         catalogue,
@@ -79,10 +90,16 @@ fn open_of_member(
         vault,
         writers,
         member: Some(member),
+        settings,
     })
 }
 
-fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> anyhow::Result<Store> {
+fn open_store(
+    config: &Config,
+    file: Option<&Path>,
+    shards: u16,
+    notifies: &[WatermarkNotify],
+) -> anyhow::Result<Store> {
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
     data.make_room(shards, config.vault.segment_size)?;
     let data_path = data.path().to_path_buf();
@@ -114,22 +131,25 @@ fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> any
         vault,
         writers,
         member: None,
+        settings: Settings::single(config, file),
     })
 }
 
 fn vault_options(config: &Config, shards: u16, cursors: &Arc<Cursors>) -> VaultOptions {
+    let Tuning {
+        segment_age,
+        retention,
+        on_full,
+    } = tuning(config);
     VaultOptions {
         shards,
         segment_size: config.vault.segment_size,
-        segment_age: config.vault.segment_age,
+        segment_age,
         spares: usize::from(config.vault.spares),
         disk_limit: config.vault.disk_limit,
-        retention: config.vault.retention,
+        retention,
         release: Release::By(Arc::clone(cursors) as _),
-        on_full: match config.vault.on_full {
-            config::OnFull::Refuse => OnFull::Refuse,
-            config::OnFull::DropOldest => OnFull::DropOldest,
-        },
+        on_full,
         recovery: RecoveryBy::Itself,
     }
 }
@@ -160,7 +180,7 @@ mod tests {
                 vault,
                 writers,
                 ..
-            } = open_store(&config, 1, &[WatermarkNotify::default()]).unwrap();
+            } = open_store(&config, None, 1, &[WatermarkNotify::default()]).unwrap();
             vault.close(writers);
             catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
         };

@@ -21,6 +21,7 @@ use crate::context::NodeContext;
 use crate::control;
 use crate::node_state::{NodeState, Running};
 use crate::operate::Viewer;
+use crate::settings::Settings;
 
 /// The gRPC services whose health is reported.
 const HEALTH_OF: [&str; 2] = ["", "opentelemetry.proto.collector.logs.v1.LogsService"];
@@ -66,6 +67,7 @@ pub(super) fn context(
     running: &Running,
     throttle: Throttle,
     member: Option<&Member>,
+    settings: &Arc<Settings>,
 ) -> anyhow::Result<NodeContext> {
     let seen = Arc::clone(node);
     Ok(NodeContext {
@@ -82,7 +84,8 @@ pub(super) fn context(
         zone: Arc::clone(&running.zone),
         thresholds: thresholds(config),
         environment: Arc::clone(&running.environment),
-        on_full: config.vault.on_full.name(),
+        end: Arc::clone(&node.end),
+        settings: Arc::clone(settings),
         ingest: Arc::new(move || seen.ingest()),
     })
 }

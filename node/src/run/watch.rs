@@ -23,6 +23,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// The reason for which a node ends.
 pub(super) enum End {
     Signal,
+    /// An operator asked for it, and whoever runs the node may still send a signal.
+    Asked,
     Failed,
 }
 
@@ -47,7 +49,8 @@ pub(super) async fn watch_over(
 ) -> End {
     let mut lookups = tokio::time::interval(CHECK_INTERVAL);
     let mut days = tokio::time::interval(DAY);
-    let mut stalls = StallWatch::new(node.ack_timeout.unwrap_or(STALL));
+    let ack_timeout = reloader.settings.config().cluster.map(|cluster| cluster.ack_timeout);
+    let mut stalls = StallWatch::new(ack_timeout.unwrap_or(STALL));
     let mut healthy = None;
     loop {
         tokio::select! {
@@ -55,6 +58,7 @@ pub(super) async fn watch_over(
                 Signal::End => return End::Signal,
                 Signal::Reload => drop(tokio::spawn(Arc::clone(reloader).reload())),
             },
+            () = node.end.notified() => return End::Asked,
             _ = days.tick() => reloader.certificates.iter().for_each(|tls| tls.warn_of_expiry()),
             _ = lookups.tick() => {
                 let shards = vault.marks();
@@ -66,6 +70,9 @@ pub(super) async fn watch_over(
                 if healthy != Some(ready) {
                     tell_health(health, ready).await;
                     healthy = Some(ready);
+                }
+                if reloader.settings.is_behind() {
+                    drop(tokio::spawn(Arc::clone(reloader).follow()));
                 }
                 if vault.failure().is_some() || member.and_then(Member::failure).is_some() {
                     return End::Failed;

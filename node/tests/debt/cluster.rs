@@ -106,6 +106,8 @@ impl Cluster {
             .unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gophership"));
         command.args(["run", "--config"]).arg(&node.config);
+        // Something that this node alone has.
+        command.env(format!("KEY_OF_{i}"), format!("secret-{i}"));
         let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         node.process = Some(command.spawn().unwrap());
     }
@@ -341,22 +343,129 @@ impl Cluster {
         file.write_all_at(&[!byte[0]], len - 1).unwrap();
     }
 
-    /// Adds exporter `b`, which begins now and sends to `sink`, to the configuration of a node, and has it read that.
-    pub(crate) fn add_exporter(&self, i: usize, sink: &Sink) {
-        let node = &self.nodes[i];
-        let text = fs::read_to_string(&node.config).unwrap();
-        let added = format!(
-            "  - {{ name: b, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: now }}\n",
+    /// Adds exporter `b`, which begins now and sends to `sink`, to the settings of the cluster, through node `i`. Waits
+    /// until these nodes have it.
+    pub(crate) fn add_exporter(&self, i: usize, sink: &Sink, on: &[usize]) {
+        let text = format!(
+            "{{ name: b, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: now }}",
             sink.address
         );
-        fs::write(&node.config, text + &added).unwrap();
-        self.signal(i, "-HUP");
-        let runs = || {
-            self.metric(i, "gophership_export_debt_entries")
-                .iter()
-                .any(|(labels, _)| labels.contains("\"b\""))
-        };
+        self.set_exporter(i, &text).unwrap();
+        on.iter().for_each(|i| self.until_exporter(*i, "b"));
+    }
+
+    /// Waits until a node runs an exporter.
+    pub(crate) fn until_exporter(&self, i: usize, name: &str) {
+        let label = format!("\"{name}\"");
+        let all = || self.metric(i, "gophership_export_debt_entries");
+        let runs = || all().iter().any(|(labels, _)| labels.contains(&label));
         until("an exporter that was added", runs, || self.logs());
+    }
+
+    /// Has node `i` set an exporter of the cluster.
+    pub(crate) fn set_exporter(&self, i: usize, text: &str) -> Result<v1::ChangeSettingReply, Status> {
+        let request = v1::ChangeSettingRequest {
+            exporter: Some(text.to_owned()),
+            ..v1::ChangeSettingRequest::default()
+        };
+        self.change_setting(i, &request)
+    }
+
+    /// Has node `i` set a setting of the cluster.
+    pub(crate) fn set(&self, i: usize, key: &str, value: &str) -> Result<v1::ChangeSettingReply, Status> {
+        let request = v1::ChangeSettingRequest {
+            key: key.to_owned(),
+            value: Some(value.to_owned()),
+            ..v1::ChangeSettingRequest::default()
+        };
+        self.change_setting(i, &request)
+    }
+
+    /// Has node `i` change a setting of the cluster.
+    pub(crate) fn change_setting(
+        &self,
+        i: usize,
+        request: &v1::ChangeSettingRequest,
+    ) -> Result<v1::ChangeSettingReply, Status> {
+        let changed = self.ask(i, async |channel| {
+            ControlClient::new(channel).change_setting(request.clone()).await
+        });
+        changed.map(tonic::Response::into_inner)
+    }
+
+    /// Has a node stop itself, where nothing is against it; what is.
+    pub(crate) fn stop_itself(&self, i: usize) -> Vec<String> {
+        let asked = self.ask(i, async |channel| {
+            ControlClient::new(channel).stop_node(v1::StopNodeRequest {}).await
+        });
+        asked.map_or_else(|error| vec![error.to_string()], |reply| reply.into_inner().obstacles)
+    }
+
+    /// Waits until a node's process has ended; its exit code.
+    pub(crate) fn until_ended(&mut self, i: usize) -> Option<i32> {
+        let mut process = self.nodes[i].process.take().unwrap();
+        let mut code = None;
+        let ended = || {
+            code = process.try_wait().unwrap();
+            code.is_some()
+        };
+        until("a node that ends", ended, || self.logs());
+        code.and_then(|status| status.code())
+    }
+
+    /// The settings of a node.
+    pub(crate) fn settings(&self, i: usize) -> Vec<v1::Setting> {
+        let list = self.ask(i, async |channel| {
+            let request = v1::ListSettingsRequest {};
+            ControlClient::new(channel).list_settings(request).await
+        });
+        list.map(|list| list.into_inner().settings).unwrap_or_default()
+    }
+
+    /// Has node `i` forget an exporter.
+    pub(crate) fn forget_exporter(&self, i: usize, name: &str) -> Result<(), Status> {
+        let request = v1::ForgetExporterRequest {
+            name: name.to_owned(),
+            accept_loss: true,
+        };
+        let forgotten = self.ask(i, async |channel| {
+            ControlClient::new(channel).forget_exporter(request).await
+        });
+        forgotten.map(drop)
+    }
+
+    /// The events on record, as node `i` has them.
+    pub(crate) fn events(&self, i: usize) -> Vec<v1::Event> {
+        let list = self.ask(i, async |channel| {
+            let request = v1::ListEventsRequest::default();
+            ControlClient::new(channel).list_events(request).await
+        });
+        list.map(|list| list.into_inner().events).unwrap_or_default()
+    }
+
+    /// What node `i` says is wrong, with what to do.
+    pub(crate) fn problems(&self, i: usize) -> Vec<String> {
+        let problems = ClusterView::from(self.status(i)).problems.into_iter();
+        problems
+            .map(|problem| format!("{} => {}", problem.what, problem.remedy))
+            .collect()
+    }
+
+    /// Everything that a node has on disk, and its log.
+    pub(crate) fn bytes_of(&self, i: usize) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut folders = vec![self.nodes[i].data.clone()];
+        let mut found = vec![(self.nodes[i].log.clone(), fs::read(&self.nodes[i].log).unwrap())];
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.is_file() {
+                    // A file may go while this looks.
+                    found.extend(fs::read(&path).ok().map(|bytes| (path, bytes)));
+                }
+            }
+        }
+        found
     }
 
     /// Removes the WAL files of a node whose process has ended.

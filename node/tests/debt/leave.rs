@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use gophership_proto::control::v1;
+
 use crate::cluster::{Cluster, payload, until};
 use crate::records;
 use crate::sink::Sink;
@@ -72,6 +74,54 @@ fn a_node_that_leaves_takes_nothing_with_it_and_may_join_anew() {
     let (state, anew) = cluster.state_of(0, LEAVES);
     assert_eq!((state.as_str(), anew > number), ("active", true), "{anew}");
     cluster.send(3, &["again".to_owned()]);
+}
+
+#[test]
+fn a_node_stops_itself_only_where_the_others_go_on_without_it_and_status_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    (0..3).for_each(|i| cluster.send(i, &records(&format!("of node {i}"), 3)));
+    cluster.kill(2);
+    let against = |cluster: &Cluster| {
+        let named = |node: &v1::ClusterNode| node.name == "node-0";
+        let nodes = cluster.status(0).nodes.into_iter();
+        let by_status = nodes
+            .filter(named)
+            .map(|node| node.obstacles)
+            .next()
+            .unwrap_or_default();
+        (cluster.stop_itself(0), by_status, cluster.obstacles(0, "node-0"))
+    };
+    // What is recovered changes meanwhile, and with it what each of them says.
+    let all_say_so = || {
+        let (refused, by_status, can_stop) = against(&cluster);
+        refused.iter().any(|why| why.contains("voters")) && refused == by_status && refused == can_stop
+    };
+    until("a node that is needed, by all that say so", all_say_so, || {
+        format!("{:?} {}", against(&cluster), cluster.logs())
+    });
+    assert_eq!(
+        cluster.readiness(0).map(|(status, _)| status),
+        Some(200),
+        "nothing was changed"
+    );
+    cluster.send(0, &["goes on".to_owned()]);
+
+    cluster.start(2);
+    cluster.until_ready(2);
+    let stops = || cluster.stop_itself(0).is_empty();
+    until("a node that may stop", stops, || {
+        format!("{:?} {}", against(&cluster), cluster.logs())
+    });
+    assert_eq!(cluster.until_ended(0), Some(0));
+    let log = cluster.log(0);
+    assert!(
+        log.contains("node.stop.asked") && log.contains("node.stop.done"),
+        "{log}"
+    );
+    cluster.send(1, &["without it".to_owned()]);
 }
 
 #[test]

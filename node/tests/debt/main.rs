@@ -1,10 +1,12 @@
 //! Clusters of real processes that lose what they had. What a lost node owes its sink arrives there all the same,
-//! whoever else is lost or comes back; and copies that are lost or damaged are made anew (`bad_copies`).
+//! whoever else is lost or comes back; copies that are lost or damaged are made anew (`bad_copies`); settings are in force
+//! on all nodes (`settings`).
 #![allow(clippy::unwrap_used)] // the helpers are of the tests
 
 mod bad_copies;
 mod cluster;
 mod leave;
+mod settings;
 mod sink;
 
 use std::collections::BTreeSet;
@@ -454,12 +456,12 @@ fn an_exporter_that_begins_now_gets_what_any_node_takes_in_from_then_on_and_noth
     (0..3).for_each(|i| cluster.send(i, &before[i][..3]));
     cluster.seal(1);
     (0..3).for_each(|i| cluster.send(i, &before[i][3..]));
-    cluster.add_exporter(0, &late);
+    cluster.add_exporter(0, &late, &[0]);
 
-    // The second node has it later, and the third is lost before.
+    // The others have it later.
     let after = named("after");
     (0..3).for_each(|i| cluster.send(i, &after[i]));
-    cluster.add_exporter(1, &late);
+    cluster.until_exporter(1, "b");
     cluster.kill(2);
     late.take(usize::MAX);
     until_taken(&late, &cluster, &after.concat());

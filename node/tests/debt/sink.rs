@@ -1,5 +1,6 @@
 //! A sink in this process: OTLP over HTTP, which takes as many requests as it is told to, and remembers every body.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,8 @@ struct Shared {
     /// The beginning of the text of a record with which it takes no request, the status that it answers then, and how
     /// often.
     refuses: Option<(String, &'static str, usize)>,
+    /// The values of the header `x-key`.
+    keys: BTreeSet<String>,
 }
 
 /// The sink. It listens as long as the test's process.
@@ -56,6 +59,11 @@ impl Sink {
         shared.refuses = Some((begins.to_owned(), status, times));
     }
 
+    /// The values of the header `x-key` in requests to it.
+    pub(crate) fn keys(&self) -> BTreeSet<String> {
+        self.shared.lock().unwrap().keys.clone()
+    }
+
     /// The records that it has taken, in order.
     pub(crate) fn taken(&self) -> Vec<String> {
         self.shared.lock().unwrap().taken.clone()
@@ -64,8 +72,9 @@ impl Sink {
 
 fn serve(stream: &TcpStream, shared: &Mutex<Shared>) {
     let mut reader = BufReader::new(stream);
-    while let Some(body) = request(&mut reader) {
+    while let Some((body, key)) = request(&mut reader) {
         let mut shared = shared.lock().unwrap();
+        shared.keys.extend(key);
         let texts = texts(&body);
         let has = |begins: &str| texts.iter().any(|text| text.starts_with(begins));
         let refused = match &mut shared.refuses {
@@ -106,22 +115,22 @@ fn texts(body: &[u8]) -> Vec<String> {
     text.collect()
 }
 
-/// The body of the next request; `None` where the other end is gone.
-fn request(reader: &mut impl BufRead) -> Option<Vec<u8>> {
-    let mut length = 0;
+/// The body of the next request, and its header `x-key`; `None` where the other end is gone.
+fn request(reader: &mut impl BufRead) -> Option<(Vec<u8>, Option<String>)> {
+    let (mut length, mut key) = (0, None);
     for line in 0.. {
         let mut text = String::new();
         reader.read_line(&mut text).ok().filter(|bytes| *bytes > 0)?;
         if text.trim().is_empty() && line > 0 {
             break;
         }
-        if let Some((name, value)) = text.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().ok()?;
+        match text.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok()?,
+            Some((name, value)) if name.eq_ignore_ascii_case("x-key") => key = Some(value.trim().to_owned()),
+            Some(_) | None => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(body)
+    Some((body, key))
 }

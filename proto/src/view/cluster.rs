@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::exporter::{LostDebtView, state_name};
 use super::problems::ProblemView;
 use super::segment::HolderView;
+use super::setting::SettingView;
 use super::status::{DebtView, ShardView, tier_name};
 use super::zone::zone_name;
 use super::{segment_name, some_text, some_time};
@@ -194,6 +195,8 @@ pub struct ClusterNodeView {
     pub no_report: Option<String>,
     /// While it is drained: sealed segments of which it has a copy that is not yet made up for elsewhere.
     pub lacking_segments: u64,
+    /// The reasons not to stop it now, as `node can-stop` gives them.
+    pub obstacles: Vec<String>,
 }
 
 /// What a node says of itself.
@@ -221,6 +224,9 @@ pub struct NodeReportView {
     pub bad_copies: u64,
     /// Its folders of segments that do not answer, each in words.
     pub silent_folders: Vec<String>,
+    /// Its settings of which its own configuration has another value than the cluster, and those that are not in force
+    /// there.
+    pub settings: Vec<SettingView>,
 }
 
 /// How an exporter fares on a node.
@@ -276,6 +282,7 @@ impl From<v1::ClusterNode> for ClusterNodeView {
             report: node.report.map(NodeReportView::from),
             no_report: some_text(node.no_report),
             lacking_segments: node.lacking_segments,
+            obstacles: node.obstacles,
         }
     }
 }
@@ -294,6 +301,7 @@ impl From<v1::NodeReport> for NodeReportView {
             exporters: report.exporters.into_iter().map(ExporterReportView::from).collect(),
             bad_copies: report.bad_copies_total,
             silent_folders: report.silent_folders,
+            settings: report.settings.into_iter().map(SettingView::from).collect(),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! What is wrong with a cluster, the worst first, and what to do about it.
 //!
-//! **Not here**: its export (`export`).
+//! **Not here**: its export (`export`), its settings (`settings`).
 
 use super::cluster::{BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView};
 
 mod export;
 mod problem;
+mod settings;
 
 use self::export::{exporters, owes};
 use self::problem::problem;
+use self::settings::settings;
 
 pub use self::problem::ProblemView;
 
@@ -45,6 +47,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     for node in present.iter().filter(|node| node.alive) {
         of_node(node, cluster, &mut found);
     }
+    found.extend(settings(&present));
     found.extend(exporters(&present));
     found
 }
@@ -294,9 +297,9 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) ->
         };
         let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
         let remedy = if down.is_empty() {
-            "wait until this is gone before another node is stopped or replaced: their owner completes copies on \
-             their way, and cluster.repair_after (ten minutes) after the seal a node that has none fetches one; gs-ctl \
-             segment list --lacking names them"
+            "nothing: their owner completes copies on their way, and cluster.repair_after (ten minutes) after the seal a \
+             node that has none fetches one; gs-ctl segment list --lacking names them, and gs-ctl node can-stop says \
+             whether a node may be stopped meanwhile"
                 .to_owned()
         } else {
             start()

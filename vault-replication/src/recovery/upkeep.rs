@@ -41,7 +41,7 @@ pub struct UpkeepSetup {
     /// Says whether a node is silent for so long that others make up for its copies.
     pub is_long_dead: IsLongDead,
     /// The time for which a released segment is kept.
-    pub retention: Duration,
+    pub retention: Box<dyn Fn() -> Duration + Send>,
 }
 
 /// A thread that takes care of sealed segments while its node leads.
@@ -82,7 +82,7 @@ impl Upkeep {
 fn look(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
     let now_ns = (setup.clock_ns)();
     let due = setup.catalogue.read_latest(|state| {
-        let mut due = due_for_the_lost(state, setup.node, now_ns, setup.retention);
+        let mut due = due_for_the_lost(state, setup.node, now_ns, (setup.retention)());
         let staying = Staying::of(state, setup.replicas, &*setup.is_long_dead);
         due.extend(copies_to_plan(state, &staying, &*setup.is_alive));
         due

@@ -259,7 +259,10 @@ impl Node {
             clock_ns: Box::new(move || clock.clock_ns()),
             replicas: REPLICAS,
             is_long_dead: Arc::new(|_| false),
-            retention: shared.retention,
+            retention: {
+                let retention = shared.retention;
+                Box::new(move || retention)
+            },
         });
         let (consensus, clock) = (Arc::clone(&self.catalogue), vault.clone());
         let recoveries = Recoveries::start(Parts {

@@ -49,13 +49,13 @@ impl Sealer {
     fn trim(&mut self, disk: DiskUse, held: &mut BTreeSet<SegmentId>) -> Option<u64> {
         let rules = TrimRules {
             now_ns: self.parts.clock.now_ns(),
-            retention: self.parts.retention,
+            retention: self.parts.tuned.retention(),
             release: &self.parts.release,
             disk,
             // The files of earlier boots go one by one while they are recovered: the space that they take is no reason
             // to drop anything, unless the recovery itself needs the room.
             on_full: if self.parts.holdings.is_recovered() || self.parts.recovery_is_short.load(Ordering::Relaxed) {
-                self.parts.on_full
+                self.parts.tuned.on_full()
             } else {
                 OnFull::Refuse
             },

@@ -13,7 +13,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::file::{SpareWal, WalFile};
 use crate::disk_tier::DiskTier;
@@ -22,6 +22,7 @@ use crate::error::{AppendError, AppendFault, is_full};
 use crate::ids::{EntryNumber, Lsn, ShardId, TenantId};
 use crate::limits::{CUTTER_WAKE_BYTES, GATHERED_PARTS, PAGE, TAIL_BYTES, TAIL_ENTRY_MAX};
 use crate::time::now_unix_nano;
+use crate::tuned::Tuned;
 use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
 use crate::wal::watermark::Watermark;
@@ -46,7 +47,7 @@ pub struct ShardWriter {
     to_syncer: SyncSender<Arc<WalFile>>,
     to_cutter: SyncSender<Roll>,
     uncut: u64,
-    segment_age: Duration,
+    tuned: Arc<Tuned>,
     /// Time at which the current file took its first entry.
     first_append: Option<Instant>,
     /// The last entry, and the durable mark that it carries.
@@ -63,7 +64,7 @@ pub(crate) struct WriterPorts {
 }
 
 impl ShardWriter {
-    pub(crate) fn new(shared: Arc<ShardShared>, first: SpareWal, ports: WriterPorts, segment_age: Duration) -> Self {
+    pub(crate) fn new(shared: Arc<ShardShared>, first: SpareWal, ports: WriterPorts, tuned: Arc<Tuned>) -> Self {
         Self {
             shared,
             wal: first.wal,
@@ -74,7 +75,7 @@ impl ShardWriter {
             to_syncer: ports.to_syncer,
             to_cutter: ports.to_cutter,
             uncut: 0,
-            segment_age,
+            tuned,
             first_append: None,
             last: None,
             ticked_at: None,
@@ -263,7 +264,7 @@ impl ShardWriter {
         let asked = self.shared.is_seal_asked(self.wal.header.id.index);
         if self
             .first_append
-            .is_some_and(|at| asked || at.elapsed() >= self.segment_age)
+            .is_some_and(|at| asked || at.elapsed() >= self.tuned.segment_age())
         {
             // Without a spare the segment just grows older; the next tick tries again.
             let _ = self.must_roll();

@@ -167,6 +167,47 @@ fn what_an_operator_changes_is_on_record_with_who_what_and_when() {
 }
 
 #[test]
+fn a_change_of_the_configuration_is_told_from_what_to_what_and_the_first_values_with_their_node() {
+    let mut state = state_of(&[register(1)]);
+    let set = |key: &str, value: Option<&str>| Command::SetConfig {
+        key: key.to_owned(),
+        value: value.map(str::to_owned),
+        seen: None,
+        at_ns: 4,
+    };
+    let begin = Command::BeginSettings {
+        node: node(1),
+        settings: vec![("vault.retention".to_owned(), "24h".to_owned())],
+        at_ns: 3,
+    };
+    let long = |endpoint: &str| format!("{{\"a\":\"{}\",\"endpoint\":\"{endpoint}\"}}", "ä".repeat(200));
+    submit(&mut state, Actor::Node, begin);
+    for (key, value) in [
+        ("vault.retention", Some("48h".to_owned())),
+        ("exporter.a", Some(long("http://one"))),
+        ("exporter.a", Some(long("http://other"))),
+        ("exporter.a", None),
+    ] {
+        submit(&mut state, jo(70), set(key, value.as_deref()));
+    }
+    let told: Vec<_> = state
+        .events_after(0)
+        .map(|(_, e)| format!("{} {} {}", e.who, e.subject, e.detail))
+        .collect();
+    assert_eq!(
+        told[0],
+        "node settings first values: those of the configuration of node 1"
+    );
+    assert_eq!(told[1], "jo setting vault.retention from 24h to 48h");
+    assert!(
+        told[3].contains("http://one") && told[3].contains("http://other"),
+        "{}",
+        told[3]
+    );
+    assert!(told[4].ends_with("to removed"), "{}", told[4]);
+}
+
+#[test]
 fn what_nodes_and_recoveries_do_is_on_record_with_the_time_of_the_command() {
     let id = segment(1, 0, 1);
     let begin = |request, at_ns| Command::BeginRecovery {

@@ -627,8 +627,8 @@ fn an_exporter_that_is_configured_is_not_forgotten_and_told_what_to_do() {
     let refused = apply(&mut state, &forget).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "exporter \"a\" is configured at node 1: take it out of `export` there and send SIGHUP, then forget it; a node \
-         that is gone for good counts until it is replaced"
+        "exporter \"a\" is configured at node 1: remove it first (gs-ctl exporter remove; on a single node take it out of \
+         `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
     );
     assert_eq!(state.not_configured().collect::<Vec<_>>(), ["b"]);
     say(&mut state, &[configure(1, &[]), forget]);
@@ -767,7 +767,10 @@ fn who_still_has_an_exporter_that_is_to_be_forgotten_is_said_and_what_it_has_is_
         ],
     );
     let said = apply(&mut state, &forget("a")).unwrap_err().to_string();
-    assert!(said.contains("is configured at node 2 (eu-2): take it out"), "{said}");
+    assert!(
+        said.contains("is configured at node 2 (eu-2): remove it first"),
+        "{said}"
+    );
     say(&mut state, &[configure(1, &["a"])]);
     let said = apply(&mut state, &forget("a")).unwrap_err().to_string();
     assert!(said.contains("at node 1, node 2 (eu-2): "), "{said}");

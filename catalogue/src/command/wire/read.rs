@@ -57,6 +57,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::RemoveNode => remove_node(v),
         Kind::LetterCopied => letter_copied(v),
         Kind::Note => note(v),
+        Kind::BeginSettings => begin_settings(v),
         Kind::ArchiveLease => archive_lease(v),
         Kind::ArchiveCommit => archive_commit(v),
         Kind::ManifestCommit => manifest_commit(v),
@@ -276,6 +277,14 @@ fn set_config(v: &mut Reader<'_>) -> Read {
         key: v.text()?,
         value: v.option(Reader::text)?,
         seen: v.option(Reader::u64)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn begin_settings(v: &mut Reader<'_>) -> Read {
+    Ok(Command::BeginSettings {
+        node: v.node()?,
+        settings: v.list(|v| Ok((v.text()?, v.text()?)))?,
         at_ns: v.u64()?,
     })
 }

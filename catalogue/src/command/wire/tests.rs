@@ -440,6 +440,23 @@ fn golden_archive() -> Vec<Request> {
     commands.map(request).to_vec()
 }
 
+/// The first settings of a cluster.
+fn golden_settings() -> Vec<Request> {
+    let begin = |node, settings: &[(&str, &str)]| Request {
+        actor: Actor::Node,
+        command: Command::BeginSettings {
+            node,
+            settings: settings
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            at_ns: 75,
+        },
+    };
+    let all = [("vault.retention", "24h"), ("exporter.Grün", "{\"name\":\"Grün\"}")];
+    vec![begin(node(0x0405), &all), begin(node(2), &[])]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -450,7 +467,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 17] {
+fn golden_files() -> [(&'static str, Vec<Request>); 18] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -513,6 +530,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 17] {
         (
             include_str!("../../../testdata/v1/commands_archive.txt"),
             golden_archive(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_settings.txt"),
+            golden_settings(),
         ),
     ]
 }
@@ -630,7 +651,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_archive.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_settings.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_archive())).unwrap();
+    std::fs::write(path, as_text(&golden_settings())).unwrap();
 }

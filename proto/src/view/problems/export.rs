@@ -14,6 +14,12 @@ pub(super) fn exporters(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
     let mut alike: BTreeMap<(&str, &str), Vec<(String, &ExporterReportView)>> = BTreeMap::new();
     for node in nodes {
         for exporter in node.report.iter().flat_map(|report| &report.exporters) {
+            // Why a node does not take an exporter of the cluster is said with its settings.
+            let key = format!("exporter.{}", exporter.name);
+            let told = node.report.iter().flat_map(|report| &report.settings);
+            if exporter.state == "not_configured" && told.clone().any(|s| s.key == key && s.not_in_force.is_some()) {
+                continue;
+            }
             let of = alike.entry((&exporter.name, exporter.state)).or_default();
             of.push((node.called(), exporter));
         }
@@ -89,7 +95,7 @@ fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Op
         "not_configured" => (
             "is on record and not configured: what it has not sent is kept for it".to_owned(),
             format!(
-                "put it back into the configuration; or take it out of that of every node, then gs-ctl exporter forget {name}"
+                "put it back (gs-ctl exporter set, or on a single node its configuration); or gs-ctl exporter forget {name}"
             ),
         ),
         _ => return None,

@@ -1,0 +1,181 @@
+//! The transition for settings.
+//!
+//! **Invariants.** I1: a setting of the cluster's configuration has its form (`crate::setting`), and one that is no
+//! exporter is never removed. I2: no two changes of settings have one version.
+
+use super::decision::{Decision, not_stale, unchanged, within};
+use crate::command::Reply;
+use crate::limits::{EXPORTERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
+use crate::refusal::Refusal;
+use crate::setting::{EXPORTER, is_of_cluster, is_well_formed};
+use crate::state::{Change, Counters, Setting, State};
+
+pub(super) fn set(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, at_ns: u64) -> Decision {
+    within("a setting's name", key.len(), SETTING_KEY_BYTES_MAX)?;
+    within("a setting's value", value.map_or(0, str::len), SETTING_VALUE_BYTES_MAX)?;
+    let known = state.setting(key);
+    // A command that was submitted before, and changed the version then, comes here too.
+    if known.map(|s| s.value.as_str()) == value {
+        return unchanged(Reply::Done);
+    }
+    if is_of_cluster(key) {
+        formed(key, value)?;
+        let exporters = state.settings().filter(|(key, _)| key.starts_with(EXPORTER)).count();
+        if known.is_none() && key.starts_with(EXPORTER) && exporters >= EXPORTERS_MAX {
+            return Err(Refusal::TooManyExporters { limit: EXPORTERS_MAX });
+        }
+    }
+    not_stale(|| format!("setting {key}"), seen, known.map_or(0, |s| s.version))?;
+    if known.is_none() && state.settings.len() >= SETTINGS_MAX {
+        return Err(Refusal::TooManySettings { limit: SETTINGS_MAX });
+    }
+    let version = state.counters.settings_version + 1;
+    let changed = match value {
+        Some(value) => on_record(key, value, version, at_ns),
+        None => Change::SettingGone(key.to_owned()),
+    };
+    Ok((Reply::Done, vec![counted(state, version), changed]))
+}
+
+/// Puts all settings of the cluster on record, where none is.
+pub(super) fn begin(state: &State, settings: &[(String, String)], at_ns: u64) -> Decision {
+    if state.cluster_settings().next().is_some() {
+        return unchanged(Reply::Done);
+    }
+    within(
+        "a list of settings",
+        state.settings.len() + settings.len(),
+        SETTINGS_MAX,
+    )?;
+    let mut version = state.counters.settings_version;
+    let mut changes = Vec::new();
+    for (key, value) in settings {
+        within("a setting's name", key.len(), SETTING_KEY_BYTES_MAX)?;
+        formed(key, Some(value))?;
+        version += 1;
+        changes.push(on_record(key, value, version, at_ns));
+    }
+    if !changes.is_empty() {
+        changes.insert(0, counted(state, version));
+    }
+    Ok((Reply::Done, changes))
+}
+
+/// Refuses what is no setting of the cluster, or has not its form.
+fn formed(key: &str, value: Option<&str>) -> Result<(), Refusal> {
+    let is_formed = match value {
+        Some(value) => is_of_cluster(key) && is_well_formed(key, value),
+        None => key.starts_with(EXPORTER),
+    };
+    if is_formed {
+        return Ok(());
+    }
+    Err(Refusal::BadSetting { key: key.to_owned() })
+}
+
+fn on_record(key: &str, value: &str, version: u64, set_ns: u64) -> Change {
+    let value = value.to_owned();
+    Change::Setting(key.to_owned(), Setting { value, set_ns, version })
+}
+
+fn counted(state: &State, settings_version: u64) -> Change {
+    Change::Counters(Counters {
+        settings_version,
+        ..state.counters
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::apply;
+    use crate::command::Command;
+    use crate::testkit::node;
+
+    fn begin_with(settings: &[(&str, &str)]) -> Command {
+        Command::BeginSettings {
+            node: node(1),
+            settings: settings
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            at_ns: 5,
+        }
+    }
+
+    fn set_to(key: &str, value: Option<&str>, seen: Option<u64>) -> Command {
+        Command::SetConfig {
+            key: key.to_owned(),
+            value: value.map(str::to_owned),
+            seen,
+            at_ns: 6,
+        }
+    }
+
+    fn on_record(state: &State) -> Vec<(&str, &str, u64)> {
+        let settings = state.cluster_settings();
+        settings.map(|(key, s)| (key, s.value.as_str(), s.version)).collect()
+    }
+
+    #[test]
+    fn the_first_node_says_all_and_a_later_one_changes_nothing() {
+        let mut state = State::default();
+        let own = set_to("zone.override.1", Some("red"), None);
+        apply(&mut state, &own).unwrap();
+        let first = begin_with(&[("vault.retention", "24h"), ("exporter.a", "{}")]);
+        apply(&mut state, &first).unwrap();
+        let all = [("exporter.a", "{}", 3), ("vault.retention", "24h", 2)];
+        assert_eq!(on_record(&state), all);
+        apply(&mut state, &first).unwrap();
+        apply(
+            &mut state,
+            &begin_with(&[("vault.retention", "1h"), ("cluster.replicas", "2")]),
+        )
+        .unwrap();
+        assert_eq!(on_record(&state), all);
+        apply(&mut state, &set_to("exporter.a", None, Some(3))).unwrap();
+        apply(&mut state, &begin_with(&[("exporter.a", "{}")])).unwrap();
+        assert_eq!(on_record(&state), all[1..], "what was removed does not come back");
+    }
+
+    #[test]
+    fn i1_what_has_not_its_form_is_refused_by_name_and_changes_nothing() {
+        let mut state = State::default();
+        apply(&mut state, &begin_with(&[("vault.retention", "24h")])).unwrap();
+        let before = state.clone();
+        let long = "x".repeat(65);
+        for (key, value) in [
+            ("vault.retention", Some("")),
+            ("vault.retention", Some("24 h")),
+            ("vault.retention", Some("24h\n")),
+            ("vault.retention", Some(long.as_str())),
+            ("vault.retention", None),
+            ("vault.Retention", Some("24h")),
+            ("exporter.", Some("{}")),
+            ("exporter.a", Some("a")),
+            ("exporter.a", Some("{\n}")),
+            ("exporter.a\n", Some("{}")),
+        ] {
+            let refused = apply(&mut state, &set_to(key, value, None)).unwrap_err();
+            assert_eq!(refused, Refusal::BadSetting { key: key.to_owned() }, "{value:?}");
+        }
+        let mut none = State::default();
+        for list in [[("zone.override", "red")], [("vault.retention", "24 h")]] {
+            assert!(apply(&mut none, &begin_with(&list)).is_err(), "{list:?}");
+        }
+        assert_eq!((state, none), (before, State::default()));
+    }
+
+    #[test]
+    fn there_are_as_many_exporters_as_a_node_may_have_and_one_can_still_be_changed() {
+        let mut state = State::default();
+        for n in 0..EXPORTERS_MAX {
+            apply(&mut state, &set_to(&format!("exporter.{n}"), Some("{}"), None)).unwrap();
+        }
+        let limit = EXPORTERS_MAX;
+        let more = apply(&mut state, &set_to("exporter.more", Some("{}"), None));
+        assert_eq!(more, Err(Refusal::TooManyExporters { limit }));
+        apply(&mut state, &set_to("exporter.0", Some("{\"a\":1}"), None)).unwrap();
+        apply(&mut state, &set_to("vault.retention", Some("1h"), None)).unwrap();
+    }
+}

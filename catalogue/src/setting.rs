@@ -1,0 +1,44 @@
+//! The settings of the cluster's configuration, among all settings: their names and their form.
+//!
+//! The form is what every version of the program agrees on: of two nodes of which one knows a name or a bound that the
+//! other does not, both must come to the same record. So whether there is such a setting, and which values are
+//! within its bounds, is checked by the node that is asked, before it submits anything.
+//!
+//! **Not here**: the meaning of the values (`node/src/config`).
+
+use crate::limits::{EXPORTER_NAME_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTING_WORD_BYTES_MAX};
+use crate::state::{Setting, State};
+
+/// The beginning of the name of a setting that is an exporter; the exporter's name follows.
+pub const EXPORTER: &str = "exporter.";
+
+/// True where a setting is one of the cluster's configuration, and none that nodes keep for themselves.
+pub fn is_of_cluster(key: &str) -> bool {
+    ["vault.", "cluster.", EXPORTER]
+        .iter()
+        .any(|section| key.starts_with(section))
+}
+
+/// True where a value has the form of this setting of the cluster: of an exporter a mapping on one line, of another one a
+/// word.
+pub(crate) fn is_well_formed(key: &str, value: &str) -> bool {
+    match key.strip_prefix(EXPORTER) {
+        Some(name) => {
+            let is_name = !name.is_empty() && name.len() <= EXPORTER_NAME_BYTES_MAX && !name.contains(char::is_control);
+            let is_mapping = value.starts_with('{') && value.ends_with('}') && !value.contains(char::is_control);
+            is_name && is_mapping && value.len() <= SETTING_VALUE_BYTES_MAX
+        }
+        None => {
+            let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
+            let is_word = !value.is_empty() && value.len() <= SETTING_WORD_BYTES_MAX;
+            key.bytes().all(is_name) && is_word && value.bytes().all(|byte| byte.is_ascii_graphic())
+        }
+    }
+}
+
+impl State {
+    /// The settings of the cluster's configuration, by name; none before the first node has put them on record.
+    pub fn cluster_settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.settings().filter(|(key, _)| is_of_cluster(key))
+    }
+}
