@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
@@ -72,7 +71,7 @@ impl HttpConnector for Damaging {
 #[derive(Debug)]
 struct DamagingClient(HttpClient);
 
-#[async_trait]
+#[async_trait::async_trait]
 impl HttpService for DamagingClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let request = match request.method().as_str() {
