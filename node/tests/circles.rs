@@ -79,7 +79,8 @@ fn definition(files: &BTreeMap<Name, File>, module: &[String], path: &[String]) 
         ("self", _) => definition(files, module, rest),
         ("super", _) => definition(files, &module[..module.len() - 1], rest),
         _ if files.contains_key(&below) => definition(files, &below, rest),
-        (_, Some(import)) if import[..] != path[..1] => definition(files, module, &[import, rest].concat()),
+        // An item may have the name of its crate.
+        (_, Some(import)) if import.first() != Some(first) => definition(files, module, &[import, rest].concat()),
         _ => Some(module.to_vec()),
     }
 }

@@ -1,10 +1,50 @@
 //! The catalogue's whole suite over a cluster of three, on the leader and through a follower.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use gophership_catalogue::Catalogue;
 use gophership_catalogue::conformance::{self, Fixture};
+use gophership_catalogue::{Catalogue, CatalogueError, Reply, Request, State};
+use gophership_vault::Identity;
 use gophership_vault_replication::consensus::testkit::Cluster;
+
+/// A catalogue over Raft whose commands are submitted again where it is not known what became of them, as on a machine on
+/// which a leader is not heard in time.
+#[derive(Debug)]
+struct Patient(Arc<dyn Catalogue>);
+
+impl Patient {
+    fn asked<T>(&self, ask: impl Fn(&dyn Catalogue) -> Result<T, CatalogueError>) -> Result<T, CatalogueError> {
+        let until = Instant::now() + Duration::from_secs(120);
+        loop {
+            match ask(&*self.0) {
+                Err(CatalogueError::Unknown { .. } | CatalogueError::NoLeader { .. }) if Instant::now() < until => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+impl Catalogue for Patient {
+    fn identity(&self) -> Identity {
+        self.0.identity()
+    }
+
+    fn commit(&self, request: Request) -> Result<Reply, CatalogueError> {
+        self.asked(|catalogue| catalogue.commit(request.clone()))
+    }
+
+    fn view(&self, f: &mut dyn FnMut(&State)) {
+        self.0.view(f);
+    }
+
+    fn catch_up(&self) -> Result<(), CatalogueError> {
+        self.asked(|catalogue| catalogue.catch_up())
+    }
+}
 
 /// A cluster of three whose node 1 is the catalogue that is tested.
 struct OfThree {
@@ -23,9 +63,9 @@ impl Fixture for OfThree {
     fn create(&mut self) -> Arc<dyn Catalogue> {
         let cluster = Cluster::of(3);
         cluster.lead(self.leader);
-        let catalogue = cluster.catalogue(1);
+        let catalogue = Patient(cluster.catalogue(1));
         self.cluster = Some(cluster);
-        catalogue
+        Arc::new(catalogue)
     }
 
     fn reopen(&mut self, catalogue: Arc<dyn Catalogue>) -> Arc<dyn Catalogue> {
@@ -34,9 +74,9 @@ impl Fixture for OfThree {
         cluster.kill(1);
         cluster.start(1).unwrap();
         cluster.lead(self.leader);
-        let catalogue = cluster.catalogue(1);
+        let catalogue = Patient(cluster.catalogue(1));
         catalogue.catch_up().unwrap();
-        catalogue
+        Arc::new(catalogue)
     }
 
     fn histories(&self) -> u32 {
