@@ -8,6 +8,7 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
 use gophership_vault::ids::{LogId, NodeId, SegmentId, ShardId};
 use gophership_vault::{BadCopy, CopyFault, Vault};
+use gophership_vault_replication::decide::departure::Doubts;
 use gophership_vault_replication::decide::folder::answers;
 
 use super::limits::BAD_COPIES_TOLD_MAX;
@@ -95,7 +96,15 @@ impl ReportedCopies {
 
     /// True where a copy is not known to be good as far as its node knows.
     pub(super) fn may_be_bad(&self, id: SegmentId, node: NodeId) -> bool {
-        self.untold.contains(&node) || self.copies.contains(&(id, node))
+        self.doubts().are_about(id, node)
+    }
+
+    /// The copies that are not known to be good as far as their nodes know.
+    pub(super) fn doubts(&self) -> Doubts<'_> {
+        Doubts {
+            copies: &self.copies,
+            nodes: &self.untold,
+        }
     }
 }
 

@@ -117,10 +117,9 @@ pub(super) fn why_not_to_stop(
     let voters: BTreeSet<NodeId> = voters
         .filter_map(|(id, _)| NodeId::new(u32::try_from(*id).ok()?))
         .collect();
-    let is_bad = |id, node| bad.may_be_bad(id, node);
     // One that died just now is still thought to be alive, and does not answer.
     let is_alive = |node| context.is_alive(node) && bad.is_there(node);
-    let why = obstacles(state, node, &voters, &is_alive, &is_bad);
+    let why = obstacles(state, node, &voters, &is_alive, &bad.doubts());
     why.iter().map(ToString::to_string).collect()
 }
 

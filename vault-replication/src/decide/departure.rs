@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use gophership_catalogue::State;
 use gophership_catalogue::node::NodeState;
 use gophership_catalogue::segment::SegmentRecord;
+use gophership_vault::NodeSet;
 use gophership_vault::ids::{NodeId, SegmentId};
 use thiserror::Error;
 
@@ -28,18 +29,36 @@ pub struct Lack {
 
 /// Counts what is lacking. `staying` are the nodes that stay, this one not among them.
 pub fn lack(state: &State, node: NodeId, staying: &Staying) -> Lack {
-    let mut lack = Lack {
+    let lacking = state
+        .sealed_by_holders()
+        .filter(|(holders, _)| holders.contains(node) && staying.are_few(*holders));
+    let recovered = state.not_sealed().filter(|segment| match segment {
+        SegmentRecord::Recovering { open, .. } => open.replicas.peers().contains(node),
+        SegmentRecord::Open { .. }
+        | SegmentRecord::Sealed(_)
+        | SegmentRecord::Trimmed { .. }
+        | SegmentRecord::Lost { .. } => false,
+    });
+    Lack {
         unsealed: state.unsealed_of(node).count() as u64,
-        copies: 0,
-    };
-    for segment in state.segments() {
-        lack.copies += u64::from(match segment {
-            SegmentRecord::Sealed(seal) => seal.holders.contains(node) && staying.lack(seal),
-            SegmentRecord::Recovering { open, .. } => open.replicas.peers().contains(node),
-            SegmentRecord::Open { .. } | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => false,
-        });
+        copies: lacking.map(|(_, segments)| segments).sum::<u64>() + recovered.count() as u64,
     }
-    lack
+}
+
+/// The copies of sealed segments that are not known to be good.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubts<'a> {
+    /// Copies of which their node tells.
+    pub copies: &'a BTreeSet<(SegmentId, NodeId)>,
+    /// Nodes that did not tell all.
+    pub nodes: &'a BTreeSet<NodeId>,
+}
+
+impl Doubts<'_> {
+    /// True where a copy is not known to be good.
+    pub fn are_about(&self, id: SegmentId, node: NodeId) -> bool {
+        self.nodes.contains(&node) || self.copies.contains(&(id, node))
+    }
 }
 
 /// A reason not to stop a node now.
@@ -71,7 +90,7 @@ pub enum Obstacle {
     #[error("{segments} sealed segments have no other live copy that is good")]
     OnlyCopies {
         /// Their number.
-        segments: usize,
+        segments: u64,
     },
     /// Other nodes could not acknowledge what they are writing.
     #[error("{segments} segments that other nodes write would be left with too few nodes to acknowledge anything")]
@@ -81,14 +100,42 @@ pub enum Obstacle {
     },
 }
 
+/// The sealed segments with entries of which a node has the only good copy among those that stay. It costs the same
+/// however many are sealed.
+fn only_copies(state: &State, node: NodeId, stays: &dyn Fn(NodeId) -> bool, doubts: &Doubts<'_>) -> u64 {
+    let is_only = |holders: NodeSet, is_bad: &dyn Fn(NodeId) -> bool| {
+        holders.contains(node) && !holders.iter().any(|other| stays(other) && !is_bad(other))
+    };
+    let of_untold = |node| doubts.nodes.contains(&node);
+    let mut only: u64 = state
+        .sealed_by_holders()
+        .filter(|(holders, _)| is_only(*holders, &of_untold))
+        .map(|(_, segments)| segments)
+        .sum();
+    // These were counted as if all that is told of were good, and wanted.
+    let told = doubts.copies.iter().map(|(id, _)| *id);
+    let by_name: BTreeSet<SegmentId> = told.chain(state.all_copies_given_up()).collect();
+    for id in by_name {
+        if let Some(SegmentRecord::Sealed(seal)) = state.segment(id)
+            && seal.stats.entries > 0
+        {
+            only -= u64::from(is_only(seal.holders, &of_untold));
+            // What no holder can read was given up, and waits for nobody.
+            let counts = state.copies_given_up(id).is_none();
+            only += u64::from(counts && is_only(seal.holders, &|other| doubts.are_about(id, other)));
+        }
+    }
+    only
+}
+
 /// The reasons not to stop a node now; none where the cluster goes on without it, and loses nothing. `voters` are the
-/// voters of consensus, and `is_bad` says that a node's copy is known not to be good.
+/// voters of consensus.
 pub fn obstacles(
     state: &State,
     node: NodeId,
     voters: &BTreeSet<NodeId>,
     is_alive: &dyn Fn(NodeId) -> bool,
-    is_bad: &dyn Fn(SegmentId, NodeId) -> bool,
+    doubts: &Doubts<'_>,
 ) -> Vec<Obstacle> {
     let stays = |other: NodeId| other != node && is_alive(other);
     let mut found = Vec::new();
@@ -110,29 +157,27 @@ pub fn obstacles(
     if left < ACK_COPIES {
         found.push(Obstacle::TooFew { left });
     }
-    let (mut recovering, mut only, mut elsewhere) = (0, 0, 0);
-    for segment in state.segments() {
+    let (mut recovering, mut elsewhere) = (0, 0);
+    for segment in state.not_sealed() {
         match segment {
             SegmentRecord::Recovering { .. } => recovering += 1,
-            SegmentRecord::Sealed(seal) => {
-                // What no holder can read was given up, and waits for nobody.
-                let counts = seal.stats.entries > 0 && state.copies_given_up(seal.id).is_none();
-                let has_another = seal.holders.iter().any(|other| stays(other) && !is_bad(seal.id, other));
-                only += usize::from(counts && seal.holders.contains(node) && !has_another);
-            }
             SegmentRecord::Open { open, .. } if open.id.node != node && is_alive(open.id.node) => {
                 let copies = 1 + open.replicas.peers().iter().filter(|peer| stays(*peer)).count();
                 elsewhere += usize::from(open.replicas.peers().contains(node) && copies < ACK_COPIES);
             }
-            SegmentRecord::Open { .. } | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => {}
+            SegmentRecord::Open { .. }
+            | SegmentRecord::Sealed(_)
+            | SegmentRecord::Trimmed { .. }
+            | SegmentRecord::Lost { .. } => {}
         }
     }
+    let only = only_copies(state, node, &stays, doubts);
     let counted = [
-        (recovering, Obstacle::Recovering { segments: recovering }),
-        (only, Obstacle::OnlyCopies { segments: only }),
-        (elsewhere, Obstacle::OpenElsewhere { segments: elsewhere }),
+        (recovering > 0, Obstacle::Recovering { segments: recovering }),
+        (only > 0, Obstacle::OnlyCopies { segments: only }),
+        (elsewhere > 0, Obstacle::OpenElsewhere { segments: elsewhere }),
     ];
-    found.extend(counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, why)| why));
+    found.extend(counted.into_iter().filter(|(is_so, _)| *is_so).map(|(_, why)| why));
     found
 }
 
@@ -145,15 +190,15 @@ mod tests {
     use super::*;
     use crate::testkit::{Cluster, node, nodes};
 
+    const NO_DOUBTS: Doubts<'_> = Doubts {
+        copies: &BTreeSet::new(),
+        nodes: &BTreeSet::new(),
+    };
+
     fn stops(cluster: &Cluster, n: u32, voters: &[u32], alive: &[u32]) -> Vec<Obstacle> {
         let voters = voters.iter().map(|n| node(*n)).collect();
-        obstacles(
-            &cluster.0,
-            node(n),
-            &voters,
-            &|of| alive.contains(&of.get()),
-            &|_, _| false,
-        )
+        let is_alive = |of: NodeId| alive.contains(&of.get());
+        obstacles(&cluster.0, node(n), &voters, &is_alive, &NO_DOUBTS)
     }
 
     #[test]
@@ -227,14 +272,28 @@ mod tests {
         assert_eq!(needed(2, &[2]), None, "its own is no loss");
         assert_eq!(needed(4, &[1, 2, 3]), None, "it has none");
         let alive = [1, 2, 3, 4].map(node);
-        let stop = |bad: &[u32]| {
-            let is_bad = |_, holder: NodeId| bad.contains(&holder.get());
-            obstacles(&cluster.0, node(1), &alive.into(), &|_| true, &is_bad)
+        let stop = |bad: &[u32], untold: &[u32]| {
+            let doubts = Doubts {
+                copies: &bad.iter().map(|n| (id, node(*n))).collect(),
+                nodes: &untold.iter().map(|n| node(*n)).collect(),
+            };
+            obstacles(&cluster.0, node(1), &alive.into(), &|_| true, &doubts)
         };
-        assert_eq!(stop(&[2]), []);
-        assert_eq!(stop(&[2, 3]), [Obstacle::OnlyCopies { segments: 1 }]);
+        assert_eq!(stop(&[2], &[]), []);
+        assert_eq!(stop(&[], &[3]), []);
+        for (bad, untold) in [(&[2, 3][..], &[][..]), (&[], &[2, 3]), (&[2], &[3]), (&[2, 3], &[3])] {
+            assert_eq!(
+                stop(bad, untold),
+                [Obstacle::OnlyCopies { segments: 1 }],
+                "{bad:?} {untold:?}"
+            );
+        }
         let all = [1, 2, 3, 4].map(node);
-        let stops = |cluster: &Cluster, n| obstacles(&cluster.0, node(n), &all.into(), &|_| true, &|_, _| true);
+        let untold = Doubts {
+            nodes: &all.into(),
+            ..NO_DOUBTS
+        };
+        let stops = |cluster: &Cluster, n| obstacles(&cluster.0, node(n), &all.into(), &|_| true, &untold);
         assert_eq!(
             stops(&cluster, 1),
             [Obstacle::OnlyCopies { segments: 1 }],

@@ -50,7 +50,8 @@ impl Staying {
         state.sealed_by_holders().any(|(holders, _)| self.are_few(holders))
     }
 
-    fn are_few(&self, holders: NodeSet) -> bool {
+    /// True where these are fewer than a segment is to have copies.
+    pub fn are_few(&self, holders: NodeSet) -> bool {
         holders.iter().filter(|node| self.nodes.contains(node)).count() < self.wanted
     }
 }
