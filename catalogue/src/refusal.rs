@@ -1,13 +1,16 @@
-//! Reasons for which the catalogue refuses a command, in words for the operator, with the remedy for the caller.
+//! Reasons for which the catalogue refuses a command, in words for the operator. The remedy for the caller is in
+//! `disposition`.
 
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
-use gophership_vault::{Disposition, NodeSet, RecoveryNumber};
+use gophership_vault::{NodeSet, RecoveryNumber};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::archive::LeaseNumber;
 use crate::job::JobId;
 use crate::segment::{SegmentState, Step};
+
+mod disposition;
 
 /// The reason for which a command was refused. Nothing has changed.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -465,63 +468,4 @@ pub enum Refusal {
 /// Names the one who seals a segment.
 fn recovery_of(number: Option<RecoveryNumber>) -> String {
     number.map_or_else(|| "its owner".to_owned(), |number| format!("recovery {number}"))
-}
-
-impl Refusal {
-    /// The remedy for the caller.
-    pub fn disposition(&self) -> Disposition {
-        match self {
-            Self::Fenced { .. }
-            | Self::Recovered { .. }
-            | Self::JobTaken { .. }
-            | Self::ExportTaken { .. }
-            | Self::NotHeld { .. }
-            | Self::NotNextManifest { .. } => Disposition::Fenced,
-            Self::TooManyJobs { .. } | Self::TooManyDeadLetters { .. } => Disposition::Overloaded,
-            Self::UnknownNode { .. }
-            | Self::OtherStorage { .. }
-            | Self::NameTaken { .. }
-            | Self::NameMoved { .. }
-            | Self::Removed { .. }
-            | Self::TooFewLeft { .. }
-            | Self::Unsealed { .. }
-            | Self::CopiesNeeded { .. }
-            | Self::LettersThere { .. }
-            | Self::TooFewActive { .. }
-            | Self::EpochNotGranted { .. }
-            | Self::OwnReplica { .. }
-            | Self::NotEarlier { .. }
-            | Self::TooFewHolders { .. }
-            | Self::Transition { .. }
-            | Self::Differs { .. }
-            | Self::OtherWriter { .. }
-            | Self::LsnOutside { .. }
-            | Self::NotEmpty { .. }
-            | Self::HeldByOthers { .. }
-            | Self::OwnerNotReplaced { .. }
-            | Self::LossNotAccepted { .. }
-            | Self::Stale { .. }
-            | Self::UnknownJob { .. }
-            | Self::JobEnded { .. }
-            | Self::JobDiffers { .. }
-            | Self::BadSetting { .. }
-            | Self::TooManySettings { .. }
-            | Self::UnknownExporter { .. }
-            | Self::NotRecovered { .. }
-            | Self::ExporterConfigured { .. }
-            | Self::Owed { .. }
-            | Self::BadExporterName { .. }
-            | Self::TooManyExporters { .. }
-            | Self::NeverOpened { .. }
-            | Self::Held { .. }
-            | Self::NoObject
-            | Self::Leased { .. }
-            | Self::NothingToArchive { .. }
-            | Self::UnknownLease { .. }
-            | Self::ObjectCounts { .. }
-            | Self::NotCommitted { .. }
-            | Self::TooLong { .. }
-            | Self::NumbersUsedUp { .. } => Disposition::Invalid,
-        }
-    }
 }

@@ -55,25 +55,7 @@ pub(super) fn lease(state: &State, store: Uuid, node: NodeId, epoch: Epoch, memb
         };
         return Ok((Reply::Done, vec![Change::ArchiveObject(lease, holder)]));
     }
-    let mut total: Option<(u64, u64, TimeRange, TimeRange)> = None;
-    for id in members {
-        rule_for(state, *id, Step::Archive)?;
-        if let Some((lease, _)) = state.archive_of(*id) {
-            return Err(Refusal::Leased { id: *id, lease });
-        }
-        if let Some(SegmentRecord::Sealed(seal)) = state.segment(*id) {
-            let stats = &seal.stats;
-            let received = stats.received.ok_or(Refusal::NothingToArchive { id: *id })?;
-            let event = stats.event.unwrap_or(received);
-            let before = total.unwrap_or((0, 0, received, event));
-            total = Some((
-                before.0 + stats.entries,
-                before.1 + stats.records,
-                before.2.union(received),
-                before.3.union(event),
-            ));
-        }
-    }
+    let total = sealed_content(state, members)?;
     let lease = state.archive.lease.checked_add(1);
     let lease = lease.ok_or(Refusal::NumbersUsedUp { what: "lease" })?;
     let (entries, records, received, event) = total.expect("there is a member, and each is sealed");
@@ -94,6 +76,31 @@ pub(super) fn lease(state: &State, store: Uuid, node: NodeId, epoch: Epoch, memb
         Reply::Done,
         vec![Change::Archive(counters), Change::ArchiveObject(lease, object)],
     ))
+}
+
+/// The entries, the records, and the ranges of received times and of event times that sealed segments hold which are in
+/// no object; `None` where no segment is given.
+fn sealed_content(state: &State, members: &[SegmentId]) -> Result<Option<(u64, u64, TimeRange, TimeRange)>, Refusal> {
+    let mut total: Option<(u64, u64, TimeRange, TimeRange)> = None;
+    for id in members {
+        rule_for(state, *id, Step::Archive)?;
+        if let Some((lease, _)) = state.archive_of(*id) {
+            return Err(Refusal::Leased { id: *id, lease });
+        }
+        if let Some(SegmentRecord::Sealed(seal)) = state.segment(*id) {
+            let stats = &seal.stats;
+            let received = stats.received.ok_or(Refusal::NothingToArchive { id: *id })?;
+            let event = stats.event.unwrap_or(received);
+            let before = total.unwrap_or((0, 0, received, event));
+            total = Some((
+                before.0 + stats.entries,
+                before.1 + stats.records,
+                before.2.union(received),
+                before.3.union(event),
+            ));
+        }
+    }
+    Ok(total)
 }
 
 /// Records that the object of a lease is in its store, verified.

@@ -1,6 +1,6 @@
 //! The command line and its values, read from text. Nothing here connects to a node.
 //!
-//! - `cli`: the commands and their options.
+//! - `cli`: the commands and their options; `replay`: those of a replay.
 //! - `help`: the command line with an example for every verb, and the completions of shells.
 //! - `format`: the format of an answer.
 //! - `when`: points in time and intervals.
@@ -15,6 +15,7 @@ pub(crate) mod format;
 pub(crate) mod help;
 pub(crate) mod letter_name;
 pub(crate) mod rate;
+pub(crate) mod replay;
 pub(crate) mod schema_name;
 pub(crate) mod seek_to;
 pub(crate) mod segment_name;

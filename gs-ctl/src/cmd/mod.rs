@@ -30,8 +30,9 @@ mod zone_override;
 
 use anyhow::Context;
 
-use crate::arg::cli::{Archive, Cli, Command, Config, Global, Node, Replay, Segment, Wal};
+use crate::arg::cli::{Archive, Cli, Command, Config, Global, Node, Segment, Wal};
 use crate::arg::help;
+use crate::arg::replay::Replay;
 use crate::connect;
 use crate::out::outcome::Outcome;
 use crate::out::output::write_stdout;

@@ -4,8 +4,8 @@ use anyhow::Context;
 use gophership_proto::control::v1::{ListReplaysRequest, ReplayJob, ReplayJobRef};
 
 use super::replay_start;
-use crate::arg::cli::Replay;
 use crate::arg::format::Format;
+use crate::arg::replay::Replay;
 use crate::connect::Client;
 use crate::out::outcome::{Failure, Outcome, refused};
 use crate::out::output::print;

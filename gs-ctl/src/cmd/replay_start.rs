@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::replay_watch::{self, Progress, Watch};
 
-use crate::arg::cli::ReplayStart;
 use crate::arg::format::Format;
+use crate::arg::replay::ReplayStart;
 use crate::arg::sink::Sink;
 use crate::arg::when::{Patience, now_unix_nano};
 use crate::connect::Client;

@@ -7,8 +7,8 @@
 //!   so for those that only show.
 //! - `nodes`: drain, removal and stop of a cluster's nodes. `bad_copies`: what the holders of copies say is wrong
 //!   with them.
-//! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`, `events`, `settings`: the verbs, by
-//!   their subject.
+//! - `status`, `cluster`, `zone`, `segments`, `give_up`, `verify`, `exporters`, `letters`, `events`, `settings`: the
+//!   verbs, by their subject. `live_copies`: counts of segments by their copies.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
 //! - `error`: errors of verbs, and their kinds.
@@ -24,6 +24,7 @@ mod for_peers;
 mod give_up;
 mod letters;
 mod limits;
+mod live_copies;
 mod nodes;
 mod operator;
 mod peers;
@@ -37,11 +38,12 @@ mod viewer;
 mod zone;
 
 pub(crate) use bad_copies::of_own as own_bad_copies;
-pub(crate) use cluster::{LiveCopies, provisioned_shown};
+pub(crate) use cluster::provisioned_shown;
 pub(crate) use error::{Kind, OperateError};
 pub(crate) use for_peers::ForPeers;
 #[cfg(test)]
 pub(crate) use limits::VERIFIES_MAX;
+pub(crate) use live_copies::LiveCopies;
 pub(crate) use nodes::Wish;
 pub(crate) use operator::Operator;
 pub(crate) use segments::Wanted;

@@ -13,9 +13,9 @@ use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, S
 use tokio::time::Instant;
 
 use super::bad_copies::{self, BadCopies, with_fault};
-use super::cluster::{alive, lacks};
 use super::error::OperateError;
 use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
+use super::live_copies::{alive, lacks};
 use super::peers::Answers;
 use super::shown::{segment_ref, time_range};
 use crate::context::NodeContext;

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use gophership_catalogue::Catalogue;
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
 use tokio::sync::Mutex;
@@ -54,6 +55,7 @@ use self::watch::{End, watch_over};
 use crate::buffer::Budget;
 use crate::cluster::Member;
 use crate::config::Config;
+use crate::export::Exporters;
 use crate::ingester::{WatermarkNotify, Worker};
 use crate::machine::Machine;
 use crate::node_state::{NodeState, Running};
@@ -148,10 +150,8 @@ async fn start(
     let admin = Admin::start(admin, node, &stopped);
     let shards = config.shards(machine);
     let notifies: Vec<WatermarkNotify> = (0..shards).map(|_| WatermarkNotify::default()).collect();
-    let waiting = peer
-        .as_ref()
-        .map(|peer| Waiting::begin(config, peer, &otlp, node))
-        .transpose()?;
+    let begin = |peer| Waiting::begin(config, peer, &otlp, node);
+    let waiting = peer.as_ref().map(begin).transpose()?;
     let Store {
         data_path,
         catalogue,
@@ -179,18 +179,8 @@ async fn start(
         routes: &routes,
         leaving: node.leaving(),
     })?;
-    let running = Running {
-        vault: vault.clone(),
-        catalogue: Arc::clone(&catalogue),
-        cluster: member.as_ref().map(Member::context),
-        budget,
-        exporters: Arc::clone(&exporters),
-        zone: Arc::clone(&zone),
-        environment: Arc::clone(&ingest.environment),
-        workers: ingest.workers.iter().map(Worker::counters).collect(),
-    };
-    let throttle_of_scrub = throttle.clone();
-    let context = surfaces::context(config, node, &running, throttle, member.as_ref(), &settings)?;
+    let running = running(&vault, &catalogue, member.as_ref(), budget, &exporters, &zone, &ingest);
+    let context = surfaces::context(config, node, &running, throttle.clone(), member.as_ref(), &settings)?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
     if let Some(waiting) = waiting {
@@ -198,26 +188,47 @@ async fn start(
     }
     let accepting = ingest.accept(otlp);
     node.set_phase(Phase::Serving);
-    let scrub = scrub::start(Arc::clone(&settings), &vault, &catalogue, &data_path, throttle_of_scrub)?;
+    let scrub = scrub::start(Arc::clone(&settings), &vault, &catalogue, &data_path, throttle)?;
     say_started(config, &vault, shards, &data_path);
-    let shutdown = Shutdown {
-        ingest,
-        zone,
-        exporters,
-        vault,
-        member,
-        accepting,
-        stop,
-        cursors,
-        control,
-        scrub,
-        admin: admin.served,
-    };
     Ok(Started {
-        shutdown,
+        shutdown: Shutdown {
+            ingest,
+            zone,
+            exporters,
+            vault,
+            member,
+            accepting,
+            stop,
+            cursors,
+            control,
+            scrub,
+            admin: admin.served,
+        },
         health,
         settings,
     })
+}
+
+/// What the surfaces see of a node that serves.
+fn running(
+    vault: &Vault,
+    catalogue: &Arc<dyn Catalogue>,
+    member: Option<&Member>,
+    budget: Arc<Budget>,
+    exporters: &Arc<Exporters>,
+    zone: &Arc<ZoneCell>,
+    ingest: &Ingest,
+) -> Running {
+    Running {
+        vault: vault.clone(),
+        catalogue: Arc::clone(catalogue),
+        cluster: member.map(Member::context),
+        budget,
+        exporters: Arc::clone(exporters),
+        zone: Arc::clone(zone),
+        environment: Arc::clone(&ingest.environment),
+        workers: ingest.workers.iter().map(Worker::counters).collect(),
+    }
 }
 
 /// Logs that the node serves, and where.
