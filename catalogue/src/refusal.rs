@@ -369,7 +369,9 @@ pub enum Refusal {
         exporter: String,
     },
     /// Too many exporters are on record.
-    #[error("there are {limit} exporters, and there may be no more: remove one that is configured no more first")]
+    #[error(
+        "there are {limit} exporters, and there may be no more: remove one (gs-ctl exporter remove), then forget it (gs-ctl exporter forget)"
+    )]
     TooManyExporters {
         /// The limit.
         limit: usize,

@@ -22,6 +22,7 @@ use crate::limits::{
 };
 use crate::refusal::Refusal;
 use crate::segment::SegmentState;
+use crate::setting::EXPORTER;
 use crate::state::{Change, State};
 
 fn exporter_of(state: &State, exporter: &str) -> Result<ExporterRecord, Refusal> {
@@ -148,6 +149,13 @@ fn configured_at(state: &State, exporter: &str) -> String {
 
 pub(super) fn forget_exporter(state: &State, exporter: &str) -> Decision {
     let name = || exporter.to_owned();
+    // Nodes that cannot have it now, for want of a secret, take it once they can.
+    if state.setting(&format!("{EXPORTER}{exporter}")).is_some() {
+        return Err(Refusal::ExporterConfigured {
+            exporter: name(),
+            nodes: "the whole cluster, by its settings".to_owned(),
+        });
+    }
     if state.is_configured(exporter) {
         return Err(Refusal::ExporterConfigured {
             exporter: name(),

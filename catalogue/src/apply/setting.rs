@@ -3,6 +3,8 @@
 //! **Invariants.** I1: a setting of the cluster's configuration has its form (`crate::setting`), and one that is no
 //! exporter is never removed. I2: no two changes of settings have one version.
 
+use std::collections::BTreeSet;
+
 use super::decision::{Decision, not_stale, unchanged, within};
 use crate::command::Reply;
 use crate::limits::{EXPORTERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
@@ -20,9 +22,12 @@ pub(super) fn set(state: &State, key: &str, value: Option<&str>, seen: Option<u6
     }
     if is_of_cluster(key) {
         formed(key, value)?;
-        let exporters = state.settings().filter(|(key, _)| key.starts_with(EXPORTER)).count();
-        if known.is_none() && key.starts_with(EXPORTER) && exporters >= EXPORTERS_MAX {
-            return Err(Refusal::TooManyExporters { limit: EXPORTERS_MAX });
+        if let Some(name) = key.strip_prefix(EXPORTER).filter(|_| known.is_none()) {
+            let set = state.settings().filter_map(|(key, _)| key.strip_prefix(EXPORTER));
+            let names: BTreeSet<&str> = set.chain(state.exporters().map(|(name, _)| name)).collect();
+            if !names.contains(name) && names.len() >= EXPORTERS_MAX {
+                return Err(Refusal::TooManyExporters { limit: EXPORTERS_MAX });
+            }
         }
     }
     not_stale(|| format!("setting {key}"), seen, known.map_or(0, |s| s.version))?;
@@ -177,5 +182,24 @@ mod tests {
         assert_eq!(more, Err(Refusal::TooManyExporters { limit }));
         apply(&mut state, &set_to("exporter.0", Some("{\"a\":1}"), None)).unwrap();
         apply(&mut state, &set_to("vault.retention", Some("1h"), None)).unwrap();
+        // One that was removed and not forgotten counts, and may come again.
+        let known = Command::SetExporter {
+            exporter: "0".to_owned(),
+            paused: false,
+            at_ns: 7,
+        };
+        apply(&mut state, &known).unwrap();
+        apply(&mut state, &set_to("exporter.0", None, None)).unwrap();
+        let more = apply(&mut state, &set_to("exporter.more", Some("{}"), None));
+        assert_eq!(more, Err(Refusal::TooManyExporters { limit }));
+        apply(&mut state, &set_to("exporter.0", Some("{}"), None)).unwrap();
+        // What is a setting is not forgotten, though no node has it.
+        let forget = Command::ForgetExporter {
+            exporter: "0".to_owned(),
+        };
+        let refused = apply(&mut state, &forget).unwrap_err().to_string();
+        assert!(refused.contains("gs-ctl exporter remove"), "{refused}");
+        apply(&mut state, &set_to("exporter.0", None, None)).unwrap();
+        apply(&mut state, &forget).unwrap();
     }
 }

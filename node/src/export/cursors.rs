@@ -46,9 +46,11 @@ impl Cursors {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An exporter does not run any more. What was kept of it last is what is on record.
+    /// An exporter does not run any more. One of its name that comes later may be another, with no cursor on record.
     pub(super) fn remove(&self, name: &str) {
-        self.running().exporters.retain(|(known, _)| known != name);
+        let mut running = self.running();
+        running.exporters.retain(|(known, _)| known != name);
+        running.kept.retain(|(known, _), _| known != name);
     }
 
     /// Adds an exporter that runs now.

@@ -70,6 +70,18 @@ pub enum ExportError {
         /// The losses.
         lost: Forgotten,
     },
+    /// It is not known what nodes owe an exporter that is to be forgotten.
+    #[error(
+        "{} may owe exporter {name:?} entries, and does not answer: start it, or if they may be lost for it, say \
+         --accept-loss",
+        nodes.join(" and ")
+    )]
+    DebtUnknown {
+        /// The exporter.
+        name: String,
+        /// The nodes, for a person.
+        nodes: Vec<String>,
+    },
     /// The catalogue refused the command.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),

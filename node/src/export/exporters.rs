@@ -28,6 +28,7 @@ use super::letter_store::LetterStore;
 use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::lost_nodes::{Lost, LostNodes, LostRun};
 use super::status::{ExporterView, Status};
+use super::told_debts::{ToldDebts, untold};
 use crate::buffer::{Budget, Rings};
 use crate::config::{Export, ExportKind, ExportTarget};
 use crate::replay::LostLogs;
@@ -368,20 +369,27 @@ impl Exporters {
         }
     }
 
-    /// Removes the record of an exporter that is not configured: its cursors and dead letters. It blocks.
+    /// Removes the record of an exporter that is not configured: its cursors and dead letters. It blocks. `told` is what
+    /// other nodes say that they owe it.
     ///
     /// # Errors
-    /// None had this name, it owes entries or has dead letters and `accept_loss` is not set, or the catalogue does not
-    /// take it, as where it is configured.
-    pub fn forget(&self, name: &str, accept_loss: bool, by: &str) -> Result<Forgotten, ExportError> {
-        let (configured, known, letters) = self.catalogue.read(|state| {
+    /// None had this name; without `accept_loss`, it is owed entries, or a node does not say what it owes, or it has dead
+    /// letters; or the catalogue does not take it, as where it is configured.
+    pub fn forget(&self, name: &str, accept_loss: bool, told: &ToldDebts, by: &str) -> Result<Forgotten, ExportError> {
+        let own = self.vault.identity().node_id;
+        let (configured, known, letters, untold) = self.catalogue.read(|state| {
             let known = state.exporter(name).is_some();
-            (state.is_configured(name), known, state.dead_letter_count(name) as u64)
+            let letters = state.dead_letter_count(name) as u64;
+            (state.is_configured(name), known, letters, untold(state, own, told))
         });
         if !known && !configured {
             return Err(ExportError::Unknown(name.to_owned()));
         }
-        let (debt, of_others) = (self.recorded_debt(name), self.owed_by_others(name));
+        if !untold.is_empty() && !accept_loss && !configured {
+            let name = name.to_owned();
+            return Err(ExportError::DebtUnknown { name, nodes: untold });
+        }
+        let (debt, of_others) = (self.recorded_debt(name), self.owed_by_others(name, told));
         let lost = Forgotten {
             debt_entries: debt.entries + of_others.entries,
             debt_bytes: debt.bytes + of_others.bytes,

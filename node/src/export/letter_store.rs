@@ -20,7 +20,7 @@ use gophership_vault::{NodeSet, StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
 use super::error::ExportError;
-use super::limits::LETTERS_TURN;
+use super::limits::{LETTERS_LOOK_INTERVAL, LETTERS_TURN};
 use crate::replay::LostLogs;
 use crate::sink::read_entry;
 
@@ -33,6 +33,18 @@ pub(crate) struct LetterStore {
     /// The copies that letters on record need, or needed before one went at another node. Held while a copy and the
     /// letters that need it change together.
     needed: Mutex<BTreeSet<EntryId>>,
+    turn: Mutex<Turn>,
+}
+
+/// How far the copies are made and looked at.
+#[derive(Default)]
+struct Turn {
+    /// The entry whose copy was tried last: the next turn goes on behind it, since one that cannot be read takes long.
+    tried: Option<EntryId>,
+    /// The begin of the latest round over all copies that this node keeps by the record.
+    round: Option<Instant>,
+    /// Those at which it has still to look.
+    unseen: BTreeSet<EntryId>,
 }
 
 impl LetterStore {
@@ -52,6 +64,7 @@ impl LetterStore {
             catalogue,
             lost,
             needed: Mutex::new(needed),
+            turn: Mutex::default(),
         })
     }
 
@@ -158,16 +171,22 @@ impl LetterStore {
     ///
     /// The catalogue does not answer.
     pub(super) fn follow(&self, is_dead: &dyn Fn(NodeId) -> bool) -> Result<(), CatalogueError> {
-        let Some(lost) = &self.lost else { return Ok(()) };
         let (own, began) = (self.own(), Instant::now());
-        for (entry, copies) in self.catalogue.read(|state| due(state, own, is_dead)) {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.look_at_copies(&mut turn, began, is_dead);
+        if self.lost.is_none() {
+            return Ok(());
+        }
+        let mut due = self.catalogue.read(|state| due(state, own, is_dead));
+        let behind = due.partition_point(|(entry, _)| Some(*entry) <= turn.tried);
+        due.rotate_left(behind);
+        for (entry, copies) in due {
             // What cannot be read now is tried again, and holds up nothing else for long.
             if began.elapsed() > LETTERS_TURN {
                 break;
             }
-            let kept = copies.iter().find_map(|node| lost.kept_at(node, entry).ok().flatten());
-            let original = kept.map_or_else(|| self.original(entry), |kept| Ok(Some(kept)));
-            self.keep(entry, original)?;
+            turn.tried = Some(entry);
+            self.keep(entry, self.elsewhere(entry, copies, is_dead))?;
         }
         let mut needed = self.changing();
         if self.catalogue.read(|state| unneeded(state, own, &needed)).is_empty() {
@@ -178,6 +197,54 @@ impl LetterStore {
             self.remove_copy(entry);
         }
         Ok(())
+    }
+
+    /// Reads the copies that this node keeps by the record, at its start and from time to time, and makes those anew that
+    /// are not there or cannot be read.
+    fn look_at_copies(&self, turn: &mut Turn, began: Instant, is_dead: &dyn Fn(NodeId) -> bool) {
+        let own = self.own();
+        if turn.round.is_none_or(|round| round.elapsed() > LETTERS_LOOK_INTERVAL) {
+            turn.round = Some(began);
+            turn.unseen = self.catalogue.read(|state| kept_by_record(state, own));
+        }
+        while began.elapsed() < LETTERS_TURN / 2
+            && let Some(entry) = turn.unseen.pop_first()
+        {
+            let (node, shard, lsn) = entry;
+            let is_good = |copy| matches!(copy, Ok(Some(_)));
+            if is_good(self.vault.kept_entry(node, shard, lsn)) {
+                continue;
+            }
+            let Some(copies) = self.catalogue.read(|state| copies_of(state, own, entry)) else {
+                continue;
+            };
+            let mut needed = self.changing();
+            let Ok(Some(stored)) = self.elsewhere(entry, copies, is_dead) else {
+                tracing::warn!(entry = %format_args!("{node}/{shard}/{lsn}"), "dead_letter.copy.missing");
+                continue;
+            };
+            self.remove_copy(entry);
+            if self.copy(Ok(Some(stored))) {
+                needed.insert(entry);
+                tracing::warn!(entry = %format_args!("{node}/{shard}/{lsn}"), "dead_letter.copy.made_anew");
+            }
+        }
+    }
+
+    /// The entry of a letter from a node that keeps a copy, or from its segment. It blocks.
+    fn elsewhere(
+        &self,
+        entry: EntryId,
+        copies: NodeSet,
+        is_dead: &dyn Fn(NodeId) -> bool,
+    ) -> Result<Option<StoredEntry>, String> {
+        let asked = copies.iter().filter(|node| !is_dead(*node));
+        let kept = self.lost.as_ref().and_then(|lost| {
+            asked
+                .into_iter()
+                .find_map(|node| lost.kept_at(node, entry).ok().flatten())
+        });
+        kept.map_or_else(|| self.original(entry), |kept| Ok(Some(kept)))
     }
 
     /// Removes letters of an exporter from the record. It blocks.
@@ -248,6 +315,21 @@ fn is_needed(state: &State, own: NodeId, entry: EntryId) -> bool {
         .any(|letter| letter.copies.contains(own))
 }
 
+/// The entries of letters of which node `own` keeps a copy by the record.
+fn kept_by_record(state: &State, own: NodeId) -> BTreeSet<EntryId> {
+    let all = state.dead_letters(None, None, usize::MAX);
+    all.filter(|letter| letter.copies.contains(own))
+        .map(DeadLetter::entry)
+        .collect()
+}
+
+/// The other nodes that keep a copy of an entry; `None` where no letter on record needs the copy of node `own`.
+fn copies_of(state: &State, own: NodeId, entry: EntryId) -> Option<NodeSet> {
+    let letter = state.exporters().filter_map(|(name, _)| state.dead_letter(name, entry));
+    let letter = letter.into_iter().find(|letter| letter.copies.contains(own))?;
+    NodeSet::from_nodes(state.letter_copies(letter).iter().filter(|node| *node != own))
+}
+
 /// The entries of letters of which node `own` is the next to make a copy, each with the nodes that have one. Those that
 /// may leave, or may not come back, have copies that do not count; they make none.
 fn due(state: &State, own: NodeId, is_dead: &dyn Fn(NodeId) -> bool) -> Vec<(EntryId, NodeSet)> {
@@ -268,8 +350,11 @@ fn due(state: &State, own: NodeId, is_dead: &dyn Fn(NodeId) -> bool) -> Vec<(Ent
         letter.cause == LetterCause::Refused && without.iter().take(missing).any(|node| *node == own)
     };
     let all = state.dead_letters(None, None, usize::MAX).filter(is_due);
-    all.map(|letter| (letter.entry(), state.letter_copies(letter)))
-        .collect()
+    let mut due: Vec<_> = all
+        .map(|letter| (letter.entry(), state.letter_copies(letter)))
+        .collect();
+    due.sort_by_key(|(entry, _)| *entry);
+    due
 }
 
 fn unneeded(state: &State, own: NodeId, copies: &BTreeSet<EntryId>) -> Vec<EntryId> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Interval at which a node reads all its copies of dead letters' entries.
+pub(super) const LETTERS_LOOK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Time in which a node makes copies of dead letters' entries before it does what else is due.
 pub(super) const LETTERS_TURN: Duration = Duration::from_secs(1);
 

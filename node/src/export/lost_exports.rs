@@ -30,6 +30,7 @@ use super::exporters::{Exporters, Running};
 use super::lost_nodes::{Lost, LostRun};
 use super::status::{CursorPosition, ExporterView, LaneState, Status};
 use super::takeover::{Due, LostExport, Standing, due};
+use super::told_debts::ToldDebts;
 
 /// What a lost node owes an exporter, and who sends it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -340,13 +341,19 @@ impl Exporters {
         })
     }
 
-    /// What other nodes owe an exporter in their sealed segments, by the record, all together.
-    pub(super) fn owed_by_others(&self, name: &str) -> Debt {
+    /// What other nodes owe an exporter, all together: what they tell, and what those that do not tell it have in their
+    /// sealed segments, by the record.
+    pub(super) fn owed_by_others(&self, name: &str, told: &ToldDebts) -> Debt {
         let own = self.vault.identity().node_id;
         self.catalogue.read(|state| {
             let others = state.nodes().filter(|node| node.id != own);
             others
-                .map(|node| owed(state, name, node.id))
+                .map(|node| {
+                    told.get(&node.id)
+                        .copied()
+                        .flatten()
+                        .unwrap_or_else(|| owed(state, name, node.id))
+                })
                 .fold(Debt::default(), |sum, more| Debt {
                     entries: sum.entries + more.entries,
                     bytes: sum.bytes + more.bytes,

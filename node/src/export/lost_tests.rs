@@ -12,6 +12,7 @@ use gophership_vault::{NodeSet, ReplicaSet};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::ToldDebts;
 use super::dead_letters::letter;
 use super::tests::{Running, filled, to};
 use super::{Cursors, ExportError, LostDebt, LostNodes, SeekTo};
@@ -195,13 +196,13 @@ async fn the_debt_of_a_lost_node_is_in_sight_and_paused_sought_past_and_forgotte
     })
     .await;
     assert!(debt.waiting.starts_with("a node that has this exporter"), "{debt:?}");
-    let refused = exporters.forget("a", false, "test").unwrap_err();
+    let refused = exporters.forget("a", false, &ToldDebts::new(), "test").unwrap_err();
     let loses = |lost: &super::Forgotten| lost.debt_entries == 20;
     assert!(
         matches!(&refused, ExportError::ForgetLoses { lost, .. } if loses(lost)),
         "{refused:?}"
     );
-    exporters.forget("a", true, "test").unwrap();
+    exporters.forget("a", true, &ToldDebts::new(), "test").unwrap();
     assert_eq!(exporters.lost_debts(), []);
     running.stop().await;
 }
@@ -222,12 +223,15 @@ async fn an_exporter_is_not_forgotten_while_a_living_node_owes_it() {
         .until("a", "its own debt sent", |view| view.debt_entries == 0)
         .await;
     running.exporters.reload(Vec::new()).unwrap();
-    let refused = running.exporters.forget("a", false, "test").unwrap_err();
+    let refused = running
+        .exporters
+        .forget("a", false, &ToldDebts::new(), "test")
+        .unwrap_err();
     assert!(
         matches!(&refused, ExportError::ForgetLoses { lost, .. } if lost.debt_entries == 20),
         "{refused:?}"
     );
-    let lost = running.exporters.forget("a", true, "test").unwrap();
+    let lost = running.exporters.forget("a", true, &ToldDebts::new(), "test").unwrap();
     assert_eq!((lost.debt_entries, lost.debt_bytes), (20, 140));
 }
 
@@ -260,6 +264,16 @@ async fn the_copy_of_an_entry_goes_when_its_letter_is_dropped_at_another_node() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_of_a_letter_of_another_node_is_copied_from_there_before_its_segment_may_go() {
+    is_copied(NodeSet::of(lost())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_on_record_and_is_not_here_is_made_anew() {
+    is_copied(NodeSet::of(lost()).with(NodeId::FIRST).unwrap()).await;
+}
+
+/// The entry of a letter of the lost node is copied here where the record says that these nodes keep a copy.
+async fn is_copied(copies: NodeSet) {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = filled(dir.path(), 1);
     let peers = SilentPeers::serve(&node, 2, &Handle::current());
@@ -274,13 +288,13 @@ async fn an_entry_of_a_letter_of_another_node_is_copied_from_there_before_its_se
         at_ns: 1,
     };
     let letter = DeadLetter {
-        copies: NodeSet::of(lost()),
+        copies,
         ..letter("a", entry, LetterCause::Refused, 1, "no")
     };
     say(&node, exporter);
     say(&node, Command::AddDeadLetters { letters: vec![letter] });
     let is_held = || node.catalogue.read(|state| state.is_held(peers.segment));
-    assert!(is_held());
+    assert_eq!(is_held(), copies.len() < 2);
     let nodes = LostNodes {
         peers: Arc::clone(&peers.peers),
         is_dead: Box::new(|_| false),
@@ -288,7 +302,7 @@ async fn an_entry_of_a_letter_of_another_node_is_copied_from_there_before_its_se
     let cursors = Cursors::new(Arc::clone(&node.catalogue));
     let running = Running::start_of(&node, "", cursors, Some(nodes));
     let began = Instant::now();
-    while is_held() {
+    while is_held() || node.vault.kept_entries() != [entry] {
         assert!(
             began.elapsed() < Duration::from_secs(120),
             "no copy: {:?}",
@@ -296,6 +310,5 @@ async fn an_entry_of_a_letter_of_another_node_is_copied_from_there_before_its_se
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(node.vault.kept_entries(), [entry]);
     running.stop().await;
 }

@@ -13,7 +13,7 @@
 //! - `exporter`, `control`: one exporter, and its instructions. `lane`: its path through a shard. `lane_source`,
 //!   `source`: where that reads. `expire`: expiry of entries. `cursors`: its cursors, committed.
 //! - `lost_exports`, `takeover`: the export of what lost nodes owe, and the decision who sends it. `lost_nodes`: the
-//!   lost nodes. `lost_source`: where that reads.
+//!   lost nodes. `lost_source`: where that reads. `told_debts`: what other nodes say that they owe an exporter.
 //! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: entries that a sink refused.
 //! - `status`, `error`, `limits`: their state, errors and bounds.
 //!
@@ -43,6 +43,7 @@ mod seek;
 mod source;
 mod status;
 mod takeover;
+mod told_debts;
 
 pub use begin::{begin, own_ends_on_record};
 pub use configure::configure;
@@ -55,6 +56,7 @@ pub use lost_nodes::LostNodes;
 pub use reload::Reloaded;
 pub use seek::SeekTo;
 pub use status::{ExporterView, LaneState};
+pub use told_debts::ToldDebts;
 
 #[cfg(test)]
 mod lost_tests;

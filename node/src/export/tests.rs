@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tonic::Code;
 use uuid::Uuid;
 
+use super::ToldDebts;
 use super::limits::LIVE_GAP;
 use super::source::Source;
 use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneState, LostNodes, SeekTo};
@@ -549,7 +550,10 @@ async fn an_exporter_is_forgotten_once_it_is_not_configured_and_its_loss_is_acce
     let running = Running::start(&node, &(to(&stub, "a", "") + &to(&stub, "b", "")));
     running.until("a", "the letters", |v| v.dead_letters == 3).await;
     running.until("b", "the letters", |v| v.dead_letters == 3).await;
-    let configured = running.exporters.forget("a", true, "a test").unwrap_err();
+    let configured = running
+        .exporters
+        .forget("a", true, &ToldDebts::new(), "a test")
+        .unwrap_err();
     assert_eq!(
         configured.to_string(),
         "exporter \"a\" is configured at node 1: remove it first (gs-ctl exporter remove; on a single node take it out of \
@@ -557,12 +561,21 @@ async fn an_exporter_is_forgotten_once_it_is_not_configured_and_its_loss_is_acce
     );
     running.stop().await;
     let running = Running::start(&node, &to(&stub, "b", ""));
-    let loses = running.exporters.forget("a", false, "a test").unwrap_err();
+    let loses = running
+        .exporters
+        .forget("a", false, &ToldDebts::new(), "a test")
+        .unwrap_err();
     assert!(loses.to_string().contains("3 dead letters"), "{loses}");
-    let forgotten = running.exporters.forget("a", true, "a test").unwrap();
+    let forgotten = running
+        .exporters
+        .forget("a", true, &ToldDebts::new(), "a test")
+        .unwrap();
     assert_eq!((forgotten.dead_letters, forgotten.debt_entries), (3, 0));
     assert!(node.catalogue.read(|state| state.exporter("a").is_none()));
-    let unknown = running.exporters.forget("a", true, "a test").unwrap_err();
+    let unknown = running
+        .exporters
+        .forget("a", true, &ToldDebts::new(), "a test")
+        .unwrap_err();
     assert!(matches!(unknown, ExportError::Unknown(_)), "{unknown}");
     running.stop().await;
     node.close();
@@ -580,12 +593,18 @@ async fn an_exporter_that_has_sent_nothing_yet_owes_everything_when_it_is_forgot
     node.catalogue.submit(Actor::Node, former).unwrap();
     let stub = Stub::http([]).await;
     let running = Running::start(&node, &to(&stub, "a", ""));
-    let loses = running.exporters.forget("former", false, "a test").unwrap_err();
+    let loses = running
+        .exporters
+        .forget("former", false, &ToldDebts::new(), "a test")
+        .unwrap_err();
     assert!(
         matches!(loses, ExportError::ForgetLoses { lost, .. } if lost.debt_entries == 3),
         "{loses}"
     );
-    let forgotten = running.exporters.forget("former", true, "a test").unwrap();
+    let forgotten = running
+        .exporters
+        .forget("former", true, &ToldDebts::new(), "a test")
+        .unwrap();
     assert_eq!(forgotten.debt_entries, 3);
     running.stop().await;
     node.close();
@@ -607,7 +626,10 @@ async fn one_exporter_name_too_many_stops_no_start() {
     let running = Running::start(&node, &(to(&stub, "old-1", "") + &to(&stub, "new", "")));
     running.until("old-1", "its entry", |v| v.sent_entries == 1).await;
     assert!(running.exporters.view("new").is_err());
-    running.exporters.forget("old-2", true, "a test").unwrap();
+    running
+        .exporters
+        .forget("old-2", true, &ToldDebts::new(), "a test")
+        .unwrap();
     running.stop().await;
     let running = Running::start(&node, &to(&stub, "new", ""));
     running.until("new", "its entry", |v| v.sent_entries == 1).await;
@@ -637,17 +659,26 @@ async fn an_exporter_that_is_taken_out_holds_its_segments_until_it_is_forgotten(
         !readers.are_done(&sealed) && !readers.are_none(),
         "it came while the node ran"
     );
-    assert!(exporters.forget("a", true, "a test").is_err(), "it is configured");
+    assert!(
+        exporters.forget("a", true, &ToldDebts::new(), "a test").is_err(),
+        "it is configured"
+    );
     reload("  []".to_owned()).await.unwrap();
     let left = exporters.view("a").unwrap();
     assert_eq!((left.state, left.debt_entries), (LaneState::NotConfigured, 2));
     assert!(!readers.are_done(&sealed), "it may come back");
     assert!(!cursors(&node.catalogue, &[]).are_done(&sealed), "at a start too");
     assert!(
-        exporters.forget("a", false, "a test").is_err(),
+        exporters.forget("a", false, &ToldDebts::new(), "a test").is_err(),
         "it has got nothing yet"
     );
-    assert_eq!(exporters.forget("a", true, "a test").unwrap().debt_entries, 2);
+    assert_eq!(
+        exporters
+            .forget("a", true, &ToldDebts::new(), "a test")
+            .unwrap()
+            .debt_entries,
+        2
+    );
     assert!(readers.are_done(&sealed) && readers.are_none());
     drop((exporters, readers));
     running.stop().await;

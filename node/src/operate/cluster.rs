@@ -124,6 +124,8 @@ fn exporter(exporter: v1::Exporter) -> v1::ExporterReport {
         why: view.trouble().unwrap_or_default(),
         name: exporter.name,
         dead_letters: exporter.dead_letters,
+        debt_entries: exporter.debt_entries,
+        debt_bytes: exporter.debt_bytes,
     }
 }
 

@@ -279,7 +279,8 @@ fn of_export(error: &ExportError) -> Kind {
         ExportError::Sink { .. }
         | ExportError::SeekLoses { .. }
         | ExportError::NotConfigured(_)
-        | ExportError::ForgetLoses { .. } => Kind::Precondition,
+        | ExportError::ForgetLoses { .. }
+        | ExportError::DebtUnknown { .. } => Kind::Precondition,
         ExportError::Recovering { .. } | ExportError::LetterElsewhere { .. } => Kind::Unavailable,
         ExportError::Thread { .. } => Kind::Internal,
         ExportError::Catalogue(error) => of_catalogue(error),

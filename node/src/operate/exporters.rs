@@ -2,11 +2,12 @@
 
 use gophership_catalogue::limits::DEAD_LETTERS_MAX;
 use gophership_proto::control::v1;
+use gophership_vault::Debt;
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
 use super::error::OperateError;
 use crate::context::NodeContext;
-use crate::export::{ExporterView, LaneState, LostDebt, SeekTo};
+use crate::export::{ExporterView, LaneState, LostDebt, SeekTo, ToldDebts};
 use crate::replay::lsn_shown;
 
 pub(super) fn list(context: &NodeContext) -> Vec<v1::Exporter> {
@@ -28,14 +29,30 @@ pub(super) fn forget(
     context: &NodeContext,
     name: &str,
     accept_loss: bool,
+    told: &ToldDebts,
     by: &str,
 ) -> Result<v1::ForgetExporterReply, OperateError> {
-    let lost = context.exporters.forget(name, accept_loss, by)?;
+    let lost = context.exporters.forget(name, accept_loss, told, by)?;
     Ok(v1::ForgetExporterReply {
         debt_entries: lost.debt_entries,
         debt_bytes: lost.debt_bytes,
         dead_letters: lost.dead_letters,
     })
+}
+
+/// What each node that answered says that it owes an exporter.
+pub(super) fn told_debts(shown: &v1::ClusterStatusReply, name: &str) -> ToldDebts {
+    let told = |node: &v1::ClusterNode| {
+        let report = node.report.as_ref()?;
+        let known = report.exporters.iter().find(|exporter| exporter.name == name);
+        let debt = known.map(|exporter| Debt {
+            entries: exporter.debt_entries,
+            bytes: exporter.debt_bytes,
+            ..Debt::default()
+        });
+        Some((NodeId::new(node.id)?, debt))
+    };
+    shown.nodes.iter().filter_map(told).collect()
 }
 
 pub(super) fn seek(

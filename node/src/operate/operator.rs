@@ -22,7 +22,7 @@ use super::verify::{self, Verifies};
 use super::viewer::Viewer;
 use super::{exporters, give_up, letters, nodes, segments, settings, zone};
 use crate::context::NodeContext;
-use crate::export::{ReplayedLetters, SeekTo};
+use crate::export::{ReplayedLetters, SeekTo, ToldDebts};
 use crate::flag::raised;
 use crate::replay::{Jobs, Streams};
 
@@ -243,7 +243,12 @@ impl Operator {
         accept_loss: bool,
         by: String,
     ) -> Result<v1::ForgetExporterReply, OperateError> {
-        self.call(move |context| exporters::forget(context, &name, accept_loss, &by))
+        // What lies in segments that are not sealed only their node knows.
+        let told = match &self.context.cluster {
+            Some(_) => exporters::told_debts(&self.viewer.cluster_status().await?, &name),
+            None => ToldDebts::new(),
+        };
+        self.call(move |context| exporters::forget(context, &name, accept_loss, &told, &by))
             .await?
     }
 

@@ -1,3 +1,4 @@
+use crate::export::ToldDebts;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -135,8 +136,11 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
     assert_eq!((left.state, left.debt_entries), (LaneState::NotConfigured, 0));
     let told = exporters.set_paused("a", true, "a test").unwrap_err().to_string();
     assert!(told.contains("is not configured"), "{told}");
-    assert!(exporters.forget("b", true, "a test").is_err(), "it is configured");
-    exporters.forget("a", true, "a test").unwrap();
+    assert!(
+        exporters.forget("b", true, &ToldDebts::new(), "a test").is_err(),
+        "it is configured"
+    );
+    exporters.forget("a", true, &ToldDebts::new(), "a test").unwrap();
     drop((reloader, exporters));
     control.stop().await;
     node.close();

@@ -1,6 +1,7 @@
 //! The faults of a world that are not bytes: catalogues lost or put back, files that cannot be read, starts in which
 //! something fails, a clock that jumps.
 
+use gophership::export::ToldDebts;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -157,10 +158,12 @@ impl World {
         let state = store.catalogue.read(State::clone);
         if state.exporter(EXPORTER).is_some() {
             let owed = self.model.owed(&state, self.model.floor);
-            if !owed.is_empty() && exporters.forget(EXPORTER, false, "a test").is_ok() {
+            if !owed.is_empty() && exporters.forget(EXPORTER, false, &ToldDebts::new(), "a test").is_ok() {
                 return Err(format!("an exporter is forgotten without a word of {owed:?}"));
             }
-            exporters.forget(EXPORTER, true, "a test").map_err(|e| e.to_string())?;
+            exporters
+                .forget(EXPORTER, true, &ToldDebts::new(), "a test")
+                .map_err(|e| e.to_string())?;
         }
         self.model.note_dropped(&dropped(), &state);
         self.model.note_trimmed(&state);

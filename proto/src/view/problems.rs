@@ -741,7 +741,7 @@ mod tests {
             state: state.into(),
             state_seconds,
             why: why.to_owned(),
-            dead_letters: 0,
+            ..ExporterReport::default()
         };
         let with = |reports: [ExporterReport; 3]| {
             let mut nodes: Vec<ClusterNode> = (1..=3).map(|id| node(id, true)).collect();

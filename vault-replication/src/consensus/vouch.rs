@@ -5,7 +5,7 @@
 //!
 //! **Invariants**:
 //! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer: a
-//!   long time where nobody who answers takes part. The voters are those of its log and, where these are newer, those
+//!   long time where no voter who answers takes part. The voters are those of its log and, where these are newer, those
 //!   that a peer which takes part knows: the node may have been away while they changed. A majority of either will do.
 //! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
 //!
@@ -52,19 +52,20 @@ fn patience_with(patience: Duration, one_takes_part: bool) -> Duration {
 /// Asks the peers until the node may take part, and ends its part once one of them contradicts it.
 pub(crate) async fn run(node: Arc<RaftNode>) {
     let (began, patience) = (Instant::now(), node.timing.election_max.min(PROMISE_PATIENCE));
+    let mut taking_part = BTreeSet::new();
     loop {
         let (own, told) = (node.members(), node.told());
-        let had_time = began.elapsed() >= patience_with(patience, told.is_some());
         let newer = told.filter(|told| told.log_id() > own.log_id());
         let known: Vec<_> = [own].into_iter().chain(newer).collect();
         let sets: Vec<_> = known
             .iter()
             .map(|m| m.membership().get_joint_config().clone())
             .collect();
+        let had_time = began.elapsed() >= patience_with(patience, has_voter(&sets, &taking_part));
         if suffices(&sets, node.id, &node.core.heard_from(), had_time) {
             break;
         }
-        ask(&node, &known).await;
+        taking_part.extend(ask(&node, &known).await);
         tokio::time::sleep(ASK_INTERVAL).await;
     }
     node.core.vouch();
@@ -75,9 +76,16 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
     }
 }
 
+/// True where one of these nodes votes in the newest sets that are known, the last ones. Who does not vote may take part
+/// without knowing of any promise.
+fn has_voter(known: &[Vec<BTreeSet<u64>>], nodes: &BTreeSet<u64>) -> bool {
+    let newest = known.last().into_iter().flatten().flatten();
+    newest.into_iter().any(|voter| nodes.contains(voter))
+}
+
 /// Asks all members that it knows: one that does not vote in its log may vote by now. What they have heard is in any
-/// answer.
-async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) {
+/// answer. Returns those that take part.
+async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) -> BTreeSet<u64> {
     // The newest address counts.
     let members: BTreeMap<_, _> = known.iter().flat_map(StoredMembership::nodes).collect();
     let mut asked = JoinSet::new();
@@ -86,12 +94,16 @@ async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) {
         let (node, peer) = (Arc::clone(node), Peer { node: *id, member });
         asked.spawn(async move {
             let within = node.timing.heartbeat.min(PROMISE_PATIENCE);
-            if let Ok(Answer::PreVote { members, .. }) = node.ask(&peer, &node.pre_vote(), within).await {
-                node.note_told(members);
-            }
+            let Ok(Answer::PreVote { members, .. }) = node.ask(&peer, &node.pre_vote(), within).await else {
+                return None;
+            };
+            // One that does not take part does not tell them.
+            let takes_part = members.is_some();
+            node.note_told(members);
+            takes_part.then_some(peer.node)
         });
     }
-    asked.join_all().await;
+    asked.join_all().await.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -103,6 +115,16 @@ mod tests {
         let patience = Duration::from_secs(2);
         assert_eq!(patience_with(patience, true), patience);
         assert_eq!(patience_with(patience, false), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn i1_only_a_voter_of_the_newest_set_shortens_the_time() {
+        let set = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
+        let known = [vec![set(&[1, 2])], vec![set(&[2, 3]), set(&[3, 4])]];
+        for (taking_part, expected) in [(&[][..], false), (&[1, 5], false), (&[5, 4], true), (&[2], true)] {
+            assert_eq!(has_voter(&known, &set(taking_part)), expected, "{taking_part:?}");
+        }
+        assert!(has_voter(&known[..1], &set(&[1])), "nothing newer was told");
     }
 
     #[test]

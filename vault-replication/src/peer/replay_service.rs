@@ -4,6 +4,7 @@
 //! - I1: of what waits to be sent no more than a few parts are in memory.
 //! - I2: a reader whose caller is gone ends.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -58,8 +59,11 @@ impl Replay for ReplayService {
                 done,
                 wanted,
             };
-            let read = handler.read(reading, &mut |found| parts.take(found));
-            parts.end(read);
+            let read = catch_unwind(AssertUnwindSafe(|| {
+                handler.read(reading, &mut |found| parts.take(found))
+            }));
+            // An end without an error would say that all was read.
+            parts.end(read.unwrap_or_else(|_| Err("the reading has panicked: see the node's log".to_owned())));
             drop(permit);
         });
         let stop = Box::pin(self.0.stopped());
