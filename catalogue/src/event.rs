@@ -111,6 +111,8 @@ kinds! {
     JobFailed = 22, "job_failed";
     /// An operator set a setting, such as the override of a zone, or removed it.
     SettingChanged = 23, "setting_changed";
+    /// An operator had a node stop.
+    NodeStopped = 24, "node_stopped";
 }
 
 impl What {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use gophership_catalogue::exporter::{DeadLetter, LetterCause};
 use gophership_catalogue::{Actor, Command};
+use gophership_vault::Debt;
 use gophership_vault::ids::{EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{OpenRecord, SealRecord, SegmentStats};
 use gophership_vault::time::TimeRange;
@@ -223,14 +224,27 @@ async fn an_exporter_is_not_forgotten_while_a_living_node_owes_it() {
         .until("a", "its own debt sent", |view| view.debt_entries == 0)
         .await;
     running.exporters.reload(Vec::new()).unwrap();
-    let refused = running
-        .exporters
-        .forget("a", false, &ToldDebts::new(), "test")
-        .unwrap_err();
+    let forget = |told: &[(NodeId, Option<Debt>)]| {
+        let told = told.iter().copied().collect();
+        running.exporters.forget("a", false, &told, "test").unwrap_err()
+    };
+    // It has a segment that is not sealed, and says nothing.
+    let unknown = forget(&[]);
     assert!(
-        matches!(&refused, ExportError::ForgetLoses { lost, .. } if lost.debt_entries == 20),
-        "{refused:?}"
+        matches!(&unknown, ExportError::DebtUnknown { nodes, .. } if nodes[..] == ["node 2"]),
+        "{unknown:?}"
     );
+    let debt = |entries| Debt {
+        entries,
+        ..Debt::default()
+    };
+    for (told, expected) in [(None, 20), (Some(debt(23)), 23)] {
+        let refused = forget(&[(lost(), told)]);
+        assert!(
+            matches!(&refused, ExportError::ForgetLoses { lost, .. } if lost.debt_entries == expected),
+            "{refused:?}"
+        );
+    }
     let lost = running.exporters.forget("a", true, &ToldDebts::new(), "test").unwrap();
     assert_eq!((lost.debt_entries, lost.debt_bytes), (20, 140));
 }

@@ -1,6 +1,6 @@
 //! The cluster as this node sees it. A single node is a cluster of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gophership_catalogue::State;
@@ -324,10 +324,18 @@ pub(super) fn with_told(context: &NodeContext, mut reply: v1::ClusterStatusReply
         });
     }
     let bad = bad_copies::told(&reply);
-    if bad.is_empty() {
+    // A node that does not reach its folder knows of none of its copies.
+    let is_silent = |node: &&v1::ClusterNode| node.report.as_ref().is_some_and(|r| !r.silent_folders.is_empty());
+    let silent = reply
+        .nodes
+        .iter()
+        .filter(is_silent)
+        .filter_map(|node| NodeId::new(node.id));
+    let silent: BTreeSet<NodeId> = silent.collect();
+    if bad.is_empty() && silent.is_empty() {
         return reply;
     }
-    let is_alive = |node| context.is_alive(node);
+    let is_alive = |node| context.is_alive(node) && !silent.contains(&node);
     let (copies, segments) = context.catalogue.read(|state| {
         (
             LiveCopies::count(state, reply.replicas, &is_alive, &bad),

@@ -167,9 +167,25 @@ impl Operator {
         };
         if reply.obstacles.is_empty() {
             tracing::warn!(by, "node.stop.asked");
+            let note = Command::Note {
+                what: What::NodeStopped,
+                subject: format!("node {own}"),
+                detail: String::new(),
+                at_ns: now_unix_nano(),
+            };
+            self.note(note, by).await;
             self.context.end.notify_one();
         }
         Ok(reply)
+    }
+
+    /// Puts an event on record. What it tells of is done, or is done anyway.
+    async fn note(&self, note: Command, by: &str) {
+        let actor = Actor::operator(by);
+        let noted = self.call(move |context| context.catalogue.submit(actor, note)).await;
+        if let Err(error) = noted.and_then(|noted| Ok(noted.map(drop)?)) {
+            tracing::warn!(%error, "cluster.event.not_kept");
+        }
     }
 
     pub(crate) async fn change_setting(
@@ -303,15 +319,11 @@ impl Operator {
         let note = Command::Note {
             what: What::LettersReplayed,
             subject: format!("exporter {exporter}"),
-            detail: format!("{taken} taken, {refused_again} refused again, {left} left"),
+            detail: format!("{taken} taken, {refused_again} refused again, {left} not tried"),
             at_ns: now_unix_nano(),
         };
-        let actor = Actor::operator(by);
-        let noted = self.call(move |context| context.catalogue.submit(actor, note)).await;
         // The letters were sent, whatever becomes of the note.
-        if let Err(error) = noted.and_then(|noted| Ok(noted.map(drop)?)) {
-            tracing::warn!(%error, "cluster.event.not_kept");
-        }
+        self.note(note, by).await;
         Ok(v1::ReplayDeadLettersReply {
             taken,
             refused_again,

@@ -12,6 +12,7 @@ use gophership_catalogue::node::NodeState;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_vault::NodeSet;
 use gophership_vault::ids::{NodeId, SegmentId};
+use gophership_vault::ledger::OpenRecord;
 use thiserror::Error;
 
 use super::repair_plan::Staying;
@@ -128,6 +129,12 @@ fn only_copies(state: &State, node: NodeId, stays: &dyn Fn(NodeId) -> bool, doub
     only
 }
 
+/// True where an open segment is of an earlier epoch than its owner's.
+fn is_former(state: &State, open: &OpenRecord) -> bool {
+    let owner = state.node(open.id.node);
+    owner.is_some_and(|owner| owner.epoch() > Some(open.epoch))
+}
+
 /// The reasons not to stop a node now; none where the cluster goes on without it, and loses nothing. `voters` are the
 /// voters of consensus.
 pub fn obstacles(
@@ -161,6 +168,8 @@ pub fn obstacles(
     for segment in state.not_sealed() {
         match segment {
             SegmentRecord::Recovering { .. } => recovering += 1,
+            // Its recovery is about to begin.
+            SegmentRecord::Open { open, .. } if is_former(state, open) => recovering += 1,
             SegmentRecord::Open { open, .. } if open.id.node != node && is_alive(open.id.node) => {
                 let copies = 1 + open.replicas.peers().iter().filter(|peer| stays(*peer)).count();
                 elsewhere += usize::from(open.replicas.peers().contains(node) && copies < ACK_COPIES);
@@ -186,6 +195,7 @@ mod tests {
     use gophership_catalogue::apply::nothing_needs;
     use gophership_catalogue::segment::AcceptedLoss;
     use gophership_catalogue::{Command, Refusal};
+    use uuid::Uuid;
 
     use super::*;
     use crate::testkit::{Cluster, node, nodes};
@@ -253,6 +263,22 @@ mod tests {
             stops(&cluster, 4, &voters, &all),
             [Obstacle::Recovering { segments: 1 }]
         );
+    }
+
+    #[test]
+    fn what_a_node_left_in_an_earlier_epoch_is_about_to_be_recovered() {
+        let mut cluster = Cluster::of(4);
+        let all = [1, 2, 3, 4];
+        cluster.open(2, 1, &[1, 3]);
+        assert_eq!(stops(&cluster, 1, &all, &all), []);
+        cluster.say(Command::NodeUp {
+            node: node(2),
+            storage_uuid: Uuid::from_u128(2),
+            boot_uuid: Uuid::from_u128(22),
+            seen: None,
+            at_ns: 2,
+        });
+        assert_eq!(stops(&cluster, 1, &all, &all), [Obstacle::Recovering { segments: 1 }]);
     }
 
     #[test]

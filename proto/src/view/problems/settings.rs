@@ -31,8 +31,9 @@ pub(super) fn settings(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
         on.sort();
         problem(
             format!("setting {key} is not in force (on {}): {why}", on.join(", ")),
-            "where a node lacks a secret, a file or room for it, mend that there, then kill -HUP the node; where it \
-             counts from the next start on, start the nodes again, one by one",
+            "as it says why: a file that is not there, or room, mend there, then kill -HUP the node; a variable, set where \
+             the node is started, and start it again; where it counts from the next start on, start the nodes again, one \
+             by one; a sink that is the node itself, set to another (gs-ctl exporter set)",
         )
     };
     let mut found: Vec<ProblemView> = not_in_force.into_iter().map(lacks).collect();
