@@ -18,6 +18,9 @@ answer-before-sync   sim no_seed_breaks_a_promise 400
 ignore-fence         sim no_seed_breaks_a_promise 400
 mark-over-sets       sim no_seed_breaks_a_promise 400
 seal-with-one-holder sim no_seed_breaks_a_promise 400
+ack-at-one-copy      seam without_its_only_peer_nothing_is_acknowledged_and_appends_go_on 0
+mark-over-sets       seam a_laggard_that_takes_the_next_segment_before_it_has_this_one_acknowledges_nothing 0
+seal-with-one-holder seam the_set_changes_at_a_roll_and_a_peer_of_the_next_segment_does_not_acknowledge_this_one 0
 "
 
 failed=0

@@ -240,7 +240,8 @@ fn changed(state: &State, key: &str, to: Option<&str>) -> String {
             0
         });
         let end = text.floor_char_boundary(begin + SHOWN_BYTES);
-        text[begin..end].to_owned()
+        let cut = |is_cut| if is_cut { "…" } else { "" };
+        format!("{}{}{}", cut(begin > 0), &text[begin..end], cut(end < text.len()))
     };
     format!("from {} to {}", part(from), part(to))
 }

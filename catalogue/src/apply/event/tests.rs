@@ -204,7 +204,11 @@ fn a_change_of_the_configuration_is_told_from_what_to_what_and_the_first_values_
         "{}",
         told[3]
     );
-    assert!(told[4].ends_with("to removed"), "{}", told[4]);
+    assert!(
+        told[4].contains("from {") && told[4].ends_with("… to removed"),
+        "{}: what is cut is marked",
+        told[4]
+    );
 }
 
 #[test]
