@@ -113,6 +113,10 @@ impl Answer for NodeChangeView {
         let called = format!("{} (node {})", text(self.name.as_deref()), self.node);
         if self.checked {
             return match self.obstacles.as_slice() {
+                [] if self.state == "stopping" => format!("{called} is stopping\n"),
+                [] if self.state == "single" => {
+                    format!("{called} can be stopped: it is a single node, and what it acknowledged is on its disk\n")
+                }
                 [] => format!("{called} can be stopped: the others go on without it, and have everything\n"),
                 why => {
                     let lines = why.iter().map(|why| format!("  {}\n", human::one_line(why)));
@@ -523,6 +527,27 @@ mod tests {
             assert!(one.contains(told), "{told} in {table}");
         }
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
+    }
+
+    #[test]
+    fn whether_a_node_can_be_stopped_is_said_of_a_member_a_single_node_and_one_that_stops() {
+        let said = |state: &str, obstacles: &[&str]| {
+            let reply = v1::NodeReply {
+                node: 1,
+                name: "solo".to_owned(),
+                state: state.to_owned(),
+                obstacles: obstacles.iter().map(|why| (*why).to_owned()).collect(),
+                ..v1::NodeReply::default()
+            };
+            NodeChangeView::from(reply).checked().table()
+        };
+        assert!(said("active", &[]).contains("can be stopped: the others go on"));
+        assert!(said("single", &[]).contains("can be stopped: it is a single node"));
+        assert_eq!(said("stopping", &[]), "solo (node 1) is stopping\n");
+        assert_eq!(
+            said("active", &["why"]),
+            "solo (node 1) must not be stopped now:\n  why\n"
+        );
     }
 
     #[test]

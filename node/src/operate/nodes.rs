@@ -95,13 +95,29 @@ pub(super) fn check_stop(
     called: &str,
     bad: &ReportedCopies,
 ) -> Result<v1::NodeReply, OperateError> {
-    let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
+    let Some(cluster) = &context.cluster else {
+        return single(context, called);
+    };
     context.catalogue.read_latest(|state| {
         let node = find(state, called)?;
         let mut reply = shown(context, cluster, state, node);
         reply.obstacles = why_not_to_stop(context, cluster, state, node, bad);
         Ok(reply)
     })?
+}
+
+/// A single node, which nothing keeps from being stopped. It has not described itself on record.
+fn single(context: &NodeContext, called: &str) -> Result<v1::NodeReply, OperateError> {
+    let (node, name) = (context.vault.identity().node_id, &context.node_name);
+    if !called.eq_ignore_ascii_case(name) && called != node.to_string() {
+        return Err(OperateError::NoSuchNode(called.to_owned()));
+    }
+    Ok(v1::NodeReply {
+        node: node.get(),
+        name: name.clone(),
+        state: "single".to_owned(),
+        ..v1::NodeReply::default()
+    })
 }
 
 /// The reasons not to stop a node now, whoever asks for them.

@@ -156,15 +156,7 @@ impl Operator {
     /// Stops this node, where nothing needs it.
     pub(crate) async fn stop_node(&self, by: &str) -> Result<v1::NodeReply, OperateError> {
         let own = self.context.vault.identity().node_id;
-        let reply = match &self.context.cluster {
-            Some(_) => self.check_stop(own.to_string()).await?,
-            None => v1::NodeReply {
-                node: own.get(),
-                name: self.context.node_name.clone(),
-                state: "active".to_owned(),
-                ..v1::NodeReply::default()
-            },
-        };
+        let mut reply = self.check_stop(own.to_string()).await?;
         if reply.obstacles.is_empty() {
             tracing::warn!(by, "node.stop.asked");
             let note = Command::Note {
@@ -175,6 +167,7 @@ impl Operator {
             };
             self.note(note, by).await;
             self.context.end.notify_one();
+            "stopping".clone_into(&mut reply.state);
         }
         Ok(reply)
     }
