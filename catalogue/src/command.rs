@@ -244,8 +244,8 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Puts the settings of the cluster on record, as the first of its nodes has them in its configuration. Where one is
-    /// on record nothing changes.
+    /// Puts the settings of the cluster on record, as the first of its nodes has them in its configuration. Where one
+    /// is on record nothing changes.
     BeginSettings {
         /// The node whose configuration they are of.
         node: NodeId,

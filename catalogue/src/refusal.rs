@@ -370,7 +370,8 @@ pub enum Refusal {
     },
     /// Too many exporters are on record.
     #[error(
-        "there are {limit} exporters, and there may be no more: remove one (gs-ctl exporter remove), then forget it (gs-ctl exporter forget)"
+        "there are {limit} exporters, and there may be no more: remove one (gs-ctl exporter remove), then forget it \
+         (gs-ctl exporter forget)"
     )]
     TooManyExporters {
         /// The limit.

@@ -19,8 +19,8 @@ pub fn is_of_cluster(key: &str) -> bool {
         .any(|section| key.starts_with(section))
 }
 
-/// True where a value has the form of this setting of the cluster: of an exporter a mapping on one line, of another one a
-/// word.
+/// True where a value has the form of this setting of the cluster: of an exporter a mapping on one line, of another one
+/// a word.
 pub(crate) fn is_well_formed(key: &str, value: &str) -> bool {
     match key.strip_prefix(EXPORTER) {
         Some(name) => {

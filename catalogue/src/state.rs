@@ -5,7 +5,8 @@
 //! as what ever was. I3: equal histories give equal rows, byte for byte. I4: what is derived of the segments
 //! (`state/tally.rs`) is what a walk over them gives.
 //! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`),
-//! which nodes hold a segment (`state/holding.rs`), what is archived (`state/archive.rs`), the bytes of a row (`row.rs`).
+//! which nodes hold a segment (`state/holding.rs`), what is archived (`state/archive.rs`), the bytes of a row
+//! (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! The settings that are to be in force on this node, and those that are.
 //!
-//! On a single node they are those of its own configuration. In a cluster the catalogue has the cluster's settings, each
-//! of which stands in place of the node's own (ADR 0020).
+//! On a single node they are those of its own configuration. In a cluster the catalogue has the cluster's settings,
+//! each of which stands in place of the node's own (ADR 0020).
 //!
 //! **Invariants**:
 //! - I1: a setting of the cluster that this node cannot have keeps it neither from starting nor from having the others,
@@ -99,8 +99,8 @@ impl Settings {
         Self::new(own, file, None)
     }
 
-    /// Those of a node of a cluster. The first one that starts puts its own on record. `began_with` is what this one went
-    /// by until it knew the record, and for `dead_after` still does. It blocks.
+    /// Those of a node of a cluster. The first one that starts puts its own on record. `began_with` is what this one
+    /// went by until it knew the record, and for `dead_after` still does. It blocks.
     ///
     /// # Errors
     /// The catalogue's.

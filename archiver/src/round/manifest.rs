@@ -13,7 +13,7 @@ pub struct Manifest {
     pub seq: u64,
     /// BLAKE3 over the bytes of the manifest before it; zeros in the first.
     pub prev: [u8; 32],
-    /// How often it was put with other bytes before. Bytes that were damaged in the store make another name necessary.
+    /// The number of tries before, with other bytes: bytes that were damaged in the store make another name necessary.
     pub attempt: u32,
     /// The objects.
     pub objects: Vec<Listed>,

@@ -34,7 +34,7 @@ pub(super) struct Client {
     pub(super) damaging: Option<Arc<dyn ObjectStore>>,
     /// The folder, where it is one.
     pub(super) folder: Option<PathBuf>,
-    /// What stands before every name.
+    /// The folder of the bucket in which all names are; empty for all of it.
     pub(super) prefix: Path,
 }
 

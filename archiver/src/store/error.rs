@@ -1,4 +1,4 @@
-//! What the answers of a store mean.
+//! The meaning of each answer of a store.
 
 use std::error::Error;
 
@@ -118,7 +118,7 @@ pub enum StoreError {
     Overwrites {
         /// The store's URL.
         store: String,
-        /// What it does, as a verb.
+        /// The operation, as a verb.
         how: &'static str,
     },
 }

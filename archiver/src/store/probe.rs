@@ -47,8 +47,8 @@ impl From<Format> for u32 {
 ///
 /// # Errors
 ///
-/// [`StoreError::Overwrites`] for a store that does not keep what is there, unless the settings call it unsafe. Else the
-/// settings are wrong, or the store does not answer.
+/// [`StoreError::Overwrites`] for a store that does not keep what is there, unless the settings call it unsafe. Else
+/// the settings are wrong, or the store does not answer.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! What an operator says of a store.
+//! The settings of a store.
 
 use super::error::StoreError;
 

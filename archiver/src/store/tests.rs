@@ -50,7 +50,7 @@ fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-/// What every store does.
+/// The checks that every store passes.
 async fn keeps_its_promises(store: &ArchiveStore, reopened: &ArchiveStore) {
     store.put(KEY, &bytes("what was sealed")).await.unwrap();
     store.put(KEY, &bytes("what was sealed")).await.unwrap();

@@ -223,8 +223,8 @@ fn exporter(name: &str) -> String {
     format!("exporter {name}")
 }
 
-/// The change of a setting; of one of the cluster's configuration from what to what. Of long values a part is shown that
-/// differs.
+/// The change of a setting; of one of the cluster's configuration from what to what. Of long values a part is shown
+/// that differs.
 fn changed(state: &State, key: &str, to: Option<&str>) -> String {
     const SHOWN_BYTES: usize = 110;
     let known = state.setting(key).map(|known| known.value.as_str());

@@ -93,8 +93,8 @@ pub(crate) enum Command {
     Schema {
         /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; config-set also
         /// for exporter set and remove; segment-list for
-        /// list, seal and forget; node-change for drain, undrain, remove, stop and can-stop; replay-job for start, status and
-        /// cancel; replay-file for start to a file
+        /// list, seal and forget; node-change for drain, undrain, remove, stop and can-stop; replay-job for start,
+        /// status and cancel; replay-file for start to a file
         #[arg(value_enum)]
         name: SchemaName,
     },
@@ -146,8 +146,8 @@ pub(crate) enum Node {
         #[arg(long)]
         accept_loss: bool,
     },
-    /// Stop this node, as SIGTERM does, where can-stop has nothing against it; it hands the lead on first. For a hook that
-    /// runs before a container or a service is stopped
+    /// Stop this node, as SIGTERM does, where can-stop has nothing against it; it hands the lead on first. For a hook
+    /// that runs before a container or a service is stopped
     Stop {
         /// Wait until nothing is against it. Whoever ends the wait has changed nothing
         #[arg(long)]
@@ -182,8 +182,8 @@ pub(crate) enum Config {
         /// Only this one, or those below it: vault.retention, cluster, exporter.backend
         key: Option<String>,
     },
-    /// Change a setting of the cluster, on all nodes. Refused where a node cannot have the value, or where it was changed
-    /// since it was looked at
+    /// Change a setting of the cluster, on all nodes. Refused where a node cannot have the value, or where it was
+    /// changed since it was looked at
     Set {
         /// The setting, such as vault.retention
         key: String,
@@ -274,14 +274,14 @@ pub(crate) enum Exporter {
     },
     /// Set an exporter of the cluster, a new one or a changed one: on all nodes, at once
     Set {
-        /// A file with its description in YAML, as an element of `export` in a configuration; - is standard input. Header
-        /// values are references, ${env:NAME} or ${file:PATH}, which each node resolves for itself
+        /// A file with its description in YAML, as an element of `export` in a configuration; - is standard input.
+        /// Header values are references, ${env:NAME} or ${file:PATH}, which each node resolves for itself
         file: PathBuf,
         #[command(flatten)]
         change: SettingChange,
     },
-    /// Remove an exporter from the cluster's settings: no node sends for it any more. Its cursors and what it has not got
-    /// are kept until it is forgotten
+    /// Remove an exporter from the cluster's settings: no node sends for it any more. Its cursors and what it has not
+    /// got are kept until it is forgotten
     Remove {
         /// The exporter's name
         name: String,

@@ -154,7 +154,8 @@ fn cluster(reader: &mut Reader<'_>, config: &Config) {
     }
 }
 
-/// Checks that no header of an exporter has its value written out on a node of a cluster, whose exporters are on record.
+/// Checks that no header of an exporter has its value written out on a node of a cluster, whose exporters are on
+/// record.
 fn written_out(reader: &mut Reader<'_>) {
     if reader.config.cluster.is_some() {
         for (path, place) in std::mem::take(&mut reader.written_out) {

@@ -369,12 +369,12 @@ impl Exporters {
         }
     }
 
-    /// Removes the record of an exporter that is not configured: its cursors and dead letters. It blocks. `told` is what
-    /// other nodes say that they owe it.
+    /// Removes the record of an exporter that is not configured: its cursors and dead letters. It blocks. `told` is
+    /// what other nodes say that they owe it.
     ///
     /// # Errors
-    /// None had this name; without `accept_loss`, it is owed entries, or a node does not say what it owes, or it has dead
-    /// letters; or the catalogue does not take it, as where it is configured.
+    /// None had this name; without `accept_loss`, it is owed entries, or a node does not say what it owes, or it has
+    /// dead letters; or the catalogue does not take it, as where it is configured.
     pub fn forget(&self, name: &str, accept_loss: bool, told: &ToldDebts, by: &str) -> Result<Forgotten, ExportError> {
         let own = self.vault.identity().node_id;
         let (configured, known, letters, untold) = self.catalogue.read(|state| {

@@ -4,7 +4,8 @@
 //! - I1: for each letter on record that names this node as one that keeps a copy there is a copy here.
 //! - I2: a copy is removed once no letter on record needs it, at whichever node its letter went.
 //! - I3: where too few copies can be made the letter holds its segment, and nothing is lost.
-//! - I4: a copy that is missing, because a node was replaced, is dead or drains, is made on the next node that is there.
+//! - I4: a copy that is missing, because a node was replaced, is dead or drains, is made on the next node that is
+//!   there.
 //!
 //! **Not here**: the copies' files (`vault`), the making of a letter (`lane`), sending one again (`dead_letters`).
 
@@ -199,8 +200,8 @@ impl LetterStore {
         Ok(())
     }
 
-    /// Reads the copies that this node keeps by the record, at its start and from time to time, and makes those anew that
-    /// are not there or cannot be read.
+    /// Reads the copies that this node keeps by the record, at its start and from time to time, and makes those anew
+    /// that are not there or cannot be read.
     fn look_at_copies(&self, turn: &mut Turn, began: Instant, is_dead: &dyn Fn(NodeId) -> bool) {
         let own = self.own();
         if turn.round.is_none_or(|round| round.elapsed() > LETTERS_LOOK_INTERVAL) {
@@ -215,14 +216,18 @@ impl LetterStore {
             if is_good(self.vault.kept_entry(node, shard, lsn)) {
                 continue;
             }
-            let Some(copies) = self.catalogue.read(|state| copies_of(state, own, entry)) else {
-                continue;
-            };
-            let mut needed = self.changing();
+            let others = || self.catalogue.read(|state| copies_of(state, own, entry));
+            let Some(copies) = others() else { continue };
+            // Other nodes may have to be asked, for which nobody is held up.
             let Ok(Some(stored)) = self.elsewhere(entry, copies, is_dead) else {
                 tracing::warn!(entry = %format_args!("{node}/{shard}/{lsn}"), "dead_letter.copy.missing");
                 continue;
             };
+            let mut needed = self.changing();
+            // The letter may have gone meanwhile.
+            if others().is_none() {
+                continue;
+            }
             self.remove_copy(entry);
             if self.copy(Ok(Some(stored))) {
                 needed.insert(entry);

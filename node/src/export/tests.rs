@@ -638,6 +638,38 @@ async fn one_exporter_name_too_many_stops_no_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_that_is_forgotten_and_comes_again_has_its_cursors_on_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 2);
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let on_record = || {
+        let at = |state: &gophership_catalogue::State| state.cursor("a", NodeId::FIRST, ShardId::new(0));
+        node.catalogue.read(at)
+    };
+    let until_on_record = async || {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while on_record().is_none() {
+            assert!(Instant::now() < deadline, "{:?}", running.exporters.view("a"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    until_on_record().await;
+    let exporters = Arc::clone(&running.exporters);
+    let again = configured(&to(&stub, "a", ""));
+    let came = tokio::task::spawn_blocking(move || {
+        exporters.reload(Vec::new()).unwrap();
+        exporters.forget("a", true, &ToldDebts::new(), "a test").unwrap();
+        exporters.reload(again).unwrap();
+    });
+    came.await.unwrap();
+    running.until("a", "its entries, again", |v| v.sent_entries == 2).await;
+    until_on_record().await;
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exporter_that_is_taken_out_holds_its_segments_until_it_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = filled(dir.path(), 2);

@@ -6,11 +6,12 @@ use gophership_catalogue::State;
 use gophership_vault::Debt;
 use gophership_vault::ids::NodeId;
 
-/// What the other nodes of a cluster that have answered say that they owe an exporter; `None` where one does not know it.
+/// What the other nodes of a cluster that have answered say that they owe an exporter; `None` where one does not know
+/// it.
 pub type ToldDebts = BTreeMap<NodeId, Option<Debt>>;
 
-/// The nodes that may owe an exporter what is on no record: others that have not answered, and have segments that are not
-/// sealed.
+/// The nodes that may owe an exporter what is on no record: others that have not answered, and have segments that are
+/// not sealed.
 pub(super) fn untold(state: &State, own: NodeId, told: &ToldDebts) -> Vec<String> {
     let is_silent = |node: &NodeId| *node != own && !told.contains_key(node) && !state.is_replaced(*node);
     let silent = state.nodes().map(|node| node.id).filter(is_silent);

@@ -109,8 +109,8 @@ impl Shutdown {
     }
 }
 
-/// Ends the process once so many more signals have come, or when a clean end takes too long (a disk that hangs). Acknowledged entries
-/// are synced, and segments that are not sealed are recovered at the next start.
+/// Ends the process once so many more signals have come, or when a clean end takes too long (a disk that hangs).
+/// Acknowledged entries are synced, and segments that are not sealed are recovered at the next start.
 pub(super) async fn end_anyway(mut signals: Signals, signals_left: u8, limit: Duration) {
     let told = async {
         for _ in 0..signals_left {

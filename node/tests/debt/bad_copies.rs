@@ -215,6 +215,7 @@ fn a_folder_of_segments_that_was_moved_away_is_not_made_anew_and_what_waits_for_
         let all_said = || {
             says("node-2 takes no logs: appends to shard")
                 && says("and this node cannot write the segment that is copied")
+                && cluster.status(0).under_replicated_segments > 0
         };
         until("a segment that cannot be written", all_said, || {
             format!("{:?} {}", cluster.bad_segments(0), cluster.logs())

@@ -122,6 +122,14 @@ fn a_node_stops_itself_only_where_the_others_go_on_without_it_and_status_says_th
         "{log}"
     );
     cluster.send(1, &["without it".to_owned()]);
+    let stopped: Vec<_> = cluster
+        .events(1)
+        .into_iter()
+        .filter(|event| event.what == "node_stopped")
+        .map(|event| event.subject)
+        .collect();
+    let [subject] = &stopped[..] else { panic!("{stopped:?}") };
+    assert!(subject.ends_with("(node-0)"), "{subject}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Clusters of real processes that lose what they had. What a lost node owes its sink arrives there all the same,
-//! whoever else is lost or comes back; copies that are lost or damaged are made anew (`bad_copies`); settings are in force
-//! on all nodes (`settings`).
+//! whoever else is lost or comes back; copies that are lost or damaged are made anew (`bad_copies`); settings are in
+//! force on all nodes (`settings`).
 #![allow(clippy::unwrap_used)] // the helpers are of the tests
 
 mod bad_copies;

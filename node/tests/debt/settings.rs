@@ -66,7 +66,8 @@ fn a_setting_is_in_force_at_once_on_all_nodes_later_on_one_that_was_away_and_aft
         );
     }
 
-    // What counts from the next start on is told by each node until then, and files that say something else in one item.
+    // What counts from the next start on is told by each node until then, and files that say something else in one
+    // item.
     let changed = cluster.set(1, "cluster.repair_after", "1500ms").unwrap();
     assert!(changed.needs_restart);
     let found = || cluster.problems(0).join("\n");

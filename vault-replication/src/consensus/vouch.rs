@@ -76,8 +76,8 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
     }
 }
 
-/// True where one of these nodes votes in the newest sets that are known, the last ones. Who does not vote may take part
-/// without knowing of any promise.
+/// True where one of these nodes votes in the newest sets that are known, the last ones. Who does not vote may take
+/// part without knowing of any promise.
 fn has_voter(known: &[Vec<BTreeSet<u64>>], nodes: &BTreeSet<u64>) -> bool {
     let newest = known.last().into_iter().flatten().flatten();
     newest.into_iter().any(|voter| nodes.contains(voter))

@@ -41,6 +41,9 @@ const ENDLESS: &[u8] = b"endless";
 /// The part of a plan whose reading waits for something that does not come.
 const WAITS: &[u8] = b"waits";
 
+/// The part of a plan whose reading panics in its middle.
+const PANICS: &[u8] = b"panics";
+
 /// A reading that was asked for: the part, the time, the position.
 type Asked = (Vec<u8>, TimeRange, Option<Lsn>);
 
@@ -82,6 +85,7 @@ impl ReplayHandler for Reads {
                 return Ok(());
             }
         }
+        assert!(part != PANICS, "a fault of the program");
         let all = take(ReplayFound::Missing(b"a hole".to_vec()));
         assert!(all || self.fails);
         if self.fails {
@@ -140,21 +144,23 @@ fn a_log_that_could_not_be_read_to_its_end_ends_with_an_error() {
         let (_reads, handlers, _told) = reads(true);
         let (server, member) = serve(&setup(1, &authority), handlers);
         let client = PeerClient::new(setup(2, &authority));
-        let mut reading = client
-            .replay_read(node(1), &member, b"", TimeRange::ALL, None)
-            .await
-            .unwrap();
-        let error = loop {
-            match reading.next().await {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("a log that was not read to its end has one"),
-                Err(error) => break error,
-            }
-        };
-        assert!(
-            matches!(&error, PeerError::Unanswered { why, .. } if why == "the disk"),
-            "{error}"
-        );
+        for (part, expected) in [(&b""[..], "the disk"), (PANICS, "the reading has panicked")] {
+            let mut reading = client
+                .replay_read(node(1), &member, part, TimeRange::ALL, None)
+                .await
+                .unwrap();
+            let error = loop {
+                match reading.next().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("a log that was not read to its end has one"),
+                    Err(error) => break error,
+                }
+            };
+            assert!(
+                matches!(&error, PeerError::Unanswered { why, .. } if why.starts_with(expected)),
+                "{error}"
+            );
+        }
         server.stop().await;
     });
 }

@@ -9,8 +9,8 @@ use gophership_catalogue::{Catalogue, CatalogueError, Reply, Request, State};
 use gophership_vault::Identity;
 use gophership_vault_replication::consensus::testkit::Cluster;
 
-/// A catalogue over Raft whose commands are submitted again where it is not known what became of them, as on a machine on
-/// which a leader is not heard in time.
+/// A catalogue over Raft whose commands are submitted again where it is not known what became of them, as on a machine
+/// on which a leader is not heard in time.
 #[derive(Debug)]
 struct Patient(Arc<dyn Catalogue>);
 

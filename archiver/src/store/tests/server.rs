@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 pub(super) const KEY_ID: &str = "gophership";
 pub(super) const SECRET: &str = "not a secret";
 
-/// What happens to one request.
+/// The fate of one request.
 #[derive(Clone, Copy)]
 pub(super) enum Fault {
     /// It is done, and the connection ends without a reply.
@@ -35,7 +35,7 @@ pub(super) enum Fault {
     CutBody,
 }
 
-/// What the store is like.
+/// The kind of store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Normal,
@@ -110,13 +110,13 @@ impl Server {
         self.plan.lock().unwrap().mode = mode;
     }
 
-    /// What happens to the next requests of a method, in place of what was planned before.
+    /// Plans the fate of the next requests of a method, in place of an earlier plan.
     pub(super) fn plan(&self, method: &'static str, faults: impl IntoIterator<Item = Fault>) {
         let mut plan = self.plan.lock().unwrap();
         (plan.method, plan.faults) = (method, faults.into_iter().collect());
     }
 
-    /// How much of the plan has not happened yet.
+    /// The planned requests that have not come yet.
     pub(super) fn planned(&self) -> usize {
         self.plan.lock().unwrap().faults.len()
     }
