@@ -23,7 +23,7 @@ use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
 use self::format::{
-    DEAD_LETTER_VERSION, HAS_EVENT, KIND_ARCHIVE, KIND_ARCHIVE_OBJECT, KIND_CLOCK, KIND_CONFIGURED,
+    COUNTERS_VERSION, DEAD_LETTER_VERSION, HAS_EVENT, KIND_ARCHIVE, KIND_ARCHIVE_OBJECT, KIND_CLOCK, KIND_CONFIGURED,
     KIND_CONFIGURED_SOMEWHERE, KIND_COPIES_GIVEN_UP, KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED,
     KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER, KIND_FACTS, KIND_JOB, KIND_LEFTOVERS, KIND_LOSS_ACCEPTED, KIND_NODE,
     KIND_SEGMENT, KIND_SETTING, KIND_SHARD, SHARD_VERSION, VERSIONED, key, value,
@@ -152,7 +152,8 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
     let mut v = Reader::of_row(key, value);
     let kind = k.u8()?;
     let version = v.version(match kind {
-        KIND_COUNTERS | KIND_NODE | KIND_SETTING => VERSIONED,
+        KIND_COUNTERS => COUNTERS_VERSION,
+        KIND_NODE | KIND_SETTING => VERSIONED,
         KIND_SHARD => SHARD_VERSION,
         KIND_SEGMENT => segment::SEGMENT_VERSION,
         KIND_DEAD_LETTER => DEAD_LETTER_VERSION,
@@ -164,6 +165,11 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
             next_node: NodeId::new(v.u32()?),
             next_job: JobId::new(v.u64()?),
             settings_version: read_version(version, &mut v)?,
+            forgotten: if version < COUNTERS_VERSION {
+                None
+            } else {
+                Some(export::read_generation(&mut v)?)
+            },
         }),
         KIND_NODE => Change::Node(read_node(k.node_be()?, version, &mut v)?),
         KIND_SHARD => Change::Shard((k.node_be()?, k.shard_be()?), read_shard(version, &mut v)?),
@@ -276,10 +282,16 @@ fn read_version(version: u8, v: &mut Reader<'_>) -> Result<u64, WireError> {
 }
 
 fn write_counters(c: Counters) -> Writer {
-    versioned(c.settings_version, |w| {
+    let fields = |w: Writer| {
         w.u32(c.next_node.map_or(0, NodeId::get))
             .u64(c.next_job.map_or(0, JobId::get))
-    })
+    };
+    match c.forgotten {
+        None => versioned(c.settings_version, fields),
+        Some(generation) => fields(Writer::default().u8(COUNTERS_VERSION))
+            .u64(c.settings_version)
+            .u64(generation.get()),
+    }
 }
 
 fn write_node(n: &NodeRecord) -> Writer {

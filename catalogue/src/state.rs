@@ -17,7 +17,7 @@ use gophership_vault::ledger::ClockMark;
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber};
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::event::{Event, EventNumber};
-use crate::exporter::{DeadLetter, EntryId, ExporterRecord};
+use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation};
 use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
 use crate::segment::{AcceptedLoss, SegmentRecord, SegmentState};
@@ -43,6 +43,8 @@ pub struct Counters {
     pub next_job: Option<JobId>,
     /// The version of the latest change of a setting; 0 before the first.
     pub settings_version: u64,
+    /// The latest generation that any exporter had which was forgotten; new ones begin behind it.
+    pub forgotten: Option<Generation>,
 }
 
 /// The record of a shard, without its segments.
@@ -236,6 +238,7 @@ impl Default for State {
                 next_node: Some(NodeId::FIRST),
                 next_job: Some(JobId::FIRST),
                 settings_version: 0,
+                forgotten: None,
             },
             nodes: BTreeMap::new(),
             facts: BTreeMap::new(),

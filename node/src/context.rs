@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -83,6 +84,8 @@ pub struct ClusterContext {
     pub streams: Arc<TailStreams>,
     /// The recoveries that this node leads.
     pub recoveries: Arc<Recoveries>,
+    /// The requests to stop this node that find out whether it may, or were granted.
+    pub stops: Arc<AtomicU32>,
 }
 
 /// Counts of one ingest worker since the boot.

@@ -4,7 +4,8 @@
 //! seek only. I3: a segment that is trimmed has no dead letter, but those of which a node that is there keeps a copy.
 //! I4: what is trimmed as released was released. I5: beside its owner only the latest runner moves a cursor in a log,
 //! and a runner is granted only while the owner has no segment that may still get entries. I6: what exporters have on
-//! record of a replaced node's logs goes with the last of its segments, and does not come back.
+//! record of a replaced node's logs goes with the last of its segments, and does not come back. I7: no two exporters of
+//! one name, the earlier one forgotten, have cursors of one generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ use crate::limits::{
 use crate::refusal::Refusal;
 use crate::segment::SegmentState;
 use crate::setting::EXPORTER;
-use crate::state::{Change, State};
+use crate::state::{Change, Counters, State};
 
 fn exporter_of(state: &State, exporter: &str) -> Result<ExporterRecord, Refusal> {
     state
@@ -53,10 +54,20 @@ fn new_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Resu
     }
     Ok(ExporterRecord {
         paused,
-        generation: Generation::FIRST,
+        generation: first_generation(state)?,
         since_ns: at_ns,
         last_seek: None,
     })
+}
+
+/// The generation in which a new exporter begins. It is later than that of a forgotten one of the same name, whose
+/// cursors may still be on their way.
+fn first_generation(state: &State) -> Result<Generation, Refusal> {
+    let Some(forgotten) = state.counters.forgotten else {
+        return Ok(Generation::FIRST);
+    };
+    let used_up = Refusal::NumbersUsedUp { what: "generation" };
+    forgotten.checked_next().ok_or(used_up)
 }
 
 pub(super) fn set_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Decision {
@@ -162,7 +173,14 @@ pub(super) fn forget_exporter(state: &State, exporter: &str) -> Decision {
             nodes: configured_at(state, exporter),
         });
     }
-    let record = state.exporter(exporter).map(|_| Change::ExporterGone(name()));
+    let record = state.exporter(exporter).into_iter().flat_map(|record| {
+        let forgotten = state.counters.forgotten.max(Some(record.generation));
+        let counters = Counters {
+            forgotten,
+            ..state.counters
+        };
+        [Change::Counters(counters), Change::ExporterGone(name())]
+    });
     let cursors = state
         .cursors(exporter)
         .map(|(shard, _)| Change::CursorGone(name(), shard));
@@ -172,7 +190,7 @@ pub(super) fn forget_exporter(state: &State, exporter: &str) -> Decision {
     let letters = state
         .dead_letters(Some(exporter), None, usize::MAX)
         .map(|letter| Change::DeadLetterGone(name(), letter.entry()));
-    let gone = record.into_iter().chain(cursors).chain(taken).chain(letters);
+    let gone = record.chain(cursors).chain(taken).chain(letters);
     Ok((Reply::Done, gone.collect()))
 }
 

@@ -71,13 +71,17 @@ pub(super) fn write_exporter(e: &ExporterRecord) -> Writer {
         .u64(e.last_seek.map_or(0, |s| s.at_ns))
 }
 
+pub(crate) fn read_generation(v: &mut Reader<'_>) -> Result<Generation, WireError> {
+    Generation::new(v.u64()?).ok_or_else(|| v.damaged("generation 0"))
+}
+
 pub(super) fn read_exporter(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, WireError> {
     let paused = match v.u8()? {
         0 => false,
         1 => true,
         found => return Err(v.unknown("exporter state", found)),
     };
-    let generation = Generation::new(v.u64()?).ok_or_else(|| v.damaged("generation 0"))?;
+    let generation = read_generation(v)?;
     let since_ns = v.u64()?;
     let (node, at_ns) = (NodeId::new(v.u32()?), v.u64()?);
     let record = ExporterRecord {

@@ -5,8 +5,11 @@ use crate::wire::Writer;
 /// The version of rows, except those that follow.
 pub const VERSION: u8 = 1;
 
-/// The newest version of the counters, of a node and of a setting: it contains the version used by compare-and-set.
+/// The newest version of a node and of a setting: it contains the version used by compare-and-set.
 pub(super) const VERSIONED: u8 = 2;
+
+/// The newest version of the counters: 2 has that of settings, 3 also the latest generation of a forgotten exporter.
+pub(super) const COUNTERS_VERSION: u8 = 3;
 
 /// The version of a shard's row from the first segment that was dropped: it has one more field.
 pub(super) const SHARD_VERSION: u8 = 2;

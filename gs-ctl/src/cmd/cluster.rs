@@ -1,7 +1,7 @@
 //! `gs-ctl cluster`, `gs-ctl node` and `gs-ctl raft`.
 
 use std::error::Error as _;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gophership_proto::control::v1::{
     AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, NodeRequest, ProvisionClusterRequest,
@@ -121,7 +121,11 @@ async fn stop(client: &mut Client, wait: Option<Duration>, format: Format) -> an
             eprintln!("waiting: {}", human::one_line(&why.join("; ")));
             told = why;
         }
-        tokio::time::sleep(STOP_INTERVAL).await;
+        // Nodes that are asked in step, and each wait for the other, get out of step.
+        let jitter = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.subsec_nanos() % 500);
+        tokio::time::sleep(STOP_INTERVAL + Duration::from_millis(jitter.into())).await;
     }
 }
 

@@ -17,6 +17,8 @@ use gophership_proto::view::rfc3339;
 use gophership_vault::Identity;
 use gophership_vault::ids::{ClusterId, NodeId};
 use gophership_vault::time::now_unix_nano;
+use gophership_vault_replication::consensus::network::Peer;
+use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::join::{Candidate, JoinClient, JoinError, JoinSetup, Standing, Who};
 use tokio::sync::watch;
 
@@ -91,18 +93,31 @@ impl Awaited {
         let asking = self.setup.others().enumerate().map(async |(n, peer)| {
             loop {
                 let told = format!("{} at {}: ", peer.name, peer.address);
+                let short = |why: &str| why.strip_prefix(&told).unwrap_or(why).to_owned();
                 let answer = client.who(peer).await.map_err(|error| match error {
-                    JoinError::Unanswered { why, .. } => {
-                        format!("no answer: {}", why.strip_prefix(&told).unwrap_or(&why))
+                    JoinError::Unanswered { why, .. } => format!("no answer: {}", short(&why)),
+                    JoinError::NotConnected { why, .. } => {
+                        format!("it is there, and there is no connection with it: {}", short(&why))
                     }
                     JoinError::Refused { why, .. } => format!("it refuses: {why}"),
                     other => other.to_string(),
                 });
+                self.meet(peer, &answer);
                 self.state.send_modify(|state| state.answers[n] = Some(answer));
                 tokio::time::sleep(ASK_INTERVAL).await;
             }
         });
         join_all(asking).await;
+    }
+
+    /// Gives consensus a peer that is a member of the same cluster: its log may name only nodes that are gone.
+    fn meet(&self, peer: &Member, answer: &Result<Who, String>) {
+        if let (Ok(who), Some(quorum), Some((own, _))) = (answer, self.quorum.get(), self.member())
+            && let Standing::Member { cluster, node } = who.standing
+            && cluster == own
+        {
+            quorum.consensus.meet(node, peer);
+        }
     }
 
     pub(super) fn is_at(&self, step: Step) {
@@ -244,11 +259,9 @@ impl Awaited {
                 "start the others, or mend the way to them: this node goes on by itself then",
             )
         } else {
-            (
-                format!("a leader: {counted}"),
-                "nothing: an election takes seconds, and half a minute where all have just started and one is missing. \
-                 Where it lasts, see the logs of all",
-            )
+            let unheard = self.quorum.get().and_then(|quorum| quorum.consensus.unheard_voters());
+            let unheard = unheard.filter(|voters| !voters.is_empty());
+            unheard.map_or_else(|| a_leader(&counted), |voters| word_of(&voters, &counted))
         };
         let wrong = self.contradiction(answers).map(|found| found.why);
         (what, wrong.unwrap_or_else(|| remedy.to_owned()))
@@ -305,6 +318,25 @@ fn no_cluster(answers: &[Answer]) -> (String, String) {
     let remedy = "where there is a cluster, mend what keeps its nodes from answering: this node joins by itself then. \
                   Where all nodes are new, start all, then run gs-ctl cluster provision on one";
     (what, remedy.to_owned())
+}
+
+/// What a member waits for that takes part, or has heard all that it must.
+fn a_leader(counted: &str) -> (String, &'static str) {
+    let remedy = "nothing: an election takes seconds. Where it lasts, see the logs of all";
+    (format!("a leader: {counted}"), remedy)
+}
+
+/// What a member waits for that does not take part yet, since it has not heard these voters.
+fn word_of(voters: &[Peer], counted: &str) -> (String, &'static str) {
+    let named = |voter: &Peer| format!("{} (node {})", voter.member.name, voter.node);
+    let names: Vec<String> = voters.iter().map(named).collect();
+    let what = format!(
+        "the word of voters on what this node has promised them, before it takes part; not heard yet: {}; {counted}",
+        names.join(", ")
+    );
+    let remedy = "nothing for half a minute. Then start those that are not heard, or mend the way to them. Where they are \
+                  gone for good, start a node of cluster.peers that took part after them: it says who votes now";
+    (what, remedy)
 }
 
 fn more_nodes(count: usize) -> String {

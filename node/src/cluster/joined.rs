@@ -83,7 +83,7 @@ pub(crate) async fn join(
     let settings = cluster_on_record(config, &*consensus).context("the configuration has no cluster")?;
     let (mut known, mut swapped) = (Vec::new(), None);
     consensus.view(&mut |state| {
-        known = known_peers(&join.peers, state);
+        known = known_peers(&join.peers, state, &[]);
         swapped = folder_of_another(state, identity.node_id, &join.name);
     });
     setup.list.replace(known);

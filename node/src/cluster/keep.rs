@@ -109,7 +109,8 @@ pub async fn keep(quorum: Quorum, join: Arc<JoinSetup>, peers: Arc<PeerSetup>, m
         let round = tokio::task::spawn_blocking(move || {
             let (catalogue, heartbeats) = (&quorum.consensus, &quorum.heartbeats);
             let mut known = Vec::new();
-            catalogue.view(&mut |state| known = known_peers(&join.peers, state));
+            let met = catalogue.met();
+            catalogue.view(&mut |state| known = known_peers(&join.peers, state, &met));
             peers.list.replace(known);
             let number = |id| u32::try_from(id).ok().and_then(NodeId::new);
             let is_alive = |id| number(id).is_some_and(|node| heartbeats.is_alive(node));

@@ -134,6 +134,7 @@ impl Member {
             quorum: self.quorum.clone(),
             streams: Arc::clone(&self.streams),
             recoveries: Arc::clone(&self.background.recoveries),
+            stops: Arc::default(),
         }
     }
 

@@ -71,6 +71,8 @@ pub(super) struct ReportedCopies {
     copies: BadCopies,
     untold: BTreeSet<NodeId>,
     answered: BTreeSet<NodeId>,
+    /// Those of them that were not asked to stop.
+    stay: BTreeSet<NodeId>,
 }
 
 impl ReportedCopies {
@@ -86,12 +88,18 @@ impl ReportedCopies {
             copies: told(reply),
             untold: those(&|node| !node.report.as_ref().is_some_and(tells_all)),
             answered: those(&|node| node.report.is_some()),
+            stay: those(&|node| node.report.as_ref().is_some_and(|report| !report.stops)),
         }
     }
 
     /// True where a node has answered just now, whatever was heard of it in the seconds before.
     pub(super) fn is_there(&self, node: NodeId) -> bool {
         self.answered.contains(&node)
+    }
+
+    /// True where a node has answered just now, and was not asked to stop.
+    pub(super) fn stays(&self, node: NodeId) -> bool {
+        self.stay.contains(&node)
     }
 
     /// True where a copy is not known to be good as far as its node knows.

@@ -20,7 +20,7 @@ use gophership_vault_replication::recovery::recoveries::RecoveryView;
 
 use super::bad_copies::{BadCopies, ReportedCopies};
 use super::live_copies::LiveCopies;
-use super::nodes::{lacking_copies, participation, why_not_to_stop};
+use super::nodes::{is_asked_to_stop, lacking_copies, participation, why_not_to_stop};
 use super::peers::Answers;
 use super::shown::segment_ref;
 use super::{bad_copies, exporters, settings, status, zone};
@@ -109,6 +109,7 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
         started_unix_nano: context.started_unix_nano,
         lost_debt: exporters::lost_debts(context),
         settings: settings::told(context),
+        stops: is_asked_to_stop(context),
         ..v1::NodeReport::default()
     };
     bad_copies::add_to(&mut report, &context.vault);

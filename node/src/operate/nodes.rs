@@ -1,6 +1,8 @@
 //! Verbs about the nodes of a cluster: drain, take back, remove, and whether one can be stopped.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use gophership_catalogue::apply::nothing_needs;
 use gophership_catalogue::node::NodeState;
@@ -106,6 +108,43 @@ pub(super) fn check_stop(
     })?
 }
 
+/// A request to stop this node. While it is there the other nodes hear of it, and do not count on this one: of two nodes
+/// that are asked at once at least one finds that the other is to stop.
+pub(super) struct StopAsked(Option<Arc<AtomicU32>>);
+
+impl StopAsked {
+    /// Begins, before the other nodes are asked for anything.
+    pub(super) fn begin(context: &NodeContext) -> Self {
+        let stops = context.cluster.as_ref().map(|cluster| Arc::clone(&cluster.stops));
+        if let Some(stops) = &stops {
+            stops.fetch_add(1, Ordering::SeqCst);
+        }
+        Self(stops)
+    }
+
+    /// The node stops: from now on until its end the others do not count on it.
+    pub(super) fn is_granted(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for StopAsked {
+    fn drop(&mut self) {
+        if let Some(stops) = &self.0 {
+            stops.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// True where this node was asked to stop, and finds out whether it may, or stops.
+pub(super) fn is_asked_to_stop(context: &NodeContext) -> bool {
+    let stops = context
+        .cluster
+        .as_ref()
+        .map(|cluster| cluster.stops.load(Ordering::SeqCst));
+    stops.is_some_and(|asked| asked > 0)
+}
+
 /// A single node, which nothing keeps from being stopped. It has not described itself on record.
 fn single(context: &NodeContext, called: &str) -> Result<v1::NodeReply, OperateError> {
     let (node, name) = (context.vault.identity().node_id, &context.node_name);
@@ -134,7 +173,7 @@ pub(super) fn why_not_to_stop(
         .filter_map(|(id, _)| NodeId::new(u32::try_from(*id).ok()?))
         .collect();
     // One that died just now is still thought to be alive, and does not answer.
-    let is_alive = |node| context.is_alive(node) && bad.is_there(node);
+    let is_alive = |node| context.is_alive(node) && bad.stays(node);
     let why = obstacles(state, node, &voters, &is_alive, &bad.doubts());
     why.iter().map(ToString::to_string).collect()
 }

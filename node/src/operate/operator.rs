@@ -156,8 +156,10 @@ impl Operator {
     /// Stops this node, where nothing needs it.
     pub(crate) async fn stop_node(&self, by: &str) -> Result<v1::NodeReply, OperateError> {
         let own = self.context.vault.identity().node_id;
+        let asked = nodes::StopAsked::begin(&self.context);
         let mut reply = self.check_stop(own.to_string()).await?;
         if reply.obstacles.is_empty() {
+            asked.is_granted();
             tracing::warn!(by, "node.stop.asked");
             let note = Command::Note {
                 what: What::NodeStopped,

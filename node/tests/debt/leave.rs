@@ -1,6 +1,8 @@
 //! A node leaves its cluster: drained, stopped, removed. Nothing that it had is lost, and its name is free.
 
 use std::collections::BTreeSet;
+use std::sync::Barrier;
+use std::thread;
 
 use gophership_proto::control::v1;
 
@@ -169,4 +171,84 @@ fn a_node_that_was_removed_while_it_was_away_says_so_takes_nothing_and_stops_cle
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("panicked") && log.contains("node.stop.done"), "{log}");
     assert!(!log.contains("cut_short"), "{log}");
+}
+
+/// The voters that are alive, as a node says.
+fn voters(cluster: &Cluster, i: usize) -> Vec<String> {
+    let nodes = cluster.status(i).nodes.into_iter();
+    let votes = |node: &v1::ClusterNode| node.alive && ["leader", "voter"].contains(&node.role.as_str());
+    nodes.filter(votes).map(|node| node.name).collect()
+}
+
+#[test]
+fn a_node_that_was_away_while_all_others_were_replaced_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::form(dir.path(), 4, &Sink::start());
+    // Three of the four vote; while the fourth is away, each of them can be replaced.
+    let three_vote = |cluster: &Cluster, i| {
+        let seen = || format!("{:?} {}", voters(cluster, i), cluster.logs());
+        until("three voters that are there", || voters(cluster, i).len() == 3, seen);
+    };
+    three_vote(&cluster, 0);
+    let voting = voters(&cluster, 0);
+    let away = (0..4).find(|i| !voting.contains(&format!("node-{i}"))).unwrap();
+    cluster.kill(away);
+    for i in (0..4).filter(|i| *i != away) {
+        cluster.kill(i);
+        cluster.wipe(i);
+        cluster.start(i);
+        cluster.until_ready(i);
+        three_vote(&cluster, i);
+    }
+    cluster.start(away);
+    cluster.until_ready(away);
+    cluster.send(away, &["is back".to_owned()]);
+}
+
+#[test]
+fn what_the_others_write_goes_on_without_a_node_that_is_missed_so_that_a_further_one_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::form(dir.path(), 4, &Sink::start());
+    (0..3).for_each(|i| cluster.send(i, &records(&format!("of node {i}"), 3)));
+    let voters = voters(&cluster, 0);
+    let away = (0..4).find(|i| !voters.contains(&format!("node-{i}"))).unwrap();
+    cluster.kill(away);
+    let left: Vec<usize> = (0..4).filter(|i| *i != away).collect();
+    let against = || -> Vec<_> {
+        let name = |i: &usize| format!("node-{i}");
+        left.iter().map(|i| cluster.obstacles(left[0], &name(i))).collect()
+    };
+    let none_is_needed = || against().iter().all(Vec::is_empty);
+    until("nodes of which each can be stopped", none_is_needed, || {
+        format!("{:?} {}", against(), cluster.logs())
+    });
+    left.iter().for_each(|i| cluster.send(*i, &["goes on".to_owned()]));
+}
+
+#[test]
+fn of_two_nodes_that_are_asked_to_stop_at_once_where_one_may_no_more_than_one_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::form(dir.path(), 3, &Sink::start());
+    let at_once = Barrier::new(2);
+    let stopped = || {
+        let stop = |i| {
+            at_once.wait();
+            cluster.stop_itself(i)
+        };
+        thread::scope(|scope| {
+            let asked = [0, 1].map(|i| scope.spawn(move || stop(i)));
+            asked.map(|asked| asked.join().unwrap())
+        })
+    };
+    // Each may hear of the other, and refuse.
+    let mut refused = [vec![], vec![]];
+    let one_stops = || {
+        refused = stopped();
+        refused.iter().any(Vec::is_empty)
+    };
+    until("a node that stops", one_stops, || cluster.logs());
+    let stops: Vec<usize> = (0..2).filter(|i| refused[*i].is_empty()).collect();
+    assert_eq!(stops.len(), 1, "{refused:?}");
+    assert_eq!(cluster.until_ended(stops[0]), Some(0));
+    cluster.send(2, &["without it".to_owned()]);
 }

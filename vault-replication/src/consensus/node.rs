@@ -10,9 +10,10 @@
 //! **Not here**: its start (`start.rs`); the moment at which it stands for election (`election.rs`); its answers to
 //! peers (`peer_service.rs`).
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::{CatalogueError, Outcome};
@@ -42,6 +43,8 @@ pub(crate) struct RaftNode {
     pub(super) heard: Mutex<Instant>,
     /// The newest members that a peer which takes part has told this node.
     pub(super) told: Mutex<Option<StoredMembership>>,
+    /// Nodes that said of themselves that they are of this cluster, by number. This node's log may not know them.
+    pub(super) met: Mutex<BTreeMap<u64, Member>>,
     pub(crate) writes: Mutex<Writes>,
     /// True where it leads and takes no commands, because another voter with all entries is to take over.
     pub(super) hands_over: AtomicBool,
@@ -169,6 +172,11 @@ impl RaftNode {
     /// The newest members that a peer which takes part has told this node.
     pub(crate) fn told(&self) -> Option<StoredMembership> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The nodes that said of themselves that they are of this cluster.
+    pub(crate) fn met(&self) -> MutexGuard<'_, BTreeMap<u64, Member>> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The view of consensus here for an operator.

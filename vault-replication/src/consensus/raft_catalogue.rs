@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use gophership_catalogue::{Catalogue, CatalogueError, Outcome, Refusal, Reply, Request, State};
 use gophership_vault::Identity;
+use gophership_vault::ids::NodeId;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,12 +27,13 @@ use uuid::Uuid;
 use super::core::{Core, stopped};
 use super::limits::REQUEST_BYTES_MAX;
 use super::message::{Answer, Message};
-use super::network::{PeerReceiver, PeerTransport, TransportError};
+use super::network::{Peer, PeerReceiver, PeerTransport, TransportError};
 use super::node::{Leader, RaftNode, unknown};
-use super::raft_types::{Proposal, RaftLogId};
+use super::raft_types::{Member, Proposal, RaftLogId};
 use super::start::RaftConfig;
 use super::status::ConsensusStatus;
 use super::touched::Touched;
+use super::vouch;
 
 /// Pause of who follows a catalogue that ends.
 const ENDED_PAUSE: Duration = Duration::from_millis(50);
@@ -107,6 +109,23 @@ impl RaftCatalogue {
     /// goes on record.
     pub fn failure(&self) -> Option<CatalogueError> {
         self.node.check().err()
+    }
+
+    /// Notes a node that said, by the certificate of its name, that it is of this cluster. It is asked what it has heard
+    /// of this node, though no log here may know it. The address in a log counts before this one.
+    pub fn meet(&self, node: NodeId, member: &Member) {
+        self.node.met().insert(node.get().into(), member.clone());
+    }
+
+    /// The nodes that were noted by [`Self::meet`].
+    pub fn met(&self) -> Vec<(NodeId, Member)> {
+        let of = |(id, member): (&u64, &Member)| Some((NodeId::new(u32::try_from(*id).ok()?)?, member.clone()));
+        self.node.met().iter().filter_map(of).collect()
+    }
+
+    /// The other voters that have not said what they heard of this node's promises; `None` once it takes part.
+    pub fn unheard_voters(&self) -> Option<Vec<Peer>> {
+        vouch::unheard(&self.node)
     }
 
     /// Answers all calls that wait, and from now on each call at once, with an error: the end is near, and no leader

@@ -86,6 +86,7 @@ impl RaftNode {
             // As if it had heard one: a voter that has just started knows nothing, and lets others be.
             heard: Mutex::new(Instant::now()),
             told: Mutex::default(),
+            met: Mutex::default(),
             writes: Mutex::default(),
             hands_over: AtomicBool::new(false),
             tasks: Mutex::default(),

@@ -7,6 +7,7 @@
 //! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer: a
 //!   long time where no voter who answers takes part. The voters are those of its log and, where these are newer, those
 //!   that a peer which takes part knows: the node may have been away while they changed. A majority of either will do.
+//!   Such a peer may be in no log here: the nodes that it was told of (`met`) are asked, too.
 //! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
 //!
 //! **Not here**: what contradicts it (`promise.rs`).
@@ -22,7 +23,7 @@ use super::limits::{PROMISE_PATIENCE, PROMISE_PATIENCE_OF_NEW};
 use super::message::Answer;
 use super::network::Peer;
 use super::node::RaftNode;
-use super::raft_types::StoredMembership;
+use super::raft_types::{Member, StoredMembership};
 use super::standing::Standing;
 
 /// Interval at which peers are asked again.
@@ -54,13 +55,8 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
     let (began, patience) = (Instant::now(), node.timing.election_max.min(PROMISE_PATIENCE));
     let mut taking_part = BTreeSet::new();
     loop {
-        let (own, told) = (node.members(), node.told());
-        let newer = told.filter(|told| told.log_id() > own.log_id());
-        let known: Vec<_> = [own].into_iter().chain(newer).collect();
-        let sets: Vec<_> = known
-            .iter()
-            .map(|m| m.membership().get_joint_config().clone())
-            .collect();
+        let known = known(&node);
+        let sets = voters(&known);
         let had_time = began.elapsed() >= patience_with(patience, has_voter(&sets, &taking_part));
         if suffices(&sets, node.id, &node.core.heard_from(), had_time) {
             break;
@@ -76,6 +72,33 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
     }
 }
 
+/// The members in this node's log and, last, newer ones that it was told.
+fn known(node: &RaftNode) -> Vec<StoredMembership> {
+    let (own, told) = (node.members(), node.told());
+    let newer = told.filter(|told| told.log_id() > own.log_id());
+    [own].into_iter().chain(newer).collect()
+}
+
+fn voters(known: &[StoredMembership]) -> Vec<Vec<BTreeSet<u64>>> {
+    let sets = |members: &StoredMembership| members.membership().get_joint_config().clone();
+    known.iter().map(sets).collect()
+}
+
+/// The other voters of the newest sets that are known, of which the node has heard nothing; `None` once it takes part.
+pub(crate) fn unheard(node: &RaftNode) -> Option<Vec<Peer>> {
+    if node.core.takes_part() {
+        return None;
+    }
+    let (members, heard) = (known(node).pop()?, node.core.heard_from());
+    let is_awaited = |id: &u64| *id != node.id && !heard.contains(id);
+    let voters = members.membership().voter_ids().filter(is_awaited);
+    let peer = |id| {
+        let member = members.membership().get_node(&id)?.clone();
+        Some(Peer { node: id, member })
+    };
+    Some(voters.filter_map(peer).collect())
+}
+
 /// True where one of these nodes votes in the newest sets that are known, the last ones. Who does not vote may take
 /// part without knowing of any promise.
 fn has_voter(known: &[Vec<BTreeSet<u64>>], nodes: &BTreeSet<u64>) -> bool {
@@ -83,15 +106,16 @@ fn has_voter(known: &[Vec<BTreeSet<u64>>], nodes: &BTreeSet<u64>) -> bool {
     newest.into_iter().any(|voter| nodes.contains(voter))
 }
 
-/// Asks all members that it knows: one that does not vote in its log may vote by now. What they have heard is in any
-/// answer. Returns those that take part.
+/// Asks all members that it knows, and all nodes that it was told of: one that does not vote in its log, or is not in
+/// it, may vote by now. What they have heard is in any answer. Returns those that take part.
 async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) -> BTreeSet<u64> {
+    let mut members: BTreeMap<u64, Member> = node.met().clone();
     // The newest address counts.
-    let members: BTreeMap<_, _> = known.iter().flat_map(StoredMembership::nodes).collect();
+    let of_logs = known.iter().flat_map(StoredMembership::nodes);
+    members.extend(of_logs.map(|(id, member)| (*id, member.clone())));
     let mut asked = JoinSet::new();
-    for (id, member) in members.into_iter().filter(|(id, _)| **id != node.id) {
-        let member = member.clone();
-        let (node, peer) = (Arc::clone(node), Peer { node: *id, member });
+    for (id, member) in members.into_iter().filter(|(id, _)| *id != node.id) {
+        let (node, peer) = (Arc::clone(node), Peer { node: id, member });
         asked.spawn(async move {
             let within = node.timing.heartbeat.min(PROMISE_PATIENCE);
             let Ok(Answer::PreVote { members, .. }) = node.ask(&peer, &node.pre_vote(), within).await else {
@@ -144,6 +168,27 @@ mod tests {
             (vec![vec![set(&[2])]], set(&[3]), false, false),
             (vec![vec![set(&[2])], vec![set(&[1, 2, 3])]], set(&[3]), false, true),
             (vec![vec![set(&[2])], vec![set(&[1, 2, 3])]], set(&[4]), false, false),
+            // Nodes that are in no set that is known count for nothing, however many they are.
+            (vec![vec![set(&[1, 2, 3])]], set(&[4, 5]), false, false),
+            // All that it knew are gone; one of those that vote now has told their set.
+            (
+                vec![vec![set(&[1, 2, 3])], vec![set(&[1, 4, 5])]],
+                set(&[4]),
+                false,
+                true,
+            ),
+            (
+                vec![vec![set(&[1, 2, 3])], vec![set(&[4, 5, 6])]],
+                set(&[4]),
+                false,
+                false,
+            ),
+            (
+                vec![vec![set(&[1, 2, 3])], vec![set(&[4, 5, 6])]],
+                set(&[4, 5]),
+                false,
+                true,
+            ),
             // Who was told of a change that has just begun is told of both sets.
             (
                 vec![vec![set(&[2])], vec![set(&[2]), set(&[1, 2, 3])]],

@@ -16,7 +16,10 @@ use gophership_vault::ledger::OpenRecord;
 use thiserror::Error;
 
 use super::repair_plan::Staying;
-use crate::limits::ACK_COPIES;
+use crate::limits::{ACK_COPIES, MISSED_AFTER_DEAD};
+
+/// Segments that an obstacle names.
+const SEGMENTS_NAMED: usize = 3;
 
 /// What other nodes still lack before a node can leave without a loss.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -94,11 +97,39 @@ pub enum Obstacle {
         segments: u64,
     },
     /// Other nodes could not acknowledge what they are writing.
-    #[error("{segments} segments that other nodes write would be left with too few nodes to acknowledge anything")]
+    #[error("{}", in_words(.segments, .silent, *.mends))]
     OpenElsewhere {
-        /// Their number.
-        segments: usize,
+        /// The segments.
+        segments: Vec<SegmentId>,
+        /// Nodes that are to have them and are not heard.
+        silent: BTreeSet<NodeId>,
+        /// True where another node lives that can take the place of the silent ones.
+        mends: bool,
     },
+}
+
+/// What is said of segments that others write: the first of them, who is missing, and what comes of it.
+fn in_words(segments: &[SegmentId], silent: &BTreeSet<NodeId>, mends: bool) -> String {
+    let first: Vec<String> = segments.iter().take(SEGMENTS_NAMED).map(ToString::to_string).collect();
+    let more = if segments.len() > first.len() { ", .." } else { "" };
+    let nodes: Vec<String> = silent.iter().map(ToString::to_string).collect();
+    let remedy = match (silent.is_empty(), mends) {
+        (true, _) => "each has a copy on this node alone: start or add a node, or raise cluster.replicas".to_owned(),
+        (false, true) => format!(
+            "node {} of theirs is not heard here; they go on with other nodes once it was not for {MISSED_AFTER_DEAD} \
+             times cluster.dead_after: wait",
+            nodes.join(", ")
+        ),
+        (false, false) => format!(
+            "node {} of theirs is not heard here, and no other node can take its place: start it, or replace it",
+            nodes.join(", ")
+        ),
+    };
+    format!(
+        "{} segments that other nodes write would be left with too few nodes to acknowledge anything ({}{more}): {remedy}",
+        segments.len(),
+        first.join(", ")
+    )
 }
 
 /// The sealed segments with entries of which a node has the only good copy among those that stay. It costs the same
@@ -164,15 +195,23 @@ pub fn obstacles(
     if left < ACK_COPIES {
         found.push(Obstacle::TooFew { left });
     }
-    let (mut recovering, mut elsewhere) = (0, 0);
+    let (mut recovering, mut elsewhere) = (0, Vec::new());
+    let (mut silent, mut mends) = (BTreeSet::new(), true);
     for segment in state.not_sealed() {
         match segment {
             SegmentRecord::Recovering { .. } => recovering += 1,
             // Its recovery is about to begin.
             SegmentRecord::Open { open, .. } if is_former(state, open) => recovering += 1,
             SegmentRecord::Open { open, .. } if open.id.node != node && is_alive(open.id.node) => {
-                let copies = 1 + open.replicas.peers().iter().filter(|peer| stays(*peer)).count();
-                elsewhere += usize::from(open.replicas.peers().contains(node) && copies < ACK_COPIES);
+                let peers = open.replicas.peers();
+                let copies = 1 + peers.iter().filter(|peer| stays(*peer)).count();
+                if peers.contains(node) && copies < ACK_COPIES {
+                    elsewhere.push(open.id);
+                    silent.extend(peers.iter().filter(|peer| *peer != node));
+                    let takes_place =
+                        |other: NodeId| other != open.id.node && !peers.contains(other) && is_active(&other);
+                    mends &= state.nodes().any(|record| takes_place(record.id));
+                }
             }
             SegmentRecord::Open { .. }
             | SegmentRecord::Sealed(_)
@@ -184,9 +223,15 @@ pub fn obstacles(
     let counted = [
         (recovering > 0, Obstacle::Recovering { segments: recovering }),
         (only > 0, Obstacle::OnlyCopies { segments: only }),
-        (elsewhere > 0, Obstacle::OpenElsewhere { segments: elsewhere }),
     ];
     found.extend(counted.into_iter().filter(|(is_so, _)| *is_so).map(|(_, why)| why));
+    if !elsewhere.is_empty() {
+        found.push(Obstacle::OpenElsewhere {
+            segments: elsewhere,
+            silent,
+            mends,
+        });
+    }
     found
 }
 
@@ -251,8 +296,27 @@ mod tests {
         let (voters, all) = ([1, 2, 3], [1, 2, 3, 4]);
         cluster.open(1, 1, &[2, 3]);
         assert_eq!(stops(&cluster, 2, &voters, &all), [], "one more has it");
-        let elsewhere = Obstacle::OpenElsewhere { segments: 1 };
-        assert_eq!(stops(&cluster, 2, &[1, 2, 4], &[1, 2, 4]), [elsewhere]);
+        let elsewhere = |silent: &[u32], mends| Obstacle::OpenElsewhere {
+            segments: vec![opened(1, &[]).id],
+            silent: silent.iter().map(|n| node(*n)).collect(),
+            mends,
+        };
+        let found = stops(&cluster, 2, &[1, 2, 4], &[1, 2, 4]);
+        assert_eq!(found, [elsewhere(&[3], true)]);
+        let said = found[0].to_string();
+        assert!(
+            said.contains("(1/0/1): node 3 of theirs is not heard here; they go on"),
+            "{said}"
+        );
+        let mut with_one_less = Cluster::of(4);
+        with_one_less.open(1, 1, &[2, 3]);
+        with_one_less.drain(4);
+        let found = stops(&with_one_less, 2, &[1, 2, 4], &[1, 2, 4]);
+        assert_eq!(found, [Obstacle::TooFew { left: 1 }, elsewhere(&[3], false)]);
+        assert!(
+            found[1].to_string().contains("no other node can take its place"),
+            "{found:?}"
+        );
         assert_eq!(
             stops(&cluster, 4, &voters, &[1, 2, 4]),
             [],

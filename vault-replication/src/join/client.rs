@@ -3,6 +3,7 @@
 //! **Invariants**:
 //! - I1: every call has a time limit.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,11 +118,23 @@ fn sensible<T>(to: &Member, read: Wire<T>) -> Result<T, JoinError> {
 
 fn failed(to: &Member, status: &Status) -> JoinError {
     let (peer, why) = (to.name.clone(), status.message().to_owned());
-    if let Some(why) = no_connection(status) {
-        return JoinError::Unanswered { peer, why };
+    if let Some(none) = no_connection(status) {
+        let why = none.why.clone();
+        return if none.is_there {
+            JoinError::NotConnected { peer, why }
+        } else {
+            JoinError::Unanswered { peer, why }
+        };
     }
     match status.code() {
-        Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument => JoinError::Refused { peer, why },
+        Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument | Code::ResourceExhausted => {
+            JoinError::Refused { peer, why }
+        }
+        // With TLS 1.3 a node that refuses a certificate ends a connection that stands already.
+        _ if status.source().is_some() => {
+            let why = format!("it ended the connection ({why}). Its log says why, where it refuses this node");
+            JoinError::NotConnected { peer, why }
+        }
         _ => JoinError::Unanswered { peer, why },
     }
 }

@@ -20,6 +20,14 @@ pub enum JoinError {
         /// The reason.
         why: String,
     },
+    /// A peer is there, and one of the two does not take the other.
+    #[error("{peer} is there, and there is no connection with it: {why}")]
+    NotConnected {
+        /// The peer.
+        peer: String,
+        /// The reason.
+        why: String,
+    },
     /// A peer said no.
     #[error("{peer} refuses: {why}")]
     Refused {

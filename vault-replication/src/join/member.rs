@@ -28,10 +28,19 @@ use crate::consensus::network::Pending;
 use crate::consensus::raft_types::Member;
 use crate::peer::PeerClient;
 
-/// The peers of the configuration, each with the number that its name has on record: what a
-/// [`PeerList`](crate::peer::PeerList) goes by.
-pub fn known_peers(peers: &[Member], state: &State) -> Vec<(String, Option<NodeId>)> {
-    let known = |peer: &Member| (peer.name.clone(), state.node_named(&peer.name));
+/// The peers of the configuration, each with its number: what a [`PeerList`](crate::peer::PeerList) goes by.
+///
+/// That is the number of its name on record, or a later one with which a node of that name was `met`: this record may be
+/// behind, and numbers are granted in order. A number that is on record for another name is nobody else's.
+pub fn known_peers(peers: &[Member], state: &State, met: &[(NodeId, Member)]) -> Vec<(String, Option<NodeId>)> {
+    let known = |peer: &Member| {
+        let is_its = |(id, member): &&(NodeId, Member)| {
+            let on_record = state.facts(*id).map_or(&member.name, |facts| &facts.name);
+            member.name.eq_ignore_ascii_case(&peer.name) && on_record.eq_ignore_ascii_case(&peer.name)
+        };
+        let met = met.iter().filter(is_its).map(|(id, _)| *id).max();
+        (peer.name.clone(), state.node_named(&peer.name).max(met))
+    };
     peers.iter().map(known).collect()
 }
 
@@ -193,5 +202,53 @@ impl JoinHandler for MemberJoin {
             tracing::info!(node_id = %node, ?replaces, "join.node.admitted");
             Ok((cluster, node))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_catalogue::apply;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_has_the_number_of_its_name_on_record_or_a_later_one_by_which_it_was_met_and_never_that_of_another_name() {
+        let id = |number| NodeId::new(number).unwrap();
+        let member = |name: &str| Member {
+            name: name.to_owned(),
+            address: String::new(),
+        };
+        let mut state = State::default();
+        for (number, name) in [(1, "a"), (2, "b"), (3, "c")] {
+            let register = Command::RegisterNode {
+                storage_uuid: Uuid::from_u128(number.into()),
+                at_ns: 1,
+            };
+            let describe = Command::DescribeNode {
+                node: id(number),
+                name: name.to_owned(),
+                address: String::new(),
+                failure_domain: String::new(),
+                replaces: None,
+            };
+            for command in [register, describe] {
+                apply(&mut state, &command).unwrap();
+            }
+        }
+        for (name, met, expected) in [
+            ("b", vec![], Some(2)),
+            ("b", vec![(2, "b")], Some(2)),
+            ("b", vec![(5, "B")], Some(5)),
+            ("b", vec![(5, "b"), (4, "b")], Some(5)),
+            ("b", vec![(1, "b")], Some(2)),
+            ("b", vec![(3, "b")], Some(2)),
+            ("b", vec![(5, "c")], Some(2)),
+            ("d", vec![], None),
+            ("d", vec![(5, "d")], Some(5)),
+        ] {
+            let known: Vec<_> = met.iter().map(|(number, name)| (id(*number), member(name))).collect();
+            let expected = [(name.to_owned(), expected.map(id))];
+            assert_eq!(known_peers(&[member(name)], &state, &known), expected, "{name} {met:?}");
+        }
     }
 }

@@ -151,7 +151,8 @@ pub(super) fn late(node: NodeId, within: Duration) -> PeerError {
 /// What a status means.
 pub(super) fn error_of(node: NodeId, status: &Status) -> PeerError {
     let why = status.message().to_owned();
-    if let Some(why) = no_connection(status) {
+    if let Some(none) = no_connection(status) {
+        let why = none.why.clone();
         return PeerError::Unreachable { node, why };
     }
     match status.code() {
@@ -169,11 +170,11 @@ pub(super) fn error_of(node: NodeId, status: &Status) -> PeerError {
 }
 
 /// The reason for which there was no connection, where that is what a status means.
-pub(crate) fn no_connection(status: &Status) -> Option<String> {
+pub(crate) fn no_connection(status: &Status) -> Option<&NoConnection> {
     let mut source = status.source();
     while let Some(error) = source {
         if let Some(none) = error.downcast_ref::<NoConnection>() {
-            return Some(none.to_string());
+            return Some(none);
         }
         source = error.source();
     }

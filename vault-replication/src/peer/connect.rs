@@ -27,19 +27,27 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// There is no connection to a peer.
 #[derive(Debug, Error)]
-#[error("{0}")]
-pub(crate) struct NoConnection(pub(crate) String);
+#[error("{why}")]
+pub(crate) struct NoConnection {
+    pub(crate) why: String,
+    /// True where something listens there.
+    pub(crate) is_there: bool,
+}
 
 /// Connects to the peer `to`.
 pub(crate) async fn connect(setup: Arc<dyn Ends>, to: Member) -> Result<TokioIo<Box<dyn Duplex>>, NoConnection> {
-    let made = tokio::time::timeout(CONNECT_TIMEOUT, try_connect(&*setup, &to)).await;
+    let mut is_there = false;
+    let made = tokio::time::timeout(CONNECT_TIMEOUT, try_connect(&*setup, &to, &mut is_there)).await;
     let made = made.unwrap_or_else(|_| Err(format!("no connection within {CONNECT_TIMEOUT:?}")));
-    made.map(TokioIo::new)
-        .map_err(|why| NoConnection(format!("{} at {}: {why}", to.name, to.address)))
+    made.map(TokioIo::new).map_err(|why| NoConnection {
+        why: format!("{} at {}: {why}", to.name, to.address),
+        is_there,
+    })
 }
 
-async fn try_connect(setup: &dyn Ends, to: &Member) -> Result<Box<dyn Duplex>, String> {
+async fn try_connect(setup: &dyn Ends, to: &Member, is_there: &mut bool) -> Result<Box<dyn Duplex>, String> {
     let stream = TcpStream::connect(&to.address).await.map_err(|e| e.to_string())?;
+    *is_there = true;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let address: SocketAddr = stream.peer_addr().map_err(|e| e.to_string())?;
     let tls = match setup.security() {

@@ -23,6 +23,7 @@ use super::client::{PeerClient, PeerHello};
 use super::limits::HELLOS_BEFORE_DEAD;
 use crate::consensus::raft_types::Member;
 use crate::decide::liveness::{Change, Liveness};
+use crate::limits::MISSED_AFTER_DEAD;
 
 /// The members of the cluster at present, by number, this node included or not.
 pub type Members = Arc<dyn Fn() -> BTreeMap<NodeId, Member> + Send + Sync>;
@@ -102,10 +103,25 @@ impl Heartbeats {
 
     /// True where a node is long dead: nothing was heard of it for longer than `after`, while this node listened.
     pub fn is_long_dead(&self, node: NodeId, after: Duration) -> bool {
+        self.long_dead_since(node, after).is_some()
+    }
+
+    /// When every node had found a node dead that is missed: nothing was heard of it for [`MISSED_AFTER_DEAD`] times the
+    /// time after which it is dead.
+    pub fn missed_since(&self, node: NodeId) -> Option<Instant> {
+        let dead_after = self.shared.dead_after;
+        let heard = self.long_dead_since(node, dead_after * MISSED_AFTER_DEAD)?;
+        Some(heard + 2 * dead_after)
+    }
+
+    fn long_dead_since(&self, node: NodeId, after: Duration) -> Option<Instant> {
         let listened = self.shared.begun.elapsed();
         let state = self.shared.state();
-        let heard = state.said.get(&node).map_or(listened, |(at, _)| at.elapsed());
-        node != self.shared.own() && heard.min(listened) > after && state.liveness.is_silent(node, listened)
+        let since = state.said.get(&node).map_or(self.shared.begun, |(at, _)| *at);
+        let is_long_dead = node != self.shared.own()
+            && since.elapsed().min(listened) > after
+            && state.liveness.is_silent(node, listened);
+        is_long_dead.then_some(since)
     }
 
     /// The time for which this node may act on an answer of its cluster before a peer may find it dead, which hears it

@@ -113,6 +113,12 @@ struct Seen {
     is_dead: bool,
     /// Its name has moved to another number: it never comes back.
     is_replaced: bool,
+    /// True where new segments may have a copy on it.
+    is_active: bool,
+    /// When its present epoch was seen first.
+    up_since: Instant,
+    /// When every node had found it dead, where it is missed.
+    missed_since: Option<Instant>,
 }
 
 /// The nodes as they were at the last walk over all segments.
@@ -128,13 +134,13 @@ struct Walked {
 struct Boots(BTreeMap<NodeId, (Option<Epoch>, Instant)>);
 
 impl Boots {
-    /// Notes the epoch of a node at `now`, and gives the time since it was seen first.
-    fn up_for(&mut self, node: NodeId, epoch: Option<Epoch>, now: Instant) -> Duration {
+    /// Notes the epoch of a node at `now`, and says when it was seen first.
+    fn up_since(&mut self, node: NodeId, epoch: Option<Epoch>, now: Instant) -> Instant {
         let seen = self.0.entry(node).or_insert((epoch, now));
         if seen.0 != epoch {
             *seen = (epoch, now);
         }
-        now.saturating_duration_since(seen.1)
+        seen.1
     }
 }
 
@@ -195,11 +201,17 @@ impl Lead {
         let now = Instant::now();
         // Noted by followers, too: one that is elected need not begin to wait.
         let (boots, heartbeats) = (&mut self.boots, &self.parts.heartbeats);
-        let see = |(node, is_replaced): (&NodeRecord, bool)| Seen {
-            node: node.id,
-            epoch: node.epoch(),
-            is_dead: heartbeats.is_dead(node.id, boots.up_for(node.id, node.epoch(), now)),
-            is_replaced,
+        let see = |(node, is_replaced): (&NodeRecord, bool)| {
+            let up_since = boots.up_since(node.id, node.epoch(), now);
+            Seen {
+                node: node.id,
+                epoch: node.epoch(),
+                is_dead: heartbeats.is_dead(node.id, now.saturating_duration_since(up_since)),
+                is_replaced,
+                is_active: node.state == NodeState::Active,
+                up_since,
+                missed_since: heartbeats.missed_since(node.id),
+            }
         };
         let seen: Vec<Seen> = nodes.iter().zip(replaced).map(see).collect();
         if !(self.parts.leads)() {
@@ -330,17 +342,27 @@ fn is_ownerless(open: &OpenRecord, nodes: &[Seen], own: NodeId) -> bool {
 /// acknowledgement, and others would have more. Its recovery rests on the owner's file, and gives the owner an epoch in
 /// which segments have other peers. Where no further node lives, peers that are dead and not replaced are no reason: a
 /// new set would have the same ones.
+///
+/// So is one with a peer that is missed since after its owner's epoch began, where a node lives that takes copies: else
+/// no other of its peers could be stopped. The epoch that follows chose its peers without the missed one, as far as its
+/// owner could, so that there is one new epoch for each time that a node is missed.
 fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
-    let (mut peers, mut others, mut replaced) = (0, 0, false);
+    let owner_since = nodes
+        .iter()
+        .find(|seen| seen.node == open.id.node)
+        .map(|owner| owner.up_since);
+    let (mut peers, mut others, mut replaced, mut missed, mut takes) = (0, 0, false, false, false);
     for seen in nodes.iter().filter(|seen| seen.node != open.id.node) {
         let is_peer = open.replicas.peers().contains(seen.node);
         let lives = !seen.is_dead && !seen.is_replaced && seen.epoch.is_some();
         replaced |= is_peer && seen.is_replaced;
+        missed |= is_peer && seen.missed_since.is_some() && seen.missed_since > owner_since;
+        takes |= !is_peer && lives && seen.is_active;
         peers += usize::from(is_peer && lives);
         others += usize::from(!is_peer && lives);
     }
     let too_few = peers + 1 < open.replicas.ack_copies();
-    (replaced && others > 0) || (too_few && (replaced || others > 0))
+    (replaced && others > 0) || (too_few && (replaced || others > 0)) || (missed && takes)
 }
 
 #[cfg(test)]
@@ -354,6 +376,9 @@ mod tests {
         const DEAD: u8 = 1;
         const REPLACED: u8 = 2;
         const NEVER_UP: u8 = 3;
+        const MISSED: u8 = 4;
+        const MISSED_BEFORE: u8 = 5;
+        const LEAVES: u8 = 6;
         let open = opened(1, &[2, 3]);
         for (what, nodes, expected) in [
             ("all are alive", &[ALIVE, ALIVE, ALIVE][..], (false, false)),
@@ -374,6 +399,20 @@ mod tests {
                 &[ALIVE, ALIVE, DEAD, ALIVE],
                 (false, false),
             ),
+            ("one peer is missed", &[ALIVE, MISSED, ALIVE], (false, false)),
+            ("and a fourth is dead", &[ALIVE, MISSED, ALIVE, DEAD], (false, false)),
+            ("and a fourth leaves", &[ALIVE, MISSED, ALIVE, LEAVES], (false, false)),
+            ("and a fourth is alive", &[ALIVE, ALIVE, MISSED, ALIVE], (false, true)),
+            (
+                "only the fourth is missed",
+                &[ALIVE, ALIVE, ALIVE, MISSED],
+                (false, false),
+            ),
+            (
+                "one was missed when its owner began",
+                &[ALIVE, MISSED_BEFORE, ALIVE, ALIVE],
+                (false, false),
+            ),
             ("both peers were replaced", &[ALIVE, REPLACED, REPLACED], (false, true)),
             (
                 "one was replaced and one is dead",
@@ -381,13 +420,21 @@ mod tests {
                 (false, true),
             ),
         ] {
+            let (before, began) = (Instant::now(), Instant::now() + Duration::from_secs(1));
             let mut nodes: Vec<Seen> = (1..)
                 .zip(nodes)
                 .map(|(n, is)| Seen {
                     node: node(n),
                     epoch: (*is != NEVER_UP).then_some(open.epoch),
-                    is_dead: *is == DEAD,
+                    is_dead: [DEAD, MISSED, MISSED_BEFORE].contains(is),
                     is_replaced: *is == REPLACED,
+                    is_active: *is != LEAVES,
+                    up_since: began,
+                    missed_since: match *is {
+                        MISSED => Some(began + Duration::from_secs(1)),
+                        MISSED_BEFORE => Some(before),
+                        _ => None,
+                    },
                 })
                 .collect();
             let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), is_stranded(&open, nodes));
@@ -402,21 +449,17 @@ mod tests {
     fn a_node_counts_as_up_from_when_its_epoch_was_seen_first() {
         let (mut boots, begun) = (Boots::default(), Instant::now());
         let epoch = |n| Some(Epoch::new(n).unwrap());
-        for (second, n, seen, up_for) in [
+        let at = |second| begun + Duration::from_secs(second);
+        for (second, n, seen, up_since) in [
             (0, 2, None, 0),
-            (4, 2, None, 4),
-            (5, 2, epoch(1), 0),
-            (5, 3, epoch(1), 0),
-            (9, 2, epoch(1), 4),
-            (10, 2, epoch(2), 0),
-            (12, 3, epoch(1), 7),
+            (4, 2, None, 0),
+            (5, 2, epoch(1), 5),
+            (5, 3, epoch(1), 5),
+            (9, 2, epoch(1), 5),
+            (10, 2, epoch(2), 10),
+            (12, 3, epoch(1), 5),
         ] {
-            let now = begun + Duration::from_secs(second);
-            assert_eq!(
-                boots.up_for(node(n), seen, now),
-                Duration::from_secs(up_for),
-                "{second}"
-            );
+            assert_eq!(boots.up_since(node(n), seen, at(second)), at(up_since), "{second}");
         }
     }
 }

@@ -199,6 +199,31 @@ fn a_voter_that_never_knew_that_it_votes_takes_part_though_all_voters_that_it_kn
 }
 
 #[test]
+fn a_voter_that_missed_the_replacement_of_all_nodes_in_its_log_takes_part_once_it_meets_one_of_those_that_vote_now() {
+    let mut cluster = Cluster::of(3);
+    cluster.lead(1);
+    cluster.kill(3);
+    for (new, voters) in [(4, [1, 3, 4]), (5, [3, 4, 5])] {
+        cluster.join(new);
+        let leader = cluster.node(cluster.leader());
+        leader.set_voters(&BTreeSet::from(voters)).unwrap();
+        cluster.lead(4);
+    }
+    cluster.kill(1);
+    cluster.kill(2);
+    set(&cluster.catalogue(4), "k", "1");
+
+    cluster.start(3).unwrap();
+    let started = cluster.node(3);
+    let unheard = started.unheard_voters().unwrap();
+    assert_eq!(unheard.iter().map(|peer| peer.node).collect::<Vec<_>>(), [1, 2]);
+    started.meet(identity(4).node_id, &member(4));
+    let catalogue = cluster.catalogue(3);
+    eventually("a voter that follows", || value(&catalogue, "k"));
+    assert_eq!(started.unheard_voters(), None);
+}
+
+#[test]
 fn a_catalogue_without_its_mark_is_refused_and_so_is_a_damaged_mark() {
     let mut cluster = Cluster::of(3);
     cluster.lead(1);

@@ -369,7 +369,37 @@ fn i1_a_forgotten_exporter_leaves_nothing_and_takes_nothing() {
             forget,
         ],
     );
+    assert!(state.counters.forgotten > without.counters.forgotten);
+    state.counters = without.counters;
     assert_eq!(state, without);
+}
+
+/// The ways in which an exporter gets on record anew, and what an earlier one of its name may still have on its way.
+#[test]
+fn i7_what_a_forgotten_exporter_commits_late_does_not_count_for_a_later_one_of_its_name() {
+    let begin = Command::BeginExporter {
+        exporter: "a".to_owned(),
+        done: vec![],
+        at_ns: 30,
+    };
+    let ways = [exporter("a"), begin, seek("a", &[(0, None)], 40)];
+    for (seeks, way) in (0..3).flat_map(|seeks| ways.iter().map(move |way| (seeks, way))) {
+        let mut state = ready();
+        (0..seeks).for_each(|n| say(&mut state, &[seek("a", &[(0, None)], 20 + n)]));
+        let earlier = state.exporter("a").unwrap().generation;
+        // One with a lower generation does not set it back.
+        say(&mut state, &[forget("a"), forget("b"), way.clone()]);
+        let late = |generation| ExportCursor {
+            generation,
+            ..cursor("a", 1, 0, lsn(1, 1))
+        };
+        let all = (1..=earlier.get()).map(|n| late(Generation::new(n).unwrap()));
+        say(&mut state, &[commit(&all.collect::<Vec<_>>())]);
+        assert_eq!(done(&state, "a", 0), None, "{seeks} {way:?}");
+        let generation = state.exporter("a").unwrap().generation;
+        say(&mut state, &[commit(&[late(generation)])]);
+        assert_eq!(done(&state, "a", 0), Some(lsn(1, 1)), "{seeks} {way:?}");
+    }
 }
 
 #[test]
