@@ -206,18 +206,27 @@ mod tests {
                 of(2, Some(report(2, &[]))),
                 of(3, Some(report(1, &["segments/1/0"]))),
                 of(4, None),
+                of(
+                    5,
+                    Some(v1::NodeReport {
+                        stops: true,
+                        ..report(1, &[])
+                    }),
+                ),
             ],
             ..v1::ClusterStatusReply::default()
         });
-        for (n, index, may_be_bad, is_there) in [
-            (1, 1, true, true),
-            (1, 2, false, true),
-            (2, 2, true, true),
-            (3, 2, true, true),
-            (4, 2, true, false),
+        for (n, index, may_be_bad, is_there, stays) in [
+            (1, 1, true, true, true),
+            (1, 2, false, true, true),
+            (2, 2, true, true, true),
+            (3, 2, true, true, true),
+            (4, 2, true, false, false),
+            (5, 2, false, true, false),
         ] {
-            let found = (told.may_be_bad(id(index), node(n)), told.is_there(node(n)));
-            assert_eq!(found, (may_be_bad, is_there), "node {n}, segment {index}");
+            let of = node(n);
+            let found = (told.may_be_bad(id(index), of), told.is_there(of), told.stays(of));
+            assert_eq!(found, (may_be_bad, is_there, stays), "node {n}, segment {index}");
         }
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn sealed_in_a_cluster(context: &NodeContext, id: SegmentId) -> Optio
     })
 }
 
-/// Has every holder of a sealed segment read its copy, and tells what is lost where none of them can read it all.
+/// Has every holder of a sealed segment read its copy, and tells what is lost where none of them can read it all, and who
+/// was asked.
 ///
 /// # Errors
 /// One of them can, or may; or the segment is to be given up at its owner, which was not replaced.
@@ -57,7 +58,7 @@ pub(super) async fn loss_of_copies(
     seal: &SealRecord,
     verifies: &Verifies,
     by: &str,
-) -> Result<AcceptedLoss, OperateError> {
+) -> Result<(AcceptedLoss, Vec<NodeId>), OperateError> {
     let (id, own) = (seal.id, context.vault.identity().node_id);
     let replaced = |state: &State| {
         let nodes = seal.holders.iter().chain([id.node]);
@@ -78,8 +79,9 @@ pub(super) async fn loss_of_copies(
         node,
         why: words[&node].clone(),
     })?;
+    let asked = copies.into_keys().collect();
     let words: Vec<String> = words.iter().map(|(node, why)| format!("node {node}: {why}")).collect();
-    Ok(AcceptedLoss {
+    let loss = AcceptedLoss {
         by: cut(by, ACTOR_BYTES_MAX),
         at_ns: context.vault.clock_ns(),
         reports,
@@ -87,16 +89,36 @@ pub(super) async fn loss_of_copies(
             [] => "no node that holds it is left".to_owned(),
             words => cut(&words.join("; "), LOSS_BYTES_MAX),
         },
-    })
+    };
+    Ok((loss, asked))
 }
 
-/// Puts on record that readers do not wait for what no holder of a sealed segment can read.
+/// A holder of a sealed segment that was not asked, and was not replaced.
+fn unasked(holders: NodeSet, asked: &[NodeId], is_replaced: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
+    let mut holders = holders.iter();
+    holders.find(|node| !asked.contains(node) && !is_replaced(*node))
+}
+
+/// Puts on record that readers do not wait for what no holder of a sealed segment can read, as those said that were
+/// asked.
+///
+/// # Errors
+/// By the newest record another node holds it, too.
 pub(super) fn give_up_copies(
     context: &NodeContext,
     id: SegmentId,
     loss: AcceptedLoss,
+    asked: &[NodeId],
     by: &str,
 ) -> Result<(), OperateError> {
+    let unasked = context.catalogue.read_latest(|state| match state.segment(id) {
+        Some(SegmentRecord::Sealed(seal)) => unasked(seal.holders, asked, &|node| state.is_replaced(node)),
+        Some(_) | None => None,
+    })?;
+    if let Some(node) = unasked {
+        let why = "it has become a holder meanwhile, and was not asked: ask again".to_owned();
+        return Err(OperateError::MayBeRead { segment: id, node, why });
+    }
     tracing::warn!(segment = %id, by, passed_over = loss.passed_over, "segment.copies.given_up");
     let give_up = Command::GiveUpCopies { id, loss };
     Ok(context.catalogue.submit(Actor::operator(by), give_up).map(drop)?)
@@ -141,4 +163,26 @@ pub(super) fn accept_loss(
         .catalogue
         .submit(Actor::operator(by), Command::AcceptLoss { id, loss })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::testkit::node;
+
+    #[test]
+    fn a_holder_that_was_not_asked_keeps_copies_from_being_given_up_unless_it_was_replaced() {
+        for (holders, asked, expected) in [
+            (&[1, 2][..], &[1, 2][..], None),
+            (&[1, 2, 3], &[1, 2], Some(3)),
+            (&[1], &[1, 2], None),
+            (&[1, 9], &[1], None),
+            (&[3], &[], Some(3)),
+        ] {
+            let of = |numbers: &[u32]| numbers.iter().map(|n| node(*n)).collect::<Vec<_>>();
+            let set = NodeSet::from_nodes(of(holders)).unwrap();
+            let found = unasked(set, &of(asked), &|of| of == node(9));
+            assert_eq!(found, expected.map(node), "{holders:?} {asked:?}");
+        }
+    }
 }

@@ -128,9 +128,9 @@ impl Operator {
             return segments::ended(&self.context, id).await;
         }
         if accept_loss && let Some(seal) = give_up::sealed_in_a_cluster(&self.context, id) {
-            let loss = give_up::loss_of_copies(&self.context, &seal, &self.verifies, &by).await?;
+            let (loss, asked) = give_up::loss_of_copies(&self.context, &seal, &self.verifies, &by).await?;
             let (by, has_parts) = (by.clone(), !loss.reports.is_empty());
-            self.call(move |context| give_up::give_up_copies(context, id, loss, &by))
+            self.call(move |context| give_up::give_up_copies(context, id, loss, &asked, &by))
                 .await??;
             // What is left is read from all who hold a part; only of nothing the owner makes a loss of all.
             if has_parts || id.node != self.context.vault.identity().node_id {
