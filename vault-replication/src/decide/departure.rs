@@ -243,7 +243,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::testkit::{Cluster, node, nodes};
+    use crate::testkit::{Cluster, node, nodes, segment};
 
     const NO_DOUBTS: Doubts<'_> = Doubts {
         copies: &BTreeSet::new(),
@@ -297,7 +297,7 @@ mod tests {
         cluster.open(1, 1, &[2, 3]);
         assert_eq!(stops(&cluster, 2, &voters, &all), [], "one more has it");
         let elsewhere = |silent: &[u32], mends| Obstacle::OpenElsewhere {
-            segments: vec![opened(1, &[]).id],
+            segments: vec![segment(1, 1)],
             silent: silent.iter().map(|n| node(*n)).collect(),
             mends,
         };
