@@ -206,7 +206,7 @@ fn a_node_that_was_away_while_all_others_were_replaced_comes_back() {
 }
 
 #[test]
-fn what_the_others_write_goes_on_without_a_node_that_is_missed_so_that_a_further_one_can_be_stopped() {
+fn what_the_others_write_goes_on_without_a_node_that_is_overdue_so_that_a_further_one_can_be_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::form(dir.path(), 4, &Sink::start());
     (0..3).for_each(|i| cluster.send(i, &records(&format!("of node {i}"), 3)));

@@ -16,7 +16,7 @@ use gophership_vault::ledger::OpenRecord;
 use thiserror::Error;
 
 use super::repair_plan::Staying;
-use crate::limits::{ACK_COPIES, MISSED_AFTER_DEAD};
+use crate::limits::{ACK_COPIES, OVERDUE_AFTER_DEAD};
 
 /// Segments that an obstacle names.
 const SEGMENTS_NAMED: usize = 3;
@@ -116,7 +116,7 @@ fn in_words(segments: &[SegmentId], silent: &BTreeSet<NodeId>, mends: bool) -> S
     let remedy = match (silent.is_empty(), mends) {
         (true, _) => "each has a copy on this node alone: start or add a node, or raise cluster.replicas".to_owned(),
         (false, true) => format!(
-            "node {} of theirs is not heard here; they go on with other nodes once it was not for {MISSED_AFTER_DEAD} \
+            "node {} of theirs is not heard here; they go on with other nodes once it was not for {OVERDUE_AFTER_DEAD} \
              times cluster.dead_after: wait",
             nodes.join(", ")
         ),
@@ -146,14 +146,14 @@ fn only_copies(state: &State, node: NodeId, stays: &dyn Fn(NodeId) -> bool, doub
         .sum();
     // These were counted as if all that is told of were good, and wanted.
     let told = doubts.copies.iter().map(|(id, _)| *id);
-    let by_name: BTreeSet<SegmentId> = told.chain(state.all_copies_given_up()).collect();
+    let by_name: BTreeSet<SegmentId> = told.chain(state.accepted_copy_losses()).collect();
     for id in by_name {
         if let Some(SegmentRecord::Sealed(seal)) = state.segment(id)
             && seal.stats.entries > 0
         {
             only -= u64::from(is_only(seal.holders, &of_untold));
-            // What no holder can read was given up, and waits for nobody.
-            let counts = state.copies_given_up(id).is_none();
+            // The loss of what no holder can read was accepted, and waits for nobody.
+            let counts = state.accepted_copy_loss(id).is_none();
             only += u64::from(counts && is_only(seal.holders, &|other| doubts.are_about(id, other)));
         }
     }
@@ -396,8 +396,8 @@ mod tests {
             passed_over: "all".to_owned(),
             reports: nodes(&[1, 2, 3]),
         };
-        cluster.say(Command::GiveUpCopies { id, loss });
-        assert_eq!(stops(&cluster, 1), [], "it was given up");
+        cluster.say(Command::AcceptCopyLoss { id, loss });
+        assert_eq!(stops(&cluster, 1), [], "its loss was accepted");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::client::{PeerClient, PeerHello};
 use super::limits::HELLOS_BEFORE_DEAD;
 use crate::consensus::raft_types::Member;
 use crate::decide::liveness::{Change, Liveness};
-use crate::limits::MISSED_AFTER_DEAD;
+use crate::limits::OVERDUE_AFTER_DEAD;
 
 /// The members of the cluster at present, by number, this node included or not.
 pub type Members = Arc<dyn Fn() -> BTreeMap<NodeId, Member> + Send + Sync>;
@@ -106,11 +106,11 @@ impl Heartbeats {
         self.long_dead_since(node, after).is_some()
     }
 
-    /// When every node had found a node dead that is missed: nothing was heard of it for [`MISSED_AFTER_DEAD`] times the
+    /// When every node had found a node dead that is overdue: nothing was heard of it for [`OVERDUE_AFTER_DEAD`] times the
     /// time after which it is dead.
-    pub fn missed_since(&self, node: NodeId) -> Option<Instant> {
+    pub fn overdue_since(&self, node: NodeId) -> Option<Instant> {
         let dead_after = self.shared.dead_after;
-        let heard = self.long_dead_since(node, dead_after * MISSED_AFTER_DEAD)?;
+        let heard = self.long_dead_since(node, dead_after * OVERDUE_AFTER_DEAD)?;
         Some(heard + 2 * dead_after)
     }
 

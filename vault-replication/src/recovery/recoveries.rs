@@ -117,8 +117,8 @@ struct Seen {
     is_active: bool,
     /// When its present epoch was seen first.
     up_since: Instant,
-    /// When every node had found it dead, where it is missed.
-    missed_since: Option<Instant>,
+    /// When every node had found it dead, where it is overdue.
+    overdue_since: Option<Instant>,
 }
 
 /// The nodes as they were at the last walk over all segments.
@@ -210,7 +210,7 @@ impl Lead {
                 is_replaced,
                 is_active: node.state == NodeState::Active,
                 up_since,
-                missed_since: heartbeats.missed_since(node.id),
+                overdue_since: heartbeats.overdue_since(node.id),
             }
         };
         let seen: Vec<Seen> = nodes.iter().zip(replaced).map(see).collect();
@@ -281,7 +281,7 @@ impl Lead {
         let had_its_turn = |led: &&mut Led| !led.has_ended && led.begun.elapsed() > RECOVERY_TURN && waits(led);
         let oldest = self.led.values_mut().filter(had_its_turn).min_by_key(|led| led.begun);
         if let Some(oldest) = oldest {
-            oldest.give_up(&self.parts, &self.told);
+            oldest.supersede(&self.parts, &self.told);
         }
     }
 
@@ -343,26 +343,26 @@ fn is_ownerless(open: &OpenRecord, nodes: &[Seen], own: NodeId) -> bool {
 /// which segments have other peers. Where no further node lives, peers that are dead and not replaced are no reason: a
 /// new set would have the same ones.
 ///
-/// So is one with a peer that is missed since after its owner's epoch began, where a node lives that takes copies: else
-/// no other of its peers could be stopped. The epoch that follows chose its peers without the missed one, as far as its
-/// owner could, so that there is one new epoch for each time that a node is missed.
+/// So is one with a peer that is overdue since after its owner's epoch began, where a node lives that takes copies: else
+/// no other of its peers could be stopped. The epoch that follows chose its peers without the overdue one, as far as its
+/// owner could, so that there is one new epoch for each time that a node is overdue.
 fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
     let owner_since = nodes
         .iter()
         .find(|seen| seen.node == open.id.node)
         .map(|owner| owner.up_since);
-    let (mut peers, mut others, mut replaced, mut missed, mut takes) = (0, 0, false, false, false);
+    let (mut peers, mut others, mut replaced, mut overdue, mut takes) = (0, 0, false, false, false);
     for seen in nodes.iter().filter(|seen| seen.node != open.id.node) {
         let is_peer = open.replicas.peers().contains(seen.node);
         let lives = !seen.is_dead && !seen.is_replaced && seen.epoch.is_some();
         replaced |= is_peer && seen.is_replaced;
-        missed |= is_peer && seen.missed_since.is_some() && seen.missed_since > owner_since;
+        overdue |= is_peer && seen.overdue_since.is_some() && seen.overdue_since > owner_since;
         takes |= !is_peer && lives && seen.is_active;
         peers += usize::from(is_peer && lives);
         others += usize::from(!is_peer && lives);
     }
     let too_few = peers + 1 < open.replicas.ack_copies();
-    (replaced && others > 0) || (too_few && (replaced || others > 0)) || (missed && takes)
+    (replaced && others > 0) || (too_few && (replaced || others > 0)) || (overdue && takes)
 }
 
 #[cfg(test)]
@@ -376,8 +376,8 @@ mod tests {
         const DEAD: u8 = 1;
         const REPLACED: u8 = 2;
         const NEVER_UP: u8 = 3;
-        const MISSED: u8 = 4;
-        const MISSED_BEFORE: u8 = 5;
+        const OVERDUE: u8 = 4;
+        const OVERDUE_BEFORE: u8 = 5;
         const LEAVES: u8 = 6;
         let open = opened(1, &[2, 3]);
         for (what, nodes, expected) in [
@@ -399,18 +399,18 @@ mod tests {
                 &[ALIVE, ALIVE, DEAD, ALIVE],
                 (false, false),
             ),
-            ("one peer is missed", &[ALIVE, MISSED, ALIVE], (false, false)),
-            ("and a fourth is dead", &[ALIVE, MISSED, ALIVE, DEAD], (false, false)),
-            ("and a fourth leaves", &[ALIVE, MISSED, ALIVE, LEAVES], (false, false)),
-            ("and a fourth is alive", &[ALIVE, ALIVE, MISSED, ALIVE], (false, true)),
+            ("one peer is overdue", &[ALIVE, OVERDUE, ALIVE], (false, false)),
+            ("and a fourth is dead", &[ALIVE, OVERDUE, ALIVE, DEAD], (false, false)),
+            ("and a fourth leaves", &[ALIVE, OVERDUE, ALIVE, LEAVES], (false, false)),
+            ("and a fourth is alive", &[ALIVE, ALIVE, OVERDUE, ALIVE], (false, true)),
             (
-                "only the fourth is missed",
-                &[ALIVE, ALIVE, ALIVE, MISSED],
+                "only the fourth is overdue",
+                &[ALIVE, ALIVE, ALIVE, OVERDUE],
                 (false, false),
             ),
             (
-                "one was missed when its owner began",
-                &[ALIVE, MISSED_BEFORE, ALIVE, ALIVE],
+                "one was overdue when its owner began",
+                &[ALIVE, OVERDUE_BEFORE, ALIVE, ALIVE],
                 (false, false),
             ),
             ("both peers were replaced", &[ALIVE, REPLACED, REPLACED], (false, true)),
@@ -426,13 +426,13 @@ mod tests {
                 .map(|(n, is)| Seen {
                     node: node(n),
                     epoch: (*is != NEVER_UP).then_some(open.epoch),
-                    is_dead: [DEAD, MISSED, MISSED_BEFORE].contains(is),
+                    is_dead: [DEAD, OVERDUE, OVERDUE_BEFORE].contains(is),
                     is_replaced: *is == REPLACED,
                     is_active: *is != LEAVES,
                     up_since: began,
-                    missed_since: match *is {
-                        MISSED => Some(began + Duration::from_secs(1)),
-                        MISSED_BEFORE => Some(before),
+                    overdue_since: match *is {
+                        OVERDUE => Some(began + Duration::from_secs(1)),
+                        OVERDUE_BEFORE => Some(before),
                         _ => None,
                     },
                 })
