@@ -116,8 +116,8 @@ fn in_words(segments: &[SegmentId], silent: &BTreeSet<NodeId>, mends: bool) -> S
     let remedy = match (silent.is_empty(), mends) {
         (true, _) => "each has a copy on this node alone: start or add a node, or raise cluster.replicas".to_owned(),
         (false, true) => format!(
-            "node {} of theirs is not heard here; they go on with other nodes once it was not for {OVERDUE_AFTER_DEAD} \
-             times cluster.dead_after: wait",
+            "node {} of theirs is not heard here; they go on with other nodes once nothing was heard for \
+             {OVERDUE_AFTER_DEAD} times cluster.dead_after: wait",
             nodes.join(", ")
         ),
         (false, false) => format!(
