@@ -123,7 +123,7 @@ impl StopAsked {
     }
 
     /// The node stops: from now on until its end the others do not count on it.
-    pub(super) fn is_granted(mut self) {
+    pub(super) fn grant(mut self) {
         self.0 = None;
     }
 }

@@ -159,7 +159,7 @@ impl Operator {
         let asked = nodes::StopAsked::begin(&self.context);
         let mut reply = self.check_stop(own.to_string()).await?;
         if reply.obstacles.is_empty() {
-            asked.is_granted();
+            asked.grant();
             tracing::warn!(by, "node.stop.asked");
             let note = Command::Note {
                 what: What::NodeStopped,
