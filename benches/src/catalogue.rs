@@ -19,7 +19,7 @@ use gophership_vault::{Identity, NodeSet};
 use gophership_vault_replication::decide::departure::{Doubts, lack, obstacles};
 use gophership_vault_replication::decide::gc_horizon::due_for_the_lost;
 use gophership_vault_replication::decide::repair_plan::{Staying, copies_to_fetch, copies_to_plan};
-use gophership_vault_replication::decide::scrub_round::{Round, due};
+use gophership_vault_replication::decide::scrub_round::{Due, Round, due};
 use gophership_vault_replication::limits::UPKEEP_INTERVAL;
 use uuid::Uuid;
 
@@ -42,20 +42,20 @@ pub(crate) fn run(dir: &Path, segments: u32) -> anyhow::Result<()> {
     row("  catalogue.redb", fs::metadata(&path)?.len() as f64 / 1e6, "MB", None);
 
     let before = anonymous_bytes()?;
-    let begun = Instant::now();
+    let (begun, on_cpu) = (Instant::now(), cpu_ns()?);
     let (store, _, state) = Store::open(&path)?;
-    row("  restart: file to state", millis(begun), "ms", None);
+    took("restart: file to state", begun, on_cpu)?;
     let memory = anonymous_bytes()?.saturating_sub(before);
     row("  memory", memory as f64 / 1e6, "MB", None);
 
-    let begun = Instant::now();
+    let (begun, on_cpu) = (Instant::now(), cpu_ns()?);
     let mut out = BufWriter::new(File::create_new(dir.path().join("rows"))?);
     store.view()?.each_row(|key, value| {
         out.write_all(key)?;
         out.write_all(value)
     })??;
     out.flush()?;
-    row("  rows of a snapshot to a file", millis(begun), "ms", None);
+    took("rows of a snapshot to a file", begun, on_cpu)?;
     decisions(&state, identity.node_id)
 }
 
@@ -101,10 +101,7 @@ fn decisions(state: &State, own: NodeId) -> anyhow::Result<()> {
     })?;
     show("segments to recover", 1.0, &|| state.not_sealed().count())?;
     show("next of a scrub", 1.0, &|| {
-        usize::from(matches!(
-            due(Some(round), 0, DAY, behind),
-            gophership_vault_replication::decide::scrub_round::Due::Verify(_)
-        ))
+        usize::from(matches!(due(Some(round), 0, DAY, behind), Due::Verify(_)))
     })?;
     show("live copies, for a scrape", 1.0, &|| state.sealed_by_holders().count())?;
     show("can-stop and removal, for `cluster status`", 1.0, &|| {
@@ -147,8 +144,12 @@ fn identity(number: u32) -> anyhow::Result<Identity> {
     })
 }
 
-fn millis(begun: Instant) -> f64 {
-    begun.elapsed().as_secs_f64() * 1e3
+/// Prints what something took that began so.
+fn took(what: &str, begun: Instant, on_cpu: u64) -> anyhow::Result<()> {
+    let cpu = (cpu_ns()? - on_cpu) as f64 / 1e6;
+    let clock = begun.elapsed().as_secs_f64() * 1e3;
+    row(&format!("  {what}"), cpu, "ms CPU", Some(("by the clock", clock)));
+    Ok(())
 }
 
 /// Nanoseconds that this thread was on a CPU.
