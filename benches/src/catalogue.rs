@@ -13,7 +13,7 @@ use gophership_catalogue::local::Store;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::state::Change;
 use gophership_catalogue::{Command, State, apply};
-use gophership_vault::ids::{ClusterId, NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{ClusterId, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{Identity, NodeSet};
 use gophership_vault_replication::decide::departure::{Doubts, lack, obstacles};
@@ -38,16 +38,17 @@ pub(crate) fn run(dir: &Path, segments: u32) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(dir)?;
     let path = dir.path().join("catalogue.redb");
     let identity = identity(1)?;
-    Store::create(&path, &identity, &filled(segments)?)?;
+    let before = anonymous_bytes()?;
+    let filled = filled(segments)?;
+    let memory = anonymous_bytes()?.saturating_sub(before);
+    row("  memory", memory as f64 / 1e6, "MB", None);
+    Store::create(&path, &identity, &filled)?;
+    drop(filled);
     row("  catalogue.redb", fs::metadata(&path)?.len() as f64 / 1e6, "MB", None);
 
-    let before = anonymous_bytes()?;
     let (begun, on_cpu) = (Instant::now(), cpu_ns()?);
     let (store, _, state) = Store::open(&path)?;
     took("restart: file to state", begun, on_cpu)?;
-    let memory = anonymous_bytes()?.saturating_sub(before);
-    row("  memory", memory as f64 / 1e6, "MB", None);
-
     let (begun, on_cpu) = (Instant::now(), cpu_ns()?);
     let mut out = BufWriter::new(File::create_new(dir.path().join("rows"))?);
     store.view()?.each_row(|key, value| {
