@@ -48,7 +48,10 @@ impl ObjectError {
 #[derive(Debug, Error)]
 pub enum WriteError {
     /// A block of a member cannot be read.
-    #[error("segment {segment}, offset {}: {}: repair it from another copy before it is archived", fault.offset, fault.what)]
+    #[error(
+        "segment {segment}, offset {}: {}: repair it from another copy before it is archived",
+        fault.offset, fault.what
+    )]
     Member {
         /// The member.
         segment: SegmentId,

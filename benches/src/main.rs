@@ -1,8 +1,9 @@
 //! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside
-//! fdatasync, seal, scan, and how appends scale over threads; what sensing and zones cost; and what a node costs at
-//! rest. Prints a table; figures are for comparing with each other.
+//! fdatasync, seal, scan, and how appends scale over threads; what sensing and zones cost; what a node costs at rest;
+//! and what the catalogue of a cluster costs. Prints a table; figures are for comparing with each other.
 
 mod append;
+mod catalogue;
 mod commit;
 mod pivot;
 mod read;
@@ -52,7 +53,13 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         segments: u32,
     },
-    /// All of it, but for the node at rest
+    /// Memory, snapshot and restart of a catalogue of three nodes, and what is decided again and again at rest
+    Catalogue {
+        /// Sealed segments on record
+        #[arg(long, default_value_t = 100_000)]
+        segments: u32,
+    },
+    /// All of it, but for the node at rest and the catalogue
     All,
 }
 
@@ -66,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         What::Scaling { threads } => append::scaling(&cli.dir, threads),
         What::Pivot => pivot::run(&cli.dir),
         What::Rest { node, segments } => rest::run(&cli.dir, &node, segments),
+        What::Catalogue { segments } => catalogue::run(&cli.dir, segments),
         What::Zones => {
             zones::run();
             Ok(())

@@ -161,8 +161,8 @@ pub enum CatalogueError {
     },
     /// The file is an older backup of the one that answered for this node before.
     #[error(
-        "the catalogue {path} is an older backup: it has {held}, but the node has promised {promised} to its cluster. A \
-         node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of \
+        "the catalogue {path} is an older backup: it has {held}, but the node has promised {promised} to its cluster. \
+         A node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of \
          the data folder back; if there is none, move this folder away and start the node with an empty one: it joins \
          again as a new one"
     )]

@@ -33,7 +33,8 @@ impl MemoryCatalogue {
             at_ns: 0,
         };
         let granted = apply(&mut state, &register);
-        assert_eq!(granted, Ok(Reply::Registered(identity.node_id)));
+        let own = Ok(Reply::Registered(identity.node_id));
+        assert_eq!(granted, own, "a catalogue in memory begins with node 1");
         Self::with_state(identity, state)
     }
 
@@ -58,5 +59,23 @@ impl Catalogue for MemoryCatalogue {
 
     fn view(&self, f: &mut dyn FnMut(&State)) {
         f(&self.state.read().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::ClusterId;
+
+    use super::*;
+    use crate::testkit::{node, uuid};
+
+    #[test]
+    #[should_panic(expected = "a catalogue in memory begins with node 1")]
+    fn a_catalogue_that_begins_with_another_node_is_a_bug_of_the_caller() {
+        MemoryCatalogue::new(Identity {
+            cluster_id: ClusterId(uuid(1)),
+            node_id: node(2),
+            storage_uuid: uuid(2),
+        });
     }
 }

@@ -66,8 +66,8 @@ pub enum Refusal {
     },
     /// Too few nodes would be left.
     #[error(
-        "node {node} cannot be removed: {left} nodes would be left, and a cluster needs {needed}. Add the node that takes \
-         its place first; one that joins under its name with an empty node.data_dir takes it by itself"
+        "node {node} cannot be removed: {left} nodes would be left, and a cluster needs {needed}. Add the node that \
+         takes its place first; one that joins under its name with an empty node.data_dir takes it by itself"
     )]
     TooFewLeft {
         /// The node.
@@ -93,9 +93,10 @@ pub enum Refusal {
     },
     /// A node to be removed has copies that are needed.
     #[error(
-        "node {node} cannot be removed: without it {segments} segments have fewer than {needed} copies or lack a report for \
-         their recovery, {first} the first. Drain it first (gs-ctl node drain), and wait until the others have copies; where \
-         a segment is recovered, gs-ctl cluster status says for what it waits. --accept-loss removes it all the same"
+        "node {node} cannot be removed: without it {segments} segments have fewer than {needed} copies or lack a \
+         report for their recovery, {first} the first. Drain it first (gs-ctl node drain), and wait until the others \
+         have copies; where a segment is recovered, gs-ctl cluster status says for what it waits. --accept-loss \
+         removes it all the same"
     )]
     CopiesNeeded {
         /// The node.
@@ -121,8 +122,8 @@ pub enum Refusal {
     },
     /// Too few nodes would take logs and hold new copies.
     #[error(
-        "node {node} cannot be drained: {left} other nodes take logs, and an acknowledgement needs {needed}. Add a node, or \
-         take one back first (gs-ctl node undrain)"
+        "node {node} cannot be drained: {left} other nodes take logs, and an acknowledgement needs {needed}. Add a \
+         node, or take one back first (gs-ctl node undrain)"
     )]
     TooFewActive {
         /// The node.
@@ -340,8 +341,8 @@ pub enum Refusal {
     },
     /// An exporter that a node is configured with would begin anew, and so is not forgotten.
     #[error(
-        "exporter {exporter:?} is configured at {nodes}: remove it first (gs-ctl exporter remove; on a single node take it \
-         out of `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
+        "exporter {exporter:?} is configured at {nodes}: remove it first (gs-ctl exporter remove; on a single node \
+         take it out of `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
     )]
     ExporterConfigured {
         /// The exporter.

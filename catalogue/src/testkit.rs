@@ -406,7 +406,8 @@ pub fn command() -> impl Strategy<Value = Command> {
         2 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
             Command::AcceptLoss { id, loss: accepted_loss(&by, at_ns, n) }
         }),
-        1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::RecoveredNothing { id, number, at_ns }),
+        1 => (ids(), 1..4u64, at.clone())
+            .prop_map(|(id, number, at_ns)| Command::RecoveredNothing { id, number, at_ns }),
         1 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
             Command::AcceptCopyLoss { id, loss: accepted_loss(&by, at_ns, n) }
         }),

@@ -104,7 +104,8 @@ impl fmt::Display for NotReady {
             Self::Leaderless(leaderless) => leaderless.fmt(f),
             Self::Gone(why) => f.write_str(why),
             Self::Leaving => f.write_str(
-                "an operator drains it: gs-ctl cluster status says how far it is, and gs-ctl node undrain takes it back",
+                "an operator drains it: gs-ctl cluster status says how far it is, and gs-ctl node undrain takes it \
+                 back",
             ),
             Self::Stalled(shard) => write!(
                 f,

@@ -99,8 +99,8 @@ fn every_message_of_peers_and_of_the_control_service_is_as_it_was() {
             .collect();
         assert_eq!(
             before, lines,
-            "{name}: what a node of another version reads has changed: gone {gone:?}, new {new:?}. A new field or call is \
-             to be added (cargo test --workspace --test wire -- --ignored); nothing else may differ"
+            "{name}: what a node of another version reads has changed: gone {gone:?}, new {new:?}. A new field or \
+             call is to be added (cargo test --workspace --test wire -- --ignored); nothing else may differ"
         );
     }
 }

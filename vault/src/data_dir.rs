@@ -387,8 +387,8 @@ fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound && dir.ends_with("segments") => Err(OpenError::Identity {
             path: path.clone(),
             what: "it is missing".to_owned(),
-            remedy: "Mount its file system, or move segments/ back. Where segments/ is lost for good, make it empty, and \
-                     copy wal/storage_uuid into it: a cluster makes its copies anew",
+            remedy: "Mount its file system, or move segments/ back. Where segments/ is lost for good, make it empty, \
+                     and copy wal/storage_uuid into it: a cluster makes its copies anew",
         }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => refuse("it is missing".to_owned()),
         Err(e) => Err(VaultError::io("read", &path)(e).into()),

@@ -447,3 +447,71 @@ fn what_is_wrong_with_a_copy_is_known_until_its_file_is_verified_and_good() {
     assert!(!vault.folder_of(a.log()).is_ours);
     vault.close(writers);
 }
+
+fn header(id: SegmentId) -> SegmentHeader {
+    SegmentHeader {
+        id,
+        epoch: gophership_vault::ids::Epoch::FIRST,
+        file_uuid: gophership_vault::ids::FileUuid(uuid::Uuid::nil()),
+        cluster_id: gophership_vault::ids::ClusterId(uuid::Uuid::nil()),
+        created_ns: 1,
+        tenants: vec![gophership_vault::Tenant::default_tenant()],
+    }
+}
+
+/// The first segment of a node.
+fn first_of(node: NodeId) -> SegmentId {
+    SegmentId {
+        node,
+        shard: gophership_vault::ids::ShardId::new(0),
+        index: gophership_vault::ids::SegmentIndex::FIRST,
+    }
+}
+
+/// A store of copies of node 2.
+fn store(dir: &Path) -> gophership_vault::CopyStore {
+    gophership_vault::CopyStore::in_folder(dir, node(2)).unwrap()
+}
+
+#[test]
+#[should_panic(expected = "a node keeps no copy of its own segment")]
+fn a_copy_of_an_own_segment_is_a_bug() {
+    let dir = tempfile::tempdir().unwrap();
+    let _ = store(dir.path()).open(header(first_of(node(2))));
+}
+
+#[test]
+#[should_panic(expected = "a node keeps no copy of its own segment")]
+fn to_read_a_copy_of_an_own_segment_is_a_bug() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = gophership_vault::ids::EntryNumber::FIRST;
+    let _ = store(dir.path()).read_entries(first_of(node(2)), first, first, &mut |_| true);
+}
+
+#[test]
+#[should_panic(expected = "a node keeps no copy of its own segment")]
+fn to_show_an_own_segment_as_a_copy_is_a_bug() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, records, _) = with_copies(dir.path());
+    let own = tempfile::tempdir().unwrap();
+    let (vault, _writers) = open(own.path(), &Arc::default(), &options(1));
+    let _ = vault.copy_sealed(&records[0]);
+}
+
+#[test]
+#[should_panic(expected = "other nodes' segments are in the store of copies")]
+fn to_fence_another_nodes_segment_as_an_own_one_is_a_bug() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, _writers) = open(dir.path(), &Arc::default(), &options(1));
+    let _ = vault.fence_own(first_of(node(2)), 1);
+}
+
+#[test]
+#[should_panic(expected = "other nodes' segments are in the store of copies")]
+fn to_make_another_nodes_segment_as_an_own_one_is_a_bug() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, _writers) = open(dir.path(), &Arc::default(), &options(1));
+    let end = gophership_vault::segment_end(&[]).unwrap();
+    let header = header(first_of(node(2)));
+    let _ = vault.rebuild_own(&header, 1, &end, &mut |_, _, _, _| panic!("nothing is fetched"));
+}

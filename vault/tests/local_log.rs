@@ -266,3 +266,21 @@ fn readers_of_what_is_being_trimmed_see_no_damage() {
     assert_eq!(vault.quarantined(), []);
     vault.close(writers);
 }
+
+#[test]
+#[should_panic(expected = "the parts of a payload do not add up to its length")]
+fn parts_that_do_not_add_up_to_their_payload_are_a_bug_of_the_caller() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_vault, mut writers) = open(dir.path(), &Arc::default(), &options(1));
+    let _ = writers[0].must_append_with(300, std::iter::once(&[7u8; 299][..]), |_| Ok::<_, ()>(meta(1)));
+}
+
+#[test]
+#[should_panic(expected = "one seam per shard")]
+fn a_vault_without_a_seam_for_each_shard_is_a_bug_of_the_caller() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = gophership_vault::DataDir::open(dir.path(), true).unwrap();
+    let ledger = Arc::new(FaultyLedger::default());
+    let epoch = ledger.next_epoch();
+    let _ = gophership_vault::Vault::open(data, &options(2), epoch, ledger, Vec::new());
+}

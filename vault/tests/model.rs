@@ -71,7 +71,8 @@ fn disarm() {}
 
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        4 => (prop::sample::select(&FAILPOINTS[..]), 0..6u8, any::<bool>()).prop_map(|(name, skip, always)| Fault::Point { name, skip, always }),
+        4 => (prop::sample::select(&FAILPOINTS[..]), 0..6u8, any::<bool>())
+            .prop_map(|(name, skip, always)| Fault::Point { name, skip, always }),
         1 => prop::sample::select(&[Mood::Refusing, Mood::Unheard][..]).prop_map(Fault::Ledger),
     ]
 }
@@ -83,7 +84,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Tick),
         2 => fault().prop_map(Op::Arm),
         1 => Just(Op::Fence),
-        3 => (any::<bool>(), prop::option::weighted(0.3, fault())).prop_map(|(clean, fault)| Op::Reopen { clean, fault }),
+        3 => (any::<bool>(), prop::option::weighted(0.3, fault()))
+            .prop_map(|(clean, fault)| Op::Reopen { clean, fault }),
     ]
 }
 

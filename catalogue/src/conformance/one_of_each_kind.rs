@@ -1,6 +1,6 @@
 //! One command of each kind, in an order in which each is accepted.
 
-use gophership_vault::ids::ShardId;
+use gophership_vault::ids::{SegmentId, ShardId};
 use gophership_vault::ledger::{KeptClock, TrimReason};
 use uuid::Uuid;
 
@@ -14,11 +14,22 @@ use crate::testkit::{
 
 /// One command of each kind, each of which is accepted and changes something after those before it.
 pub(super) fn one_of_each_kind() -> Vec<Command> {
-    let id = |index| segment(1, 0, index);
-    let seal = |index| Command::Seal {
-        seal: seal_record(id(index), 1, 2),
-    };
-    let why = TrimReason::Retention;
+    let rooms = [
+        of_nodes(),
+        of_segments(),
+        of_jobs(),
+        of_settings(),
+        of_exporters(),
+        of_the_archive(),
+    ];
+    rooms.into_iter().flatten().collect()
+}
+
+fn id(index: u32) -> SegmentId {
+    segment(1, 0, index)
+}
+
+fn of_nodes() -> Vec<Command> {
     vec![
         register(2),
         register(3),
@@ -29,6 +40,15 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
             state: NodeState::Draining,
             seen: None,
         },
+    ]
+}
+
+fn of_segments() -> Vec<Command> {
+    let seal = |index| Command::Seal {
+        seal: seal_record(id(index), 1, 2),
+    };
+    let why = TrimReason::Retention;
+    vec![
         open(id(1), 1),
         open(id(2), 1),
         open(id(3), 1),
@@ -68,6 +88,11 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
             },
         },
         Command::SegmentLost { id: id(3), at_ns: 8 },
+    ]
+}
+
+fn of_jobs() -> Vec<Command> {
+    vec![
         Command::CreateJob {
             request: uuid(1),
             spec: "everything".to_owned(),
@@ -104,6 +129,11 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
             job: JobId::FIRST.checked_next().unwrap(),
             at_ns: 10,
         },
+    ]
+}
+
+fn of_settings() -> Vec<Command> {
+    vec![
         Command::SetConfig {
             key: "k".to_owned(),
             value: Some("v".to_owned()),
@@ -115,6 +145,11 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
             settings: vec![("vault.retention".to_owned(), "24h".to_owned())],
             at_ns: 11,
         },
+    ]
+}
+
+fn of_exporters() -> Vec<Command> {
+    vec![
         exporter("a"),
         Command::CommitCursors {
             node: node(1),
@@ -138,6 +173,11 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
         Command::ForgetExporter {
             exporter: "a".to_owned(),
         },
+    ]
+}
+
+fn of_the_archive() -> Vec<Command> {
+    vec![
         archive_lease(1, 1, &[id(2)]),
         archive_doom(1, 1, 1, 1, false),
         archive_commit(1, 2, 1, 1),

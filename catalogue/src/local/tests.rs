@@ -212,7 +212,8 @@ proptest! {
             let value = state.setting("k").map(|s| s.value.clone());
             prop_assert_eq!(value, (now > 0).then(|| now.to_string()));
             let log = view.entries(0, u64::MAX, usize::MAX).unwrap();
-            prop_assert_eq!(log, (now > 0).then(|| (now, now.to_string().into_bytes())).into_iter().collect::<Vec<_>>());
+            let expected = (now > 0).then(|| (now, now.to_string().into_bytes()));
+            prop_assert_eq!(log, expected.into_iter().collect::<Vec<_>>());
             durable = now;
         }
     }

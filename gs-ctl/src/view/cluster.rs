@@ -133,8 +133,8 @@ impl Answer for NodeChangeView {
         match (self.lacking_segments, self.unsealed_segments) {
             (0, 0) => format!("{begin}\n"),
             (lacking, unsealed) => format!(
-                "{begin}. Without it {lacking} sealed segments lack copies on the nodes that stay, and {unsealed} of its \
-                 own are not sealed\n"
+                "{begin}. Without it {lacking} sealed segments lack copies on the nodes that stay, and {unsealed} of \
+                 its own are not sealed\n"
             ),
         }
     }

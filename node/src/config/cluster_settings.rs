@@ -224,8 +224,8 @@ mod tests {
         memory: 4 << 30,
     };
     const SECRET: &str = "s3cr3t";
-    const CLUSTER: &str = "listeners: {peer: {insecure: true}}\ncluster: {name: c, peers: [{name: node-1, address: 'a:1'}, \
-        {name: b, address: 'b:1'}, {name: c, address: 'c:1'}]}\n";
+    const CLUSTER: &str = "listeners: {peer: {insecure: true}}\n\
+        cluster: {name: c, peers: [{name: node-1, address: 'a:1'}, {name: b, address: 'b:1'}, {name: c, address: 'c:1'}]}\n";
 
     fn environment() -> Environment {
         [("KEY".to_owned(), SECRET.into())].into_iter().collect()

@@ -138,7 +138,8 @@ pub(super) static SECTIONS: &[Section] = &[
     },
     section(
         PEERS,
-        "The nodes of the cluster, this one among them. No GS_ variable reaches into the list; ${env:NAME} and ${file:PATH} do.",
+        "The nodes of the cluster, this one among them. No GS_ variable reaches into the list; ${env:NAME} and \
+         ${file:PATH} do.",
     ),
 ];
 
@@ -426,8 +427,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "cluster.repair_after",
-        "The silence after which other nodes make up for a node's copies, where there are more nodes than copies. Copies \
-         that a sealed segment lacks are made when it has been sealed for so long.",
+        "The silence after which other nodes make up for a node's copies, where there are more nodes than copies. \
+         Copies that a sealed segment lacks are made when it has been sealed for so long.",
         Field::Time(
             |c| &mut cluster(c).repair_after,
             millis(SECOND),

@@ -93,7 +93,8 @@ pub enum ExportError {
     },
     /// The entry of a dead letter cannot be read at this node.
     #[error(
-        "the entry of dead letter {}/{}/{} cannot be read at this node now: ask {} (gs-ctl at that node, while it runs)",
+        "the entry of dead letter {}/{}/{} cannot be read at this node now: ask {} (gs-ctl at that node, while it \
+         runs)",
         entry.0, entry.1, entry.2, holders.join(" or ")
     )]
     LetterElsewhere {

@@ -556,8 +556,8 @@ async fn an_exporter_is_forgotten_once_it_is_not_configured_and_its_loss_is_acce
         .unwrap_err();
     assert_eq!(
         configured.to_string(),
-        "exporter \"a\" is configured at node 1: remove it first (gs-ctl exporter remove; on a single node take it out of \
-         `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
+        "exporter \"a\" is configured at node 1: remove it first (gs-ctl exporter remove; on a single node take it \
+         out of `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
     );
     running.stop().await;
     let running = Running::start(&node, &to(&stub, "b", ""));

@@ -98,7 +98,8 @@ fn segments(out: &mut Families, state: &State, running: &Running, cluster: &Clus
     let copies = LiveCopies::count(state, cluster.replicas.into(), &is_alive, &bad);
     out.gauge(
         "gophership_cluster_under_replicated_segments",
-        "Sealed segments with fewer copies on live nodes than cluster.replicas; this node's own bad copies do not count",
+        "Sealed segments with fewer copies on live nodes than cluster.replicas; this node's own bad copies do not \
+         count",
         copies.few as f64,
     );
     out.gauge(

@@ -43,7 +43,8 @@ pub(crate) enum OperateError {
     },
     /// The recovery of a segment may still end without a loss.
     #[error(
-        "the loss of segment {segment} is not accepted: its recovery may still end by itself. It waits for {waits_for}{}",
+        "the loss of segment {segment} is not accepted: its recovery may still end by itself. It waits for \
+         {waits_for}{}",
         if .remedy.is_empty() { String::new() } else { format!("; {remedy}") }
     )]
     MayStillEnd {
@@ -56,7 +57,8 @@ pub(crate) enum OperateError {
     },
     /// A holder of a sealed segment has all of it, or may have.
     #[error(
-        "the loss of segment {segment} is not accepted: node {node} holds it, and may give all of it: {why}. Start or mend it with the data that is there; where its disk is lost, start it with an empty node.data_dir"
+        "the loss of segment {segment} is not accepted: node {node} holds it, and may give all of it: {why}. Start or \
+         mend it with the data that is there; where its disk is lost, start it with an empty node.data_dir"
     )]
     MayBeRead {
         /// The segment.
@@ -119,8 +121,9 @@ pub(crate) enum OperateError {
     },
     /// Copies on the nodes that would be left are known to be bad.
     #[error(
-        "{called} (node {node}) is not removed: without it {segments} segments have too few good copies, since others are bad, {first} \
-         the first. gs-ctl cluster status names them: wait until they are made anew, or say --accept-loss"
+        "{called} (node {node}) is not removed: without it {segments} segments have too few good copies, since others \
+         are bad, {first} the first. gs-ctl cluster status names them: wait until they are made anew, or say \
+         --accept-loss"
     )]
     BadCopiesElsewhere {
         /// What the operator called it.

@@ -16,6 +16,7 @@ mod gate;
 mod model;
 mod node;
 mod payload;
+#[path = "../../../simulation/tests/sim/rng.rs"]
 mod rng;
 mod sink;
 mod step;

@@ -218,4 +218,17 @@ mod tests {
             json!(["first", "first_unix_nano", "inner", "last", "last_unix_nano"])
         );
     }
+
+    #[derive(JsonSchema)]
+    #[allow(dead_code)] // only its schema is looked at
+    struct Twice {
+        at: u64,
+        at_unix_nano: u64,
+    }
+
+    #[test]
+    #[should_panic(expected = "at and at_unix_nano would be one key")]
+    fn a_time_beside_a_field_of_its_name_is_a_bug() {
+        let _ = schema::<Twice>("twice");
+    }
 }

@@ -234,7 +234,8 @@ fn bad_segment(bad: &BadSegmentView, cluster: &ClusterView) -> ProblemView {
     let (count, told, segment) = (told.len(), told.join(", "), &bad.segment);
     let (has, unknown) = (of("has"), of("unknown"));
     let mended = format!(
-        "put its file back from a backup, then gs-ctl segment verify {segment}; gs-ctl replay gives what can be read of it"
+        "put its file back from a backup, then gs-ctl segment verify {segment}; gs-ctl replay gives what can be read \
+         of it"
     );
     match (bad.holders.len(), has.as_slice(), unknown.as_slice()) {
         (1, [], []) => problem(
@@ -297,9 +298,9 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) ->
         };
         let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
         let remedy = if down.is_empty() {
-            "nothing: their owner completes copies on their way, and cluster.repair_after (ten minutes) after the seal a \
-             node that has none fetches one; gs-ctl segment list --lacking names them, and gs-ctl node can-stop says \
-             whether a node may be stopped meanwhile"
+            "nothing: their owner completes copies on their way, and cluster.repair_after (ten minutes) after the \
+             seal a node that has none fetches one; gs-ctl segment list --lacking names them, and gs-ctl node \
+             can-stop says whether a node may be stopped meanwhile"
                 .to_owned()
         } else {
             start()
@@ -842,8 +843,8 @@ mod tests {
         replica.still_seconds = 10.0;
         reply.nodes[1].report.as_mut().unwrap().shards[0].cut_fault = "no folder".to_owned();
         expected.push(
-            "node-2 cannot write the segment of shard 0: no folder => mend that: what is acknowledged is in its WAL, and \
-             is copied and sealed once it can be written",
+            "node-2 cannot write the segment of shard 0: no folder => mend that: what is acknowledged is in its WAL, \
+             and is copied and sealed once it can be written",
         );
         expected.push(
             "copies of node-2 shard 0 on node-3 stand still for 10 s, 7 entries behind: it answers, and syncs nothing \

@@ -72,8 +72,8 @@ pub struct AcceptedLossView {
 pub struct HolderView {
     /// Its number.
     pub node: u32,
-    /// `has`, `missing`, `unreadable` where its disk does not give all of it, `damaged` where it is not what was sealed,
-    /// or `unknown` where the node did not answer.
+    /// `has`, `missing`, `unreadable` where its disk does not give all of it, `damaged` where it is not what was
+    /// sealed, or `unknown` where the node did not answer.
     pub state: &'static str,
     /// Ranges of its copy, or of the log that it was made of, that were found damaged.
     pub bad_ranges: u32,

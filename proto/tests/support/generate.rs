@@ -143,7 +143,8 @@ pub(crate) fn soup() -> impl Strategy<Value = Vec<u8>> {
     let leaf = prop_oneof![
         4 => (1u64..16, any::<u64>()).prop_map(|(tag, value)| scalar(tag, 0, value)),
         2 => (0u64..16, 0u64..8, any::<u64>()).prop_map(|(tag, wire_type, value)| scalar(tag, wire_type, value)),
-        1 => (any::<u32>(), any::<u64>()).prop_map(|(key, value)| scalar(u64::from(key >> 3), u64::from(key & 7), value)),
+        1 => (any::<u32>(), any::<u64>())
+            .prop_map(|(key, value)| scalar(u64::from(key >> 3), u64::from(key & 7), value)),
         1 => vec(any::<u8>(), 0..12),
     ];
     leaf.prop_recursive(6, 32, 5, |inner| {

@@ -482,12 +482,11 @@ impl World {
     }
 
     fn do_manifest(&mut self, who: usize, action: ManifestAction) {
+        use ManifestAction::{Commit, Put, Verify};
         let agent = &mut self.agents[who];
         let serial = agent.serial;
         let listing = agent.manifest.as_ref().expect("it acts");
-        let (ManifestAction::Put { attempt } | ManifestAction::Verify { attempt } | ManifestAction::Commit { attempt }) =
-            action
-        else {
+        let (Put { attempt } | Verify { attempt } | Commit { attempt }) = action else {
             agent.manifest = None;
             return;
         };

@@ -267,7 +267,7 @@ pub(crate) fn read_versioned<'a, T>(
 /// checksum.
 pub(crate) fn stored_entry(entry: &Entry) -> Vec<u8> {
     let body = write_entry(Writer::default(), entry).done();
-    versioned(|w| w.u32(entry_crc(entry.log_id.index, &body)).bytes(&body[8..]))
+    versioned(|w| w.u32(crc32fast::hash(&body)).bytes(&body[8..]))
 }
 
 /// Reads what [`stored_entry`] wrote.
@@ -276,18 +276,13 @@ pub(crate) fn read_stored_entry(index: u64, bytes: &[u8]) -> Result<Entry, WireE
     v.version()?;
     let crc = v.u32()?;
     let body = Writer::default().u64(index).bytes(v.rest()).done();
-    if crc != entry_crc(index, &body) {
+    if crc != crc32fast::hash(&body) {
         return Err(v.damaged("its checksum does not match"));
     }
     let mut v = Reader::new("an entry of the log", &body);
     let entry = read_entry(&mut v)?;
     v.end()?;
     Ok(entry)
-}
-
-fn entry_crc(index: u64, body: &[u8]) -> u32 {
-    debug_assert_eq!(body[..8], index.to_le_bytes());
-    crc32fast::hash(body)
 }
 
 /// An entry with its index, term and leader.

@@ -25,8 +25,8 @@ pub fn answers(seen: &FolderSeen) -> Result<(), String> {
     let path = path.display();
     if !is_ours {
         return Err(format!(
-            "the storage_uuid above {path} cannot be read, or is another: mount its file system, or move segments/ back. \
-             Where segments/ is lost for good, make it empty, and copy wal/storage_uuid into it"
+            "the storage_uuid above {path} cannot be read, or is another: mount its file system, or move segments/ \
+             back. Where segments/ is lost for good, make it empty, and copy wal/storage_uuid into it"
         ));
     }
     if !is_there && *copies >= FEW {

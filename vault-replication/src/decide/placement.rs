@@ -283,4 +283,16 @@ mod tests {
         }
         assert_eq!(times, [0, 0, 20, 20, 20, 20]);
     }
+
+    #[test]
+    #[should_panic(expected = "the number of copies is checked with the settings")]
+    fn fewer_copies_than_an_acknowledgement_needs_are_a_bug() {
+        let _ = place(segment(1), &[candidate(1, "a"), candidate(2, "b")], ACK_COPIES - 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "the number of copies is checked with the settings")]
+    fn more_copies_than_a_set_has_room_for_are_a_bug() {
+        let _ = place(segment(1), &[candidate(1, "a"), candidate(2, "b")], COPIES_MAX + 1);
+    }
 }

@@ -201,7 +201,8 @@ impl Quarantine {
         match self.keep_whole(reason, file_io::link) {
             // The segments are on a file system of their own, so that the file can have no second name here.
             Err(VaultError::Io { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {
-                tracing::warn!(%segment, file = %file.display(), "quarantine.file.not_kept: it is on another file system");
+                let file = file.display();
+                tracing::warn!(%segment, %file, "quarantine.file.not_kept: it is on another file system");
                 Ok(())
             }
             kept => kept,

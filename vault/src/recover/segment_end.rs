@@ -147,4 +147,12 @@ mod tests {
         let conflict = segment_end(&reports).unwrap_err();
         assert_eq!(conflict.to_string(), "nodes 1 and 3 hold different entries of number 2");
     }
+
+    #[test]
+    #[should_panic(expected = "reports of different WAL files are never united")]
+    fn a_report_of_another_file_is_a_bug_of_the_caller() {
+        let mut other = report(2, &[(1, 10)], 1);
+        other.file_uuid = Some(FileUuid(Uuid::from_u128(9)));
+        let _ = segment_end(&[report(1, &[(1, 10)], 1), other]);
+    }
 }

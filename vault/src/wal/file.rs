@@ -242,3 +242,14 @@ fn allocate(file: &File, size: u64, fill: Fill, path: &Path) -> Result<(), Vault
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "an epoch follows an earlier one")]
+    fn an_epoch_that_does_not_go_up_is_a_bug() {
+        EpochNow::new(Epoch::FIRST).renew(Epoch::FIRST);
+    }
+}

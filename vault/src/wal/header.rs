@@ -196,4 +196,20 @@ mod tests {
         page[4092..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(WalHeader::decode(&page), Err(HeaderFault::Format(2)));
     }
+
+    #[test]
+    #[should_panic(expected = "a file names 1 to")]
+    fn a_file_without_a_tenant_is_a_bug() {
+        tenant_count(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a tenant's name has at most")]
+    fn a_tenant_whose_name_has_no_room_is_a_bug() {
+        let name = "x".repeat(TENANT_NAME_MAX + 1);
+        let _ = encode_tenants(&[Tenant {
+            id: TenantId::new(5),
+            name,
+        }]);
+    }
 }

@@ -210,4 +210,26 @@ mod tests {
         drop(map);
         assert!(writer.reset(0).is_ok());
     }
+
+    #[test]
+    #[should_panic(expected = "written past the end of the file")]
+    fn a_write_past_the_end_of_the_file_is_a_bug() {
+        let (_map, mut writer) = WalMap::new(&file(64), 8).unwrap();
+        let _ = writer.write(50, &mut [IoSlice::new(b"1234567")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "published past the end of the map")]
+    fn to_publish_past_the_end_of_the_map_is_a_bug() {
+        let (_map, mut writer) = WalMap::new(&file(64), 8).unwrap();
+        writer.publish(57);
+    }
+
+    #[test]
+    #[should_panic(expected = "reset past the end of the map")]
+    fn a_reset_past_the_end_of_the_map_is_a_bug() {
+        let (map, writer) = WalMap::new(&file(64), 8).unwrap();
+        drop(map);
+        let _ = writer.reset(65);
+    }
 }

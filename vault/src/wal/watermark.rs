@@ -289,4 +289,13 @@ mod tests {
         mark.own_synced(at(1, 2));
         mark.own_synced(at(1, 1));
     }
+
+    #[test]
+    #[should_panic(expected = "segments are opened in order")]
+    fn segments_that_are_opened_out_of_order_are_a_bug() {
+        let mark = Watermark::new(Box::new(|| {}));
+        let second = SegmentIndex::new(2).unwrap();
+        mark.segment_opened(second, two_of(&[2, 3]));
+        mark.segment_opened(second, two_of(&[2, 3]));
+    }
 }

@@ -657,8 +657,8 @@ fn an_exporter_that_is_configured_is_not_forgotten_and_told_what_to_do() {
     let refused = apply(&mut state, &forget).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "exporter \"a\" is configured at node 1: remove it first (gs-ctl exporter remove; on a single node take it out of \
-         `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
+        "exporter \"a\" is configured at node 1: remove it first (gs-ctl exporter remove; on a single node take it \
+         out of `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
     );
     assert_eq!(state.not_configured().collect::<Vec<_>>(), ["b"]);
     say(&mut state, &[configure(1, &[]), forget]);

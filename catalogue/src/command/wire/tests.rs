@@ -655,3 +655,15 @@ fn write_golden_commands() {
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
     std::fs::write(path, as_text(&golden_settings())).unwrap();
 }
+
+#[test]
+#[should_panic(expected = "a new letter has one copy at most")]
+fn a_new_letter_with_two_copies_is_a_bug() {
+    let mut of_two = letter("a", segment(1, 0, 1), 1);
+    of_two.copies = NodeSet::from_nodes([node(1), node(2)]).unwrap();
+    let _ = Request {
+        actor: Actor::Node,
+        command: Command::AddDeadLetters { letters: vec![of_two] },
+    }
+    .encode();
+}

@@ -161,3 +161,12 @@ fn i3_the_queue_is_bounded() {
     waiters.must_release(lsn(1), |_| ());
     assert!(waiters.must_have_room());
 }
+
+#[test]
+#[cfg(debug_assertions)] // each entry would pay for it
+#[should_panic(expected = "entries wait in the order they were appended")]
+fn an_entry_that_waits_before_an_earlier_one_is_a_bug() {
+    let waiters = Rc::new(Waiters::new());
+    let _later = waiters.must_wait(lsn(2));
+    let _earlier = waiters.must_wait(lsn(1));
+}

@@ -95,7 +95,8 @@ fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Op
         "not_configured" => (
             "is on record and not configured: what it has not sent is kept for it".to_owned(),
             format!(
-                "put it back (gs-ctl exporter set, or on a single node its configuration); or gs-ctl exporter forget {name}"
+                "put it back (gs-ctl exporter set, or on a single node its configuration); or gs-ctl exporter forget \
+                 {name}"
             ),
         ),
         _ => return None,

@@ -31,9 +31,9 @@ pub(super) fn settings(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
         on.sort();
         problem(
             format!("setting {key} is not in force (on {}): {why}", on.join(", ")),
-            "as it says why: a file that is not there, or room, mend there, then kill -HUP the node; a variable, set where \
-             the node is started, and start it again; where it counts from the next start on, start the nodes again, one \
-             by one; a sink that is the node itself, set to another (gs-ctl exporter set)",
+            "as it says why: a file that is not there, or room, mend there, then kill -HUP the node; a variable, set \
+             where the node is started, and start it again; where it counts from the next start on, start the nodes \
+             again, one by one; a sink that is the node itself, set to another (gs-ctl exporter set)",
         )
     };
     let mut found: Vec<ProblemView> = not_in_force.into_iter().map(lacks).collect();
@@ -46,8 +46,8 @@ pub(super) fn settings(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
                 disagree.join(", "),
                 keys.join(", ")
             ),
-            "gs-ctl config diff shows both: take these out of the nodes' own configuration, or set them for the cluster \
-             (gs-ctl config set, gs-ctl exporter set)",
+            "gs-ctl config diff shows both: take these out of the nodes' own configuration, or set them for the \
+             cluster (gs-ctl config set, gs-ctl exporter set)",
         ));
     }
     found

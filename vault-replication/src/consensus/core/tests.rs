@@ -445,3 +445,12 @@ fn reads_of_the_log_stop_at_their_bytes_and_give_one_entry_at_least() {
     assert_eq!(count(0, 5, 2 * stored_entry(&entries[0]).len()), 2);
     assert_eq!(count(5, 9, usize::MAX), 0);
 }
+
+#[test]
+#[should_panic(expected = "is applied after")]
+fn an_entry_that_is_applied_before_the_one_it_follows_is_a_bug() {
+    let core = Files::new().open().unwrap();
+    core.apply(&[entry(id(1, 1, 0), setting("1"))]).unwrap();
+    core.set_live();
+    let _ = core.apply(&[entry(id(1, 1, 2), setting("2"))]);
+}

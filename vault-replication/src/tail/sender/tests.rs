@@ -478,3 +478,44 @@ fn a_replica_that_completed_a_segment_lacks_nothing_of_it() {
     on.answer(1, TailAnswer::Completed(DIGEST));
     assert_eq!(on.sender.progress().unwrap().synced, Some(lsn(1, 5)));
 }
+
+#[test]
+#[should_panic(expected = "segments are opened in order")]
+fn segments_that_are_opened_out_of_order_are_a_bug() {
+    On::begun(3).step(SenderEvent::Opened(index(1)));
+}
+
+#[test]
+#[should_panic(expected = "what is written goes back")]
+fn what_is_written_and_goes_back_is_a_bug() {
+    On::begun(3).step(SenderEvent::Written(lsn(1, 2)));
+}
+
+#[test]
+#[should_panic(expected = "a new stream has a higher number")]
+fn a_stream_that_comes_twice_is_a_bug() {
+    let mut on = On::begun(3);
+    let again = SenderEvent::Connected(stream(on.stream));
+    on.step(again);
+}
+
+#[test]
+#[should_panic(expected = "a frame follows what was sent before it")]
+fn a_frame_that_was_sent_before_is_a_bug() {
+    On::begun(3).sent(1, 3);
+}
+
+#[test]
+#[should_panic(expected = "all that can be read of an ended segment is up to its end")]
+fn an_end_before_what_the_replica_has_is_a_bug() {
+    On::begun(3).ended(1, 2);
+}
+
+#[test]
+#[should_panic(expected = "a segment is finished only once all of it was sent")]
+fn an_end_that_moves_while_the_replica_completes_the_segment_is_a_bug() {
+    let mut on = On::begun(3);
+    on.ended(1, 3);
+    on.ended(1, 4);
+    on.answer(1, TailAnswer::Completed(DIGEST));
+}

@@ -388,3 +388,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_segment_is_whole_where_each_number_is_kept_or_missing_and_none_is_both() {
+    let hole = |first: u32, last: u32| Hole {
+        first: EntryNumber::new(first).unwrap(),
+        last: EntryNumber::new(last).unwrap(),
+        reason: HoleReason::UnsyncedTail,
+    };
+    let kept = |first: u32, last: u32| (EntryNumber::new(first).unwrap(), EntryNumber::new(last).unwrap());
+    assert!(is_whole(&[kept(1, 2), kept(4, 4)], &[hole(3, 3)]));
+    for (what, present, holes) in [
+        ("the first is gone", vec![kept(2, 4)], vec![]),
+        ("a number between is gone", vec![kept(1, 2), kept(4, 4)], vec![]),
+        ("a number is both", vec![kept(1, 3)], vec![hole(3, 4)]),
+    ] {
+        assert!(!is_whole(&present, &holes), "{what}");
+    }
+}
