@@ -16,5 +16,5 @@ mod writer;
 
 pub use block::{Block, ObjectEntry};
 pub use index::{BlockRow, Member};
-pub use reader::{MemberVerdict, ObjectIndex, Opening, Verdict, read_index, verify};
+pub use reader::{MemberVerdict, ObjectIndex, Opening, Verdict, Verifier, read_index, verify};
 pub use writer::ObjectWriter;
