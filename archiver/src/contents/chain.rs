@@ -155,7 +155,9 @@ impl Chain {
                 // A manifest that the store damages is put anew, with a higher attempt.
                 let is_put_anew = whole.iter().any(|(manifest, _)| manifest.attempt > 1);
                 let counts = |fault: &ContentsFault| !(is_put_anew && fault.is_damage());
-                taken.faults.extend(bad.into_iter().map(|(_, fault)| fault).filter(counts));
+                taken
+                    .faults
+                    .extend(bad.into_iter().map(|(_, fault)| fault).filter(counts));
             }
         }
         let mut befores = whole.iter().map(|(manifest, _)| manifest.prev);
@@ -164,7 +166,10 @@ impl Chain {
             true => self.named = before,
             false => taken.faults.push(ContentsFault::Forked {
                 seq,
-                keys: whole.iter().map(|(manifest, hash)| manifest_key(manifest, hash)).collect(),
+                keys: whole
+                    .iter()
+                    .map(|(manifest, hash)| manifest_key(manifest, hash))
+                    .collect(),
             }),
         }
         if seq == 1 && self.named.take().is_some_and(|before| before != [0; 32]) {
@@ -267,14 +272,26 @@ mod tests {
         for (numbers, expected, says) in [
             (vec![whole(3, &c), whole(1, &a)], vec![3, 1], "manifests 2 to 2 "),
             (vec![whole(3, &c)], vec![3], "manifests 1 to 2 "),
-            (vec![whole(3, &c), whole(2, &other), whole(1, &a)], vec![3, 2], "manifests 2 to 2 "),
+            (
+                vec![whole(3, &c), whole(2, &other), whole(1, &a)],
+                vec![3, 2],
+                "manifests 2 to 2 ",
+            ),
             (
                 vec![whole(3, &c), (2, vec![under(2, &b, b"?")]), whole(1, &a)],
                 vec![3, 1],
                 "hash in its name",
             ),
-            (vec![(3, vec![under(3, &c, b"?")]), whole(2, &b), whole(1, &a)], vec![2, 1], "hash in its name"),
-            (vec![(3, vec![under(3, &b, &b)]), whole(2, &b), whole(1, &a)], vec![2, 1], "of another name"),
+            (
+                vec![(3, vec![under(3, &c, b"?")]), whole(2, &b), whole(1, &a)],
+                vec![2, 1],
+                "hash in its name",
+            ),
+            (
+                vec![(3, vec![under(3, &b, &b)]), whole(2, &b), whole(1, &a)],
+                vec![2, 1],
+                "of another name",
+            ),
             (vec![(1, vec![under(1, b"{}", b"{}")])], vec![], "missing field"),
             (vec![whole(1, &manifest(1, 1, b"x"))], vec![1], "names one before it"),
         ] {
@@ -291,7 +308,10 @@ mod tests {
         let (c, forked) = (manifest(3, 1, &b), manifest(3, 1, &other));
         let both = |seq, bytes: [&[u8]; 2]| (seq, bytes.map(|bytes| under(seq, bytes, bytes)).into());
         let (given, faults) = read(vec![both(3, [&c, &forked]), both(2, [&b, &other]), both(1, [&a, &a])]);
-        assert!(given.contains(&3) && given.contains(&2) && given.contains(&1), "{given:?}");
+        assert!(
+            given.contains(&3) && given.contains(&2) && given.contains(&1),
+            "{given:?}"
+        );
         let key = |bytes: &[u8]| under(3, bytes, bytes).key;
         let is_named = |fault: &String| fault.contains(&key(&c)) && fault.contains(&key(&forked));
         assert!(faults.len() == 1 && is_named(&faults[0]), "{faults:?}");

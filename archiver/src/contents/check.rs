@@ -126,5 +126,9 @@ async fn faults_in(
 }
 
 fn has_segments(index: &ObjectIndex, segments: &[SegmentId]) -> bool {
-    index.members().iter().map(|member| member.header.id).eq(segments.iter().copied())
+    index
+        .members()
+        .iter()
+        .map(|member| member.header.id)
+        .eq(segments.iter().copied())
 }

@@ -82,7 +82,10 @@ async fn fetch(store: &StoreReader, cluster: ClusterId, seq: u64, name_hash: [u8
 
 impl<'a> Reading<'a> {
     fn objects(self) -> impl Stream<Item = Result<Found, ContentsFault>> + use<'a> {
-        stream::unfold(self, async |mut reading| reading.next().await.map(|taken| (taken, reading))).flat_map(|taken| {
+        stream::unfold(self, async |mut reading| {
+            reading.next().await.map(|taken| (taken, reading))
+        })
+        .flat_map(|taken| {
             let objects = taken.manifests.into_iter().flat_map(|manifest| manifest.objects);
             let found = objects.map(|listed| Found {
                 key: listed.key.clone(),

@@ -124,7 +124,10 @@ impl RangePlan {
             let mut left = index.blocks_of(member.number as usize);
             while let Some(hit) = hits(index, left.clone(), self.range) {
                 left.start = hit.end;
-                if read_run(store, object, index, hit, self.range, &mut each).await.is_break() {
+                if read_run(store, object, index, hit, self.range, &mut each)
+                    .await
+                    .is_break()
+                {
                     return;
                 }
             }

@@ -11,7 +11,7 @@ mod index;
 mod reader;
 mod seek_table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub use block::{Block, ObjectEntry};

@@ -119,7 +119,9 @@ impl Manifest {
                 records: object.records,
                 received: time(&object.received_unix_nano)?,
                 event: time(&object.event_unix_nano)?,
-                segments: segments.collect::<Option<_>>().ok_or(wrong("a segment is not node/shard/index"))?,
+                segments: segments
+                    .collect::<Option<_>>()
+                    .ok_or(wrong("a segment is not node/shard/index"))?,
                 key: object.key,
             })
         };

@@ -83,7 +83,13 @@ mod tests {
         );
         let parsed = parse_manifest_key(&manifest_key(cluster, 1000, &hash));
         assert_eq!(parsed, Some((1000, [0, 1, 0xAB, 0xCD])));
-        for other in ["a/superseded-by", "a/0-0001abcd.json", "a/01-0001abcd.json", "a/1-0001ABCD.json", "a/1-1abcd.json"] {
+        for other in [
+            "a/superseded-by",
+            "a/0-0001abcd.json",
+            "a/01-0001abcd.json",
+            "a/1-0001ABCD.json",
+            "a/1-1abcd.json",
+        ] {
             assert_eq!(parse_manifest_key(other), None, "{other}");
         }
     }

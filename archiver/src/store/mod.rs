@@ -21,8 +21,8 @@ pub(crate) mod tests;
 
 pub use archive_store::{ArchiveStore, StoreId};
 pub use error::StoreError;
-pub use key::{manifest_key, object_key};
 pub(crate) use key::{LOGS, MANIFESTS, manifest_key_of, parse_manifest_key};
+pub use key::{manifest_key, object_key};
 pub(crate) use probe::Format;
 pub use probe::open;
 pub use reader::{StoreReader, open_reader};
