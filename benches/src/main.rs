@@ -1,9 +1,11 @@
 //! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside
-//! fdatasync, seal, scan, and how appends scale over threads; what sensing and zones cost; and what a node costs at
-//! rest. Prints a table; figures are for comparing with each other.
+//! fdatasync, seal, scan, and how appends scale over threads; what sensing and zones cost; what a node costs at
+//! rest; and what an archive object costs. Prints a table; figures are for comparing with each other.
 
 mod append;
+mod archive;
 mod commit;
+mod corpus;
 mod pivot;
 mod read;
 mod rest;
@@ -43,6 +45,8 @@ enum What {
     Pivot,
     /// Nanoseconds to sense at an operation, to decide, and to merge all readings
     Zones,
+    /// Bytes and CPU time of an archive object, beside gzip -6 and bare zstd
+    Archive,
     /// CPU time of a node that holds many segments and has nothing to do
     Rest {
         /// The node's binary
@@ -52,7 +56,7 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         segments: u32,
     },
-    /// All of it, but for the node at rest
+    /// All of it, but for the node at rest and the archive
     All,
 }
 
@@ -65,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         What::Read => read::run(&cli.dir),
         What::Scaling { threads } => append::scaling(&cli.dir, threads),
         What::Pivot => pivot::run(&cli.dir),
+        What::Archive => archive::run(&cli.dir),
         What::Rest { node, segments } => rest::run(&cli.dir, &node, segments),
         What::Zones => {
             zones::run();

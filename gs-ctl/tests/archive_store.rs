@@ -291,6 +291,9 @@ async fn a_range_of_a_store_is_printed_in_order_and_what_is_lost_of_it_named() {
         "{list}"
     );
 
+    let (code, _, err) = archive(&["ls", &url, "--scan", "--from", "1195"]);
+    assert!(code == 2 && err.contains("no times"), "{err}");
+
     let path = dir.path().join(&a.key);
     let mut bytes = fs::read(&path).unwrap();
     bytes[150] ^= 1;
@@ -329,6 +332,10 @@ async fn of_several_clusters_one_is_to_be_named() {
         (0, &1.into(), &0.into()),
         "{verdict}"
     );
+    for (words, count) in [(&["--cluster", &name][..], 1), (&[], 4)] {
+        let (code, verdict) = json(&[&["verify", &url, "--scan"], words].concat());
+        assert_eq!((code, &verdict["objects"]), (0, &count.into()), "{verdict}");
+    }
     let (code, out, _) = archive(&["cat", &url, "--from", "1000", "--scan", "--cluster", &name]);
     assert_eq!((code, out.lines().count()), (0, 1));
     let (code, _, err) = archive(&["verify", &url, "--cluster", &Uuid::nil().to_string()]);

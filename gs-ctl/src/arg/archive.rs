@@ -9,7 +9,7 @@ use super::when::When;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Archive {
-    /// List the objects of a store by its manifests, oldest first, without a node. Exit code 4 when manifests are damaged
+    /// List the objects of a store by its manifests, in the order of their names, without a node. Exit code 4 when manifests are damaged
     /// or missing, 1 when some cannot be read now
     Ls {
         /// s3://BUCKET/PREFIX or file:///FOLDER; credentials for S3 come from the environment

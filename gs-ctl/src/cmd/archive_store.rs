@@ -84,10 +84,24 @@ async fn objects<'a>(
     asked: &StoreArgs,
 ) -> anyhow::Result<(Option<ClusterId>, LocalBoxStream<'a, Result<Found, ContentsFault>>)> {
     if asked.scan {
-        return Ok((asked.cluster.map(ClusterId), scan(store).boxed_local()));
+        let cluster = asked.cluster.map(ClusterId);
+        let found = scan(store).filter(move |found| {
+            let is_wanted = found
+                .as_ref()
+                .is_ok_and(|object| cluster.is_none_or(|cluster| is_of(&object.key, cluster)));
+            std::future::ready(is_wanted || found.is_err())
+        });
+        return Ok((cluster, found.boxed_local()));
     }
     let cluster = cluster_of(store, asked).await?;
     Ok((Some(cluster), listed(store, cluster).boxed_local()))
+}
+
+/// True where an object has the name of one of the cluster's: with the first digits of its id.
+fn is_of(key: &str, cluster: ClusterId) -> bool {
+    let digits = &cluster.0.simple().to_string()[..8];
+    let file = key.rsplit('/').next().and_then(|file| file.strip_prefix(digits));
+    file.is_some_and(|rest| rest.starts_with('-'))
 }
 
 fn times(asked: &TimesArgs) -> anyhow::Result<TimeRange> {
@@ -243,6 +257,10 @@ struct ListedView {
 
 /// Lists the objects of a store.
 pub(super) async fn ls(url: &str, range: &TimesArgs, asked: &StoreArgs, format: Format) -> anyhow::Result<Outcome> {
+    if asked.scan && (range.from.is_some() || range.to.is_some()) {
+        let text = "the list of names has no times: leave out --scan, or --from and --to".to_owned();
+        return Err(Failure::Usage(text).into());
+    }
     let range = times(range)?;
     let store = open(url, asked).await?;
     let (_, mut found) = objects(&store, asked).await?;
@@ -308,7 +326,7 @@ pub(super) struct StoreVerdict {
     ok: bool,
     url: String,
     store_id: String,
-    /// The cluster whose manifests were read; null where the objects were found by --scan.
+    /// The cluster of the objects; null where --scan took those of all clusters.
     cluster_id: Option<String>,
     /// True where every byte of the objects was read.
     full: bool,
@@ -404,8 +422,7 @@ async fn verdict(store: &StoreReader, full: bool, asked: &StoreArgs) -> anyhow::
             );
         }
     }
-    let cluster_id = cluster.filter(|_| !asked.scan);
-    let unlisted = match cluster_id {
+    let unlisted = match cluster.filter(|_| !asked.scan) {
         Some(cluster) => match unlisted(store, cluster, &seen.borrow()).await {
             Ok(unlisted) => Some(unlisted),
             Err(fault) => {
@@ -420,7 +437,7 @@ async fn verdict(store: &StoreReader, full: bool, asked: &StoreArgs) -> anyhow::
         ok: faults.is_empty(),
         url: store.url().to_owned(),
         store_id: store.id().0.to_string(),
-        cluster_id: cluster_id.map(|cluster| cluster.0.to_string()),
+        cluster_id: cluster.map(|cluster| cluster.0.to_string()),
         full,
         objects: count.get(),
         bytes: total.get(),
@@ -440,16 +457,10 @@ async fn unlisted(
     cluster: ClusterId,
     seen: &HashSet<[u8; 16]>,
 ) -> Result<Unlisted, ContentsFault> {
-    let name = format!("{}-", &cluster.0.simple().to_string()[..8]);
     let mut found = std::pin::pin!(scan(store));
     let mut unlisted = Unlisted::default();
     while let Some(object) = found.next().await.transpose()? {
-        let is_ours = object
-            .key
-            .rsplit('/')
-            .next()
-            .is_some_and(|file| file.starts_with(&name));
-        if is_ours && !seen.contains(&short(&object.key)) {
+        if is_of(&object.key, cluster) && !seen.contains(&short(&object.key)) {
             unlisted.objects += 1;
             unlisted.bytes = unlisted.bytes.saturating_add(object.bytes);
             if unlisted.keys.len() < UNLISTED_SHOWN {
@@ -511,7 +522,7 @@ impl Answer for StoreVerdict {
             ("Archive", self.url.clone()),
             (
                 "Cluster",
-                self.cluster_id.clone().unwrap_or_else(|| "of any: --scan".to_owned()),
+                self.cluster_id.clone().unwrap_or_else(|| "all of them".to_owned()),
             ),
             ("Verdict", verdict.to_owned()),
             (
