@@ -206,7 +206,7 @@ impl Corpus {
             MESSAGES[self.frequent(8)],
             self.random() % 1_000_000,
         );
-        if self.random() % 10 > 0 {
+        if !self.random().is_multiple_of(10) {
             return (9, text);
         }
         text += "\njava.lang.IllegalStateException: cannot apply change\n";

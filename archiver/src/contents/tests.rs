@@ -300,10 +300,9 @@ async fn a_manifest_that_is_gone_or_changed_is_named_and_the_others_are_read() {
     let [a, b, c] = three(&store).await;
     let folder = dir.path().join(format!("v1/manifests/{}", cluster().0));
     let of = |seq: &str| {
-        let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
         names
-            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(seq))
-            .next()
+            .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(seq))
             .unwrap()
     };
     fs::write(folder.join("superseded-by"), "no manifest").unwrap();

@@ -422,8 +422,9 @@ async fn verdict(store: &StoreReader, full: bool, asked: &StoreArgs) -> anyhow::
             );
         }
     }
+    let seen = seen.into_inner();
     let unlisted = match cluster.filter(|_| !asked.scan) {
-        Some(cluster) => match unlisted(store, cluster, &seen.borrow()).await {
+        Some(cluster) => match unlisted(store, cluster, &seen).await {
             Ok(unlisted) => Some(unlisted),
             Err(fault) => {
                 faults.push(StoreFault::of_contents(fault));
