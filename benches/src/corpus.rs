@@ -1,7 +1,7 @@
 //! Payloads as four kinds of services send them, the same at each run: what compresses as logs do.
 //!
-//! Each payload is an `ExportLogsServiceRequest` of one service, with its resource attributes. What repeats in real logs
-//! repeats here: hosts, paths, classes and messages are drawn from lists with few frequent and many rare members; what
+//! Each payload is an `ExportLogsServiceRequest` of one service, with its resource attributes. What repeats in real
+//! logs repeats here: hosts, paths, classes and messages are drawn from lists with few frequent and many rare members; what
 //! does not (addresses, durations, ids of traces and requests) is random. Times go on by some milliseconds a record.
 //!
 //! - nginx: access lines as text. - app: JSON lines as text, with the trace in the record. - k8s: klog lines of system

@@ -52,8 +52,8 @@ impl StoreReader {
         &self.client.url
     }
 
-    /// True where it still is the store that was opened. Where it is not, what is missing in it proves nothing: a folder
-    /// may have been unmounted.
+    /// True where it still is the store that was opened. Where it is not, what is missing in it proves nothing: a
+    /// folder may have been unmounted.
     ///
     /// # Errors
     ///

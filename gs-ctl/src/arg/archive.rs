@@ -9,8 +9,8 @@ use super::when::When;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Archive {
-    /// List the objects of a store by its manifests, in the order of their names, without a node. Exit code 4 when manifests are damaged
-    /// or missing, 1 when some cannot be read now
+    /// List the objects of a store by its manifests, in the order of their names, without a node. Exit code 4 when
+    /// manifests are damaged or missing, 1 when some cannot be read now
     Ls {
         /// s3://BUCKET/PREFIX or file:///FOLDER; credentials for S3 come from the environment
         url: String,
@@ -20,9 +20,9 @@ pub(crate) enum Archive {
         store: StoreArgs,
     },
     /// Print the records of an object, or of a range of time out of a whole store, a line a record; with -o json a line
-    /// of OTLP/JSON an entry. Of a range every payload that holds a record of it is printed, whole, in the order of each
-    /// shard; of the objects only what is needed is read. Exit code 4 when not everything could be printed, 1 when that is
-    /// because it cannot be read now
+    /// of OTLP/JSON an entry. Of a range every payload that holds a record of it is printed, whole, in the order of
+    /// each shard; of the objects only what is needed is read. Exit code 4 when not everything could be printed, 1
+    /// when that is because it cannot be read now
     Cat {
         /// The object's file, .binpb.zst, or the URL of a store: s3://BUCKET/PREFIX or file:///FOLDER
         #[arg(value_name = "FILE|URL")]
@@ -34,9 +34,10 @@ pub(crate) enum Archive {
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// Verify objects. Of files, and of a store with --full, every byte is read, and each segment compared with the digest
-    /// that it was sealed with. Of a store the chain of manifests is verified first, and each object that they list is to
-    /// be there with its length. Exit code 4 when anything is damaged or missing, 1 when something cannot be read now
+    /// Verify objects. Of files, and of a store with --full, every byte is read, and each segment compared with the
+    /// digest that it was sealed with. Of a store the chain of manifests is verified first, and each object that they
+    /// list is to be there with its length. Exit code 4 when anything is damaged or missing, 1 when something cannot
+    /// be read now
     Verify {
         /// The objects' files, .binpb.zst, or the URL of one store: s3://BUCKET/PREFIX or file:///FOLDER
         #[arg(required = true, value_name = "FILE|URL")]
