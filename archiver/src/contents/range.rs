@@ -1,7 +1,8 @@
 //! The entries of a range of time, out of many objects, by ranged reads of the blocks that can have some.
 //!
 //! **Invariants**:
-//! - I1: entries of a log (a node's shard) are given in the order of their positions, whole and as they were acknowledged.
+//! - I1: entries of a log (a node's shard) are given in the order of their positions, whole and as they were
+//!   acknowledged.
 //! - I2: a member counts once by cluster, segment and digest, whatever object has it.
 //! - I3: what cannot be read is named, and costs no other block.
 //!
