@@ -10,6 +10,23 @@ use crate::object::{ObjectIndex, Verdict, read_index, verify};
 /// The object that changes are made to.
 pub const GOLDEN: &[u8] = include_bytes!("../testdata/v1/two-segments.binpb.zst");
 
+/// The documented manifest.
+#[cfg(feature = "store")]
+pub const GOLDEN_MANIFEST: &[u8] = include_bytes!("../testdata/v1/manifest.json");
+
+/// Reads `input` as a manifest.
+///
+/// # Panics
+///
+/// What was read is not read again from the bytes that it is written as.
+#[cfg(feature = "store")]
+pub fn manifest(input: &[u8]) {
+    if let Ok(manifest) = crate::round::Manifest::decode(input) {
+        let again = crate::round::Manifest::decode(&manifest.encode());
+        assert_eq!(again.ok().as_ref(), Some(&manifest));
+    }
+}
+
 /// Entries as they were read: position and payload.
 pub type Entries = Vec<(Lsn, Vec<u8>)>;
 

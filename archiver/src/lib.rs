@@ -3,8 +3,11 @@
 //! - [`object`]: the format of an object, written and read. Layout in `docs/formats.md`.
 //! - `round`: which segments become an object, and how one gets into the store and on record.
 //! - `store`: the bucket, or the folder, that objects are kept in.
+//! - `contents`: what a store holds, listed, verified, and read by a range of time, without a node.
 //! - [`limits`]: every bound. [`ObjectError`], [`WriteError`]: what can go wrong.
 
+#[cfg(feature = "store")]
+pub mod contents;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -36,6 +36,17 @@ pub const STORE_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Limit of bytes of `store.json` and of the probe.
 pub const STORE_JSON_BYTES_MAX: u64 = 4096;
 
+/// Limit of bytes of a manifest.
+pub const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Manifests that are fetched at once while a chain is read.
+pub const MANIFESTS_AT_ONCE: usize = 4;
+/// Objects whose index or length is asked for at once.
+pub const LOOKS_AT_ONCE: usize = 16;
+/// Bytes of an object that are read by one request, unless a block has more.
+pub const READ_BYTES: u64 = 8 * 1024 * 1024;
+/// Members and blocks in the indexes that a reader of a range keeps.
+pub const INDEX_ROWS_KEPT: usize = 2 * BLOCKS_MAX;
+
 /// Bytes that a block can decode to: all but the last entry are together smaller than a block.
 pub(crate) const BLOCK_DECODED_MAX: usize = BLOCK_BYTES + PAYLOAD_BYTES_MAX;
 

@@ -1,10 +1,13 @@
 //! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside
-//! fdatasync, seal, scan, and how appends scale over threads; what sensing and zones cost; what a node costs at rest;
-//! and what the catalogue of a cluster costs. Prints a table; figures are for comparing with each other.
+//! fdatasync, seal, scan, and how appends scale over threads; what sensing and zones cost; what a node costs at rest,
+//! what the catalogue of a cluster costs, and what an archive object costs. Prints a table; figures are for comparing
+//! with each other.
 
 mod append;
+mod archive;
 mod catalogue;
 mod commit;
+mod corpus;
 mod pivot;
 mod read;
 mod rest;
@@ -44,6 +47,8 @@ enum What {
     Pivot,
     /// Nanoseconds to sense at an operation, to decide, and to merge all readings
     Zones,
+    /// Bytes and CPU time of an archive object, beside gzip -6 and bare zstd
+    Archive,
     /// CPU time of a node that holds many segments and has nothing to do
     Rest {
         /// The node's binary
@@ -59,7 +64,7 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         segments: u32,
     },
-    /// All of it, but for the node at rest and the catalogue
+    /// All of it, but for the node at rest, the catalogue and the archive
     All,
 }
 
@@ -72,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         What::Read => read::run(&cli.dir),
         What::Scaling { threads } => append::scaling(&cli.dir, threads),
         What::Pivot => pivot::run(&cli.dir),
+        What::Archive => archive::run(&cli.dir),
         What::Rest { node, segments } => rest::run(&cli.dir, &node, segments),
         What::Catalogue { segments } => catalogue::run(&cli.dir, segments),
         What::Zones => {

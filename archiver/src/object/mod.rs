@@ -11,10 +11,10 @@ mod index;
 mod reader;
 mod seek_table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub use block::{Block, ObjectEntry};
 pub use index::{BlockRow, Member};
-pub use reader::{MemberVerdict, ObjectIndex, Opening, Verdict, read_index, verify};
+pub use reader::{MemberVerdict, ObjectIndex, Opening, Verdict, Verifier, read_index, verify};
 pub use writer::ObjectWriter;

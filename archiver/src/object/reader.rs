@@ -21,7 +21,7 @@ use super::frame::{self, FORMAT, HEADER_BYTES, u32_at};
 use super::index::{self, BlockRow, Member};
 use super::seek_table;
 use crate::error::ObjectError;
-use crate::limits::{INDEX_BYTES_MAX, TAIL_BYTES};
+use crate::limits::{INDEX_BYTES_MAX, READ_BYTES, TAIL_BYTES};
 
 /// Members and blocks of an object.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -118,6 +118,28 @@ impl ObjectIndex {
         row.offset..row.offset + row.stored_bytes()
     }
 
+    /// The range of bytes of the header frame.
+    pub fn header_range(&self) -> Range<u64> {
+        0..HEADER_BYTES as u64
+    }
+
+    /// The range of bytes of the index frame and of the seek table, of an object of `len` bytes.
+    pub fn tail_range(&self, len: u64) -> Range<u64> {
+        let end = self.blocks.last().map(|row| row.offset + row.stored_bytes());
+        end.unwrap_or(HEADER_BYTES as u64)..len
+    }
+
+    /// The blocks from the first of `blocks` on that stand in [`READ_BYTES`]: one at least, unless there is none.
+    pub(crate) fn run(&self, blocks: Range<usize>) -> Range<usize> {
+        let rows = &self.blocks[blocks.clone()];
+        let mut bytes = 0;
+        let fits = rows.iter().take_while(|row| {
+            bytes += row.stored_bytes();
+            bytes <= READ_BYTES
+        });
+        blocks.start..blocks.start + fits.count().max(1).min(rows.len())
+    }
+
     /// The member that a block belongs to.
     ///
     /// # Panics
@@ -151,7 +173,8 @@ impl ObjectIndex {
         })
     }
 
-    fn blocks_of(&self, member: usize) -> Range<usize> {
+    /// The numbers of the blocks of a member, by its place among them.
+    pub(crate) fn blocks_of(&self, member: usize) -> Range<usize> {
         let from: usize = self.members[..member].iter().map(|member| member.blocks).sum();
         from..from + self.members[member].blocks
     }
@@ -206,6 +229,97 @@ impl Verdict {
     }
 }
 
+/// A reading of all of an object: its header frame, then its blocks in their order.
+pub struct Verifier<'a> {
+    index: &'a ObjectIndex,
+    verdict: Verdict,
+    digest: blake3::Hasher,
+    stats: SegmentStats,
+    /// Blocks of the member that is being read which are not read yet.
+    blocks_left: usize,
+    block: usize,
+}
+
+impl<'a> Verifier<'a> {
+    /// A reading that begins, with the bytes of [`ObjectIndex::header_range`].
+    pub fn new(index: &'a ObjectIndex, header: &[u8]) -> Self {
+        let mut verdict = Verdict {
+            members: Vec::with_capacity(index.members.len()),
+            faults: Vec::new(),
+        };
+        if frame::open(header, frame::HEADER).is_none_or(|body| u32_at(body, 0) != FORMAT) {
+            verdict.faults.push(ObjectError::Damaged {
+                offset: 0,
+                what: "the header frame is damaged",
+            });
+        }
+        Self {
+            index,
+            verdict,
+            digest: blake3::Hasher::new(),
+            stats: SegmentStats::default(),
+            blocks_left: index.members.first().map_or(0, |member| member.blocks),
+            block: 0,
+        }
+    }
+
+    /// Reads the next block, of which `bytes` are those of [`ObjectIndex::range`]. Gives it with its member, if it is
+    /// whole.
+    ///
+    /// # Panics
+    ///
+    /// There is no such block.
+    pub fn block(&mut self, bytes: &[u8]) -> Option<(&'a Member, Block)> {
+        while self.blocks_left == 0 {
+            self.close();
+        }
+        let number = self.block;
+        self.block += 1;
+        self.blocks_left -= 1;
+        match self.index.decode(number, bytes) {
+            Ok(block) => {
+                for entry in block.entries() {
+                    self.digest.update(entry.header);
+                    self.digest.update(entry.payload);
+                    self.stats.count(entry.lsn, &entry.meta, entry.payload.len());
+                }
+                Some((&self.index.members[self.verdict.members.len()], block))
+            }
+            Err(fault) => {
+                self.verdict.faults.push(fault);
+                None
+            }
+        }
+    }
+
+    /// The verdict.
+    ///
+    /// # Panics
+    ///
+    /// A block was not read.
+    pub fn finish(mut self) -> Verdict {
+        assert_eq!(self.block, self.index.blocks.len(), "a verdict before all was read");
+        while self.verdict.members.len() < self.index.members.len() {
+            self.close();
+        }
+        self.verdict
+    }
+
+    /// Judges the member that was read, and begins with the next one.
+    fn close(&mut self) {
+        let member = &self.index.members[self.verdict.members.len()];
+        let digest = *std::mem::take(&mut self.digest).finalize().as_bytes();
+        let stats = std::mem::take(&mut self.stats);
+        self.verdict.members.push(MemberVerdict {
+            digest,
+            is_as_written: digest == member.digest && stats == member.stats,
+            is_as_sealed: digest == member.sealed_digest,
+        });
+        let next = self.index.members.get(self.verdict.members.len());
+        self.blocks_left = next.map_or(0, |member| member.blocks);
+    }
+}
+
 /// Reads all of an object, block by block, and compares each member with its digest. `each` gets every whole block.
 ///
 /// # Errors
@@ -216,40 +330,13 @@ pub fn verify(
     read: &mut dyn FnMut(Range<u64>) -> io::Result<Vec<u8>>,
     each: &mut dyn FnMut(&Member, &Block),
 ) -> Result<Verdict, ObjectError> {
-    let mut verdict = Verdict {
-        members: Vec::with_capacity(index.members.len()),
-        faults: Vec::new(),
-    };
-    let header = bytes_of(0..HEADER_BYTES as u64, read)?;
-    if frame::open(&header, frame::HEADER).is_none_or(|body| u32_at(body, 0) != FORMAT) {
-        verdict.faults.push(ObjectError::Damaged {
-            offset: 0,
-            what: "the header frame is damaged",
-        });
-    }
-    for (number, member) in index.members.iter().enumerate() {
-        let (mut digest, mut stats) = (blake3::Hasher::new(), SegmentStats::default());
-        for block in index.blocks_of(number) {
-            match index.decode(block, &bytes_of(index.range(block), read)?) {
-                Ok(block) => {
-                    for entry in block.entries() {
-                        digest.update(entry.header);
-                        digest.update(entry.payload);
-                        stats.count(entry.lsn, &entry.meta, entry.payload.len());
-                    }
-                    each(member, &block);
-                }
-                Err(fault) => verdict.faults.push(fault),
-            }
+    let mut verifier = Verifier::new(index, &bytes_of(index.header_range(), read)?);
+    for number in 0..index.blocks.len() {
+        if let Some((member, block)) = verifier.block(&bytes_of(index.range(number), read)?) {
+            each(member, &block);
         }
-        let digest = *digest.finalize().as_bytes();
-        verdict.members.push(MemberVerdict {
-            digest,
-            is_as_written: digest == member.digest && stats == member.stats,
-            is_as_sealed: digest == member.sealed_digest,
-        });
     }
-    Ok(verdict)
+    Ok(verifier.finish())
 }
 
 fn bytes_of(

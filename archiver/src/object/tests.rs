@@ -17,13 +17,13 @@ use super::*;
 use crate::fuzzing::{self, GOLDEN};
 use crate::{ObjectError, WriteError, limits};
 
-type Entry = (EntryNumber, EntryMeta, Vec<u8>);
+pub(crate) type Entry = (EntryNumber, EntryMeta, Vec<u8>);
 
-fn number(number: u32) -> EntryNumber {
+pub(crate) fn number(number: u32) -> EntryNumber {
     EntryNumber::new(number).unwrap()
 }
 
-fn header(index: u32) -> SegmentHeader {
+pub(crate) fn header(index: u32) -> SegmentHeader {
     SegmentHeader {
         id: SegmentId {
             node: NodeId::new(2).unwrap(),
@@ -39,7 +39,7 @@ fn header(index: u32) -> SegmentHeader {
 }
 
 /// An entry whose times are its number; of five one is deferred, one not UTF-8.
-fn entry(n: u32, payload: Vec<u8>) -> Entry {
+pub(crate) fn entry(n: u32, payload: Vec<u8>) -> Entry {
     let state = match n % 5 {
         2 => EntryState::DEFERRED,
         3 => EntryState::NOT_UTF8,
@@ -63,7 +63,7 @@ fn entry(n: u32, payload: Vec<u8>) -> Entry {
 }
 
 /// Bytes that do not compress.
-fn noise(seed: u32, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u32, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new()
         .update(&seed.to_le_bytes())
@@ -85,7 +85,7 @@ fn many() -> Vec<Entry> {
         .collect()
 }
 
-fn segment(dir: &Path, index: u32, entries: &[Entry], holes: Vec<Hole>) -> PathBuf {
+pub(crate) fn segment(dir: &Path, index: u32, entries: &[Entry], holes: Vec<Hole>) -> PathBuf {
     let path = dir.join(format!("{index:012}.seg"));
     let entries = entries
         .iter()
@@ -94,7 +94,7 @@ fn segment(dir: &Path, index: u32, entries: &[Entry], holes: Vec<Hole>) -> PathB
     path
 }
 
-fn object(segments: &[PathBuf], level: i32) -> Vec<u8> {
+pub(crate) fn object(segments: &[PathBuf], level: i32) -> Vec<u8> {
     let mut writer = ObjectWriter::new(Vec::new(), level).unwrap();
     for path in segments {
         writer.add(&mut SegmentFile::open(path).unwrap()).unwrap();

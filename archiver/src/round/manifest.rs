@@ -1,8 +1,13 @@
 //! The content of a manifest: JSON, in `docs/formats.md`. The same manifest has the same bytes.
 
-use gophership_vault::ids::{ClusterId, SegmentId};
+use gophership_vault::ids::{ClusterId, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::limits::MEMBERS_MAX;
+use crate::store::Format;
 
 /// A manifest: the objects that it lists first, and the manifest before it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,19 +45,21 @@ pub struct Listed {
     pub segments: Vec<SegmentId>,
 }
 
-#[derive(Serialize)]
-struct Json<'a> {
-    format: u32,
-    cluster_id: String,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    format: Format,
+    cluster_id: Uuid,
     seq: u64,
     prev: String,
     attempt: u32,
-    objects: Vec<ObjectJson<'a>>,
+    objects: Vec<ObjectJson>,
 }
 
-#[derive(Serialize)]
-struct ObjectJson<'a> {
-    key: &'a str,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ObjectJson {
+    key: String,
     bytes: u64,
     blake3: String,
     entries: u64,
@@ -67,7 +74,7 @@ impl Manifest {
     pub fn encode(&self) -> Vec<u8> {
         let range = |range: TimeRange| [range.min.to_string(), range.max.to_string()];
         let objects = self.objects.iter().map(|object| ObjectJson {
-            key: &object.key,
+            key: object.key.clone(),
             bytes: object.bytes,
             blake3: hex(&object.digest),
             entries: object.entries,
@@ -77,8 +84,8 @@ impl Manifest {
             segments: object.segments.iter().map(SegmentId::to_string).collect(),
         });
         let json = Json {
-            format: 1,
-            cluster_id: self.cluster.0.to_string(),
+            format: Format,
+            cluster_id: self.cluster.0,
             seq: self.seq,
             prev: hex(&self.prev),
             attempt: self.attempt,
@@ -86,6 +93,57 @@ impl Manifest {
         };
         serde_json::to_vec(&json).expect("numbers and text")
     }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no manifest, or one of a later version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let json: Json = serde_json::from_slice(bytes)?;
+        let wrong = |what: &str| serde_json::Error::custom(what);
+        let digest = |text: &str| blake3::Hash::from_hex(text).map(|hash| *hash.as_bytes());
+        let time = |[min, max]: &[String; 2]| match (min.parse(), max.parse()) {
+            (Ok(min), Ok(max)) => Ok(TimeRange { min, max }),
+            _ => Err(wrong("a time is no number")),
+        };
+        let object = |object: ObjectJson| {
+            if object.segments.len() > MEMBERS_MAX {
+                return Err(wrong("an object has more segments than one can have"));
+            }
+            let segments = object.segments.iter().map(|text| segment(text));
+            Ok(Listed {
+                bytes: object.bytes,
+                digest: digest(&object.blake3).map_err(|_| wrong("an object's digest is none"))?,
+                entries: object.entries,
+                records: object.records,
+                received: time(&object.received_unix_nano)?,
+                event: time(&object.event_unix_nano)?,
+                segments: segments
+                    .collect::<Option<_>>()
+                    .ok_or(wrong("a segment is not node/shard/index"))?,
+                key: object.key,
+            })
+        };
+        Ok(Self {
+            cluster: ClusterId(json.cluster_id),
+            seq: json.seq,
+            prev: digest(&json.prev).map_err(|_| wrong("prev is no digest"))?,
+            attempt: json.attempt,
+            objects: json.objects.into_iter().map(object).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The segment of this name, node/shard/index.
+fn segment(text: &str) -> Option<SegmentId> {
+    let (node, rest) = text.split_once('/')?;
+    let (shard, index) = rest.split_once('/')?;
+    Some(SegmentId {
+        node: NodeId::new(node.parse().ok()?)?,
+        shard: ShardId::new(shard.parse().ok()?),
+        index: SegmentIndex::new(index.parse().ok()?)?,
+    })
 }
 
 fn hex(digest: &[u8; 32]) -> String {
@@ -94,19 +152,11 @@ fn hex(digest: &[u8; 32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gophership_vault::ids::{NodeId, SegmentIndex, ShardId};
-    use uuid::Uuid;
-
     use super::*;
+    use crate::fuzzing::{GOLDEN_MANIFEST, manifest};
 
-    #[test]
-    fn a_manifest_has_the_documented_bytes() {
-        let segment = |index| SegmentId {
-            node: NodeId::new(3).unwrap(),
-            shard: ShardId::new(1),
-            index: SegmentIndex::new(index).unwrap(),
-        };
-        let manifest = Manifest {
+    fn golden() -> Manifest {
+        Manifest {
             cluster: ClusterId(Uuid::from_u128(0x5678)),
             seq: 2,
             prev: [0xAB; 32],
@@ -122,13 +172,35 @@ mod tests {
                     max: u64::MAX,
                 },
                 event: TimeRange { min: 0, max: 1 },
-                segments: vec![segment(7), segment(9)],
+                segments: vec![segment("3/1/7").unwrap(), segment("3/1/9").unwrap()],
             }],
-        };
-        let golden = include_bytes!("../../testdata/v1/manifest.json");
-        assert_eq!(
-            String::from_utf8(manifest.encode()).unwrap(),
-            String::from_utf8_lossy(golden).trim_end()
-        );
+        }
+    }
+
+    #[test]
+    fn a_manifest_has_the_documented_bytes_and_is_read_from_them() {
+        let text = String::from_utf8(golden().encode()).unwrap();
+        assert_eq!(text, String::from_utf8_lossy(GOLDEN_MANIFEST).trim_end());
+        assert_eq!(Manifest::decode(GOLDEN_MANIFEST).unwrap(), golden());
+        manifest(GOLDEN_MANIFEST);
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused() {
+        let text = String::from_utf8_lossy(GOLDEN_MANIFEST);
+        for (what, with, says) in [
+            ("\"format\":1", "\"format\":2", "format 2"),
+            ("\"seq\":2", "\"seq\":-2", "invalid value"),
+            ("\"attempt\"", "\"attempts\"", "unknown field"),
+            ("ab", "xb", "prev is no digest"),
+            ("01", "0x", "digest is none"),
+            ("3/1/7", "3/1/0", "not node/shard/index"),
+            ("1795402799999999999", "1e9", "a time is no number"),
+        ] {
+            let changed = text.replacen(what, with, 1);
+            assert_ne!(changed, text, "{what}");
+            let error = Manifest::decode(changed.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(says), "{what}: {error}");
+        }
     }
 }

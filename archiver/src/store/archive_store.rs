@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -104,14 +105,7 @@ impl ArchiveStore {
     ///
     /// It is not there, or the store does not say.
     pub async fn len(&self, key: &str) -> Result<u64, StoreError> {
-        let client = &self.client;
-        client
-            .retrying(async || {
-                let meta = client.objects.head(&client.path(key)?).await;
-                meta.map(|meta| Some(meta.size))
-                    .map_err(|error| client.meaning(key, error))
-            })
-            .await
+        self.client.len(key).await
     }
 
     /// True where an object has exactly these bytes: all of it is read.
@@ -132,10 +126,7 @@ impl ArchiveStore {
     ///
     /// It is not there, is larger, or cannot be read now.
     pub async fn get(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
-        let client = &self.client;
-        client
-            .retrying(async || client.get_once(key, limit).await.map(Some))
-            .await
+        self.client.get(key, limit).await
     }
 }
 
@@ -145,15 +136,13 @@ impl Client {
         &self,
         mut call: impl AsyncFnMut() -> Result<Option<T>, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut pause = STORE_BACKOFF_MIN;
-        for _ in 1..STORE_TRIES {
+        for tries in 0..STORE_TRIES - 1 {
             match call().await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) | Err(StoreError::Temporary { .. }) => {}
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(STORE_BACKOFF_MAX);
+            tokio::time::sleep(Self::pause(tries)).await;
         }
         call().await?.ok_or_else(|| StoreError::Temporary {
             store: self.url.clone(),
@@ -163,6 +152,27 @@ impl Client {
                 source: "it says that the object is there, and that it is not".into(),
             }),
         })
+    }
+
+    /// The pause after a call that failed for a reason that passes, as `tries` before it did.
+    pub(super) fn pause(tries: usize) -> Duration {
+        let doubled = u32::try_from(tries).map_or(u32::MAX, |tries| 2u32.saturating_pow(tries));
+        STORE_BACKOFF_MIN.saturating_mul(doubled).min(STORE_BACKOFF_MAX)
+    }
+
+    /// The bytes that an object has.
+    pub(super) async fn len(&self, key: &str) -> Result<u64, StoreError> {
+        self.retrying(async || {
+            let meta = self.objects.head(&self.path(key)?).await;
+            meta.map(|meta| Some(meta.size))
+                .map_err(|error| self.meaning(key, error))
+        })
+        .await
+    }
+
+    /// Reads an object of at most `limit` bytes.
+    pub(super) async fn get(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
+        self.retrying(async || self.get_once(key, limit).await.map(Some)).await
     }
 
     /// Puts an object. False where it says that one of this name is there.
@@ -257,7 +267,7 @@ impl Client {
         }
     }
 
-    fn cut_off(&self, key: &str) -> StoreError {
+    pub(super) fn cut_off(&self, key: &str) -> StoreError {
         let source = "the object came with another length than it has".into();
         self.meaning(
             key,

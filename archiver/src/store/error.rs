@@ -27,7 +27,9 @@ pub enum StoreError {
         source: Box<object_store::Error>,
     },
     /// The credentials do not allow it, or there are none.
-    #[error("archive {store}: access to {key} is denied: the node's credentials must allow to read and to write it")]
+    #[error(
+        "archive {store}: access to {key} is denied: the credentials must allow to read it and to list, and a node's to write it"
+    )]
     Denied {
         /// The store's URL.
         store: String,
@@ -57,7 +59,7 @@ pub enum StoreError {
         source: Box<object_store::Error>,
     },
     /// The store does not take the request as it is, and would not take it later.
-    #[error("archive {store}: {key}: the store refuses the request: look at archive.url, endpoint and region")]
+    #[error("archive {store}: {key}: the store refuses the request: look at its URL, endpoint and region")]
     Refused {
         /// The store's URL.
         store: String,

@@ -12,6 +12,11 @@ pub(super) const DAMAGED_PROBE: &str = "v1/probe-damaged";
 /// The object with the id of the store.
 pub(super) const STORE: &str = "v1/store.json";
 
+/// The folder of all archive objects.
+pub(crate) const LOGS: &str = "v1/logs";
+/// The folder of all manifests, in folders of their clusters.
+pub(crate) const MANIFESTS: &str = "v1/manifests";
+
 /// The name of an archive object: of the `attempt` of a `lease` of segments that `node` wrote, from the index `first`
 /// on. `received_ns` is when its earliest entry was received, nanoseconds since the Unix epoch; it chooses the folder.
 pub fn object_key(
@@ -33,8 +38,24 @@ pub fn object_key(
 
 /// The name of the manifest number `seq` of a cluster, whose bytes have the BLAKE3 digest `hash`.
 pub fn manifest_key(cluster: ClusterId, seq: u64, hash: &[u8; 32]) -> String {
-    let [a, b, c, d, ..] = hash;
-    format!("v1/manifests/{}/{seq}-{a:02x}{b:02x}{c:02x}{d:02x}.json", cluster.0)
+    let [a, b, c, d, ..] = *hash;
+    manifest_key_of(cluster, seq, [a, b, c, d])
+}
+
+/// The name of the manifest number `seq` of a cluster, whose hash begins with these bytes.
+pub(crate) fn manifest_key_of(cluster: ClusterId, seq: u64, [a, b, c, d]: [u8; 4]) -> String {
+    format!("{MANIFESTS}/{}/{seq}-{a:02x}{b:02x}{c:02x}{d:02x}.json", cluster.0)
+}
+
+/// Number, and the first four bytes of the hash, in the name of a manifest; `None` for another name.
+pub(crate) fn parse_manifest_key(key: &str) -> Option<(u64, [u8; 4])> {
+    let (_, name) = key.rsplit_once('/')?;
+    let (seq, hash) = name.strip_suffix(".json")?.split_once('-')?;
+    let hash = u32::from_str_radix(hash, 16).ok()?.to_be_bytes();
+    let seq = seq.parse().ok().filter(|seq| *seq > 0)?;
+    // A number has one spelling.
+    let [a, b, c, d] = hash;
+    (name == format!("{seq}-{a:02x}{b:02x}{c:02x}{d:02x}.json")).then_some((seq, hash))
 }
 
 #[cfg(test)]
@@ -60,5 +81,16 @@ mod tests {
             manifest_key(cluster, 1000, &hash),
             "v1/manifests/01234567-89ab-cdef-0123-456789abcdef/1000-0001abcd.json"
         );
+        let parsed = parse_manifest_key(&manifest_key(cluster, 1000, &hash));
+        assert_eq!(parsed, Some((1000, [0, 1, 0xAB, 0xCD])));
+        for other in [
+            "a/superseded-by",
+            "a/0-0001abcd.json",
+            "a/01-0001abcd.json",
+            "a/1-0001ABCD.json",
+            "a/1-1abcd.json",
+        ] {
+            assert_eq!(parse_manifest_key(other), None, "{other}");
+        }
     }
 }

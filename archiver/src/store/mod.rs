@@ -3,6 +3,7 @@
 //! - `settings`: what an operator says of it. `connect`: the client that this means, for a `bucket` or a `folder`.
 //! - `error`: what its answers mean. `archive_store`: objects put, and read back.
 //! - `probe`: what it can do, asked once at the start. `key`: the names of objects.
+//! - `reader`: a store that is only read: nothing is put into it.
 
 mod archive_store;
 #[cfg(feature = "s3")]
@@ -12,13 +13,17 @@ mod error;
 mod folder;
 mod key;
 mod probe;
+mod reader;
 mod settings;
 #[cfg(test)]
 #[cfg(feature = "s3")]
-mod tests;
+pub(crate) mod tests;
 
 pub use archive_store::{ArchiveStore, StoreId};
 pub use error::StoreError;
+pub(crate) use key::{LOGS, MANIFESTS, manifest_key_of, parse_manifest_key};
 pub use key::{manifest_key, object_key};
+pub(crate) use probe::Format;
 pub use probe::open;
+pub use reader::{StoreReader, open_reader};
 pub use settings::StoreSettings;

@@ -24,7 +24,7 @@ struct StoreJson {
 /// The one format that is known.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
-struct Format;
+pub(crate) struct Format;
 
 impl TryFrom<u32> for Format {
     type Error = String;
@@ -134,11 +134,16 @@ async fn id_of(store: &ArchiveStore) -> Result<StoreId, StoreError> {
         Ok(()) | Err(StoreError::OtherContent { .. }) => {}
         Err(error) => return Err(error),
     }
-    let found = store.get(STORE, STORE_JSON_BYTES_MAX).await?;
+    read_id(&store.client).await
+}
+
+/// The id in `store.json`, which is there.
+pub(super) async fn read_id(client: &Client) -> Result<StoreId, StoreError> {
+    let found = client.get(STORE, STORE_JSON_BYTES_MAX).await?;
     match serde_json::from_slice::<StoreJson>(&found) {
         Ok(json) => Ok(StoreId(json.store_id)),
         Err(source) => Err(StoreError::NotAStore {
-            store: store.url().to_owned(),
+            store: client.url.clone(),
             key: STORE.to_owned(),
             source,
         }),

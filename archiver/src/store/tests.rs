@@ -1,8 +1,11 @@
 use std::fs;
+use std::path::Path as FsPath;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::aws::AmazonS3Builder;
-use object_store::{Error as Answer, ObjectStoreExt};
+use object_store::path::Path;
+use object_store::{Error as Answer, ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 
 use self::server::{Fault, Mode, Server};
@@ -13,7 +16,7 @@ use super::probe::open_client;
 use super::*;
 use crate::limits::STORE_TRIES;
 
-mod server;
+pub(crate) mod server;
 
 const KEY: &str = "v1/logs/year=2026/month=11/day=23/hour=02/01234567-3-7-12-2.binpb.zst";
 
@@ -44,6 +47,30 @@ fn client_with(server: &Server, secret: &str) -> Client {
 
 async fn bucket(server: &Server) -> ArchiveStore {
     open_client(client(server), false).await.unwrap()
+}
+
+/// A store over any objects, to write and to read.
+pub(crate) async fn over(objects: Arc<dyn ObjectStore>) -> (ArchiveStore, StoreReader) {
+    let client = || Client {
+        url: "memory:".to_owned(),
+        objects: objects.clone(),
+        damaging: None,
+        folder: None,
+        prefix: Path::from("some/prefix"),
+    };
+    let store = open_client(client(), false).await.unwrap();
+    (store, StoreReader::of(client()).await.unwrap())
+}
+
+/// A store in a folder.
+pub(crate) async fn in_folder(folder: &FsPath) -> (ArchiveStore, StoreReader) {
+    let settings = settings(&format!("file://{}", folder.display()));
+    (open(&settings).await.unwrap(), open_reader(&settings).await.unwrap())
+}
+
+/// A store in the bucket of a server.
+pub(crate) async fn on(server: &Server) -> (ArchiveStore, StoreReader) {
+    (bucket(server).await, StoreReader::of(client(server)).await.unwrap())
 }
 
 fn bytes(text: &'static str) -> Bytes {
@@ -104,6 +131,17 @@ async fn a_bucket_keeps_what_is_there() {
     keeps_its_promises(&store, &bucket(&server).await).await;
     assert!(store.checks_bytes());
     assert_eq!(fs::read(server.file(KEY)).unwrap(), b"what was sealed");
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_not_made_by_a_reader() {
+    let dir = TempDir::new().unwrap();
+    let error = open_reader(&settings(&format!("file://{}", dir.path().display())))
+        .await
+        .err();
+    let error = error.expect("there is no store");
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

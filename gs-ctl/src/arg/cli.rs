@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::archive::Archive;
 use super::format::Format;
 use super::letter_name::LetterName;
 use super::replay::Replay;
@@ -83,7 +84,7 @@ pub(crate) enum Command {
     /// Replays: entries of the vault, sent or written again, bit for bit
     #[command(subcommand)]
     Replay(Replay),
-    /// Objects of the archive, read from files and without a node
+    /// The archive: objects in files, or in a store, read without a node
     #[command(subcommand)]
     Archive(Archive),
     /// Write-ahead log files, read without a node
@@ -94,7 +95,7 @@ pub(crate) enum Command {
         /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; config-set also
         /// for exporter set and remove; segment-list for
         /// list, seal and forget; node-change for drain, undrain, remove, stop and can-stop; replay-job for start,
-        /// status and cancel; replay-file for start to a file
+        /// status and cancel; replay-file for start to a file; archive-verify for files, archive-verify-store for a URL
         #[arg(value_enum)]
         name: SchemaName,
     },
@@ -431,23 +432,6 @@ pub(crate) enum Segment {
         /// A segment file, checked here and without a node
         #[arg(long, value_name = "PATH", group = "which")]
         file: Option<PathBuf>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Archive {
-    /// Print the records of an object, a line a record; with -o json a line of OTLP/JSON an entry. Exit code 4 when not
-    /// everything could be printed
-    Cat {
-        /// The object's file, .binpb.zst
-        file: PathBuf,
-    },
-    /// Read all of the objects, check every byte, and compare each segment in them with the digest that it was sealed
-    /// with. Exit code 4 when anything is damaged or missing
-    Verify {
-        /// The objects' files, .binpb.zst
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
     },
 }
 

@@ -140,9 +140,25 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "gs-ctl archive cat x.binpb.zst",
             "gs-ctl archive cat x.binpb.zst -o json | jq .",
+            "gs-ctl archive cat s3://logs/prod --from 2026-11-24T02:00:00Z --to 2026-11-24T02:01:00Z",
+            "gs-ctl archive cat file:///srv/archive --from -1h --scan",
         ],
     ),
-    ("archive verify", &["gs-ctl archive verify x.binpb.zst y.binpb.zst"]),
+    (
+        "archive ls",
+        &[
+            "gs-ctl archive ls s3://logs/prod --from -1d",
+            "gs-ctl archive ls s3://logs/prod --endpoint http://minio:9000 -o json | jq -r .objects[].key",
+        ],
+    ),
+    (
+        "archive verify",
+        &[
+            "gs-ctl archive verify x.binpb.zst y.binpb.zst",
+            "gs-ctl archive verify s3://logs/prod",
+            "gs-ctl archive verify file:///srv/archive --full",
+        ],
+    ),
     (
         "wal dump",
         &["gs-ctl wal dump data/wal/0000000001/0000/000000000043.wal"],

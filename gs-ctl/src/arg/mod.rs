@@ -1,6 +1,6 @@
 //! The command line and its values, read from text. Nothing here connects to a node.
 //!
-//! - `cli`: the commands and their options; `replay`: those of a replay.
+//! - `cli`: the commands and their options; `replay`, `archive`: those of a replay and of the archive.
 //! - `help`: the command line with an example for every verb, and the completions of shells.
 //! - `format`: the format of an answer.
 //! - `when`: points in time and intervals.
@@ -10,6 +10,7 @@
 //! - `seek_to`: the destination of a cursor.
 //! - `schema_name`: the schemas that can be printed.
 
+pub(crate) mod archive;
 pub(crate) mod cli;
 pub(crate) mod format;
 pub(crate) mod help;

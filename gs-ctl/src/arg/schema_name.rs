@@ -29,5 +29,7 @@ pub(crate) enum SchemaName {
     ReplayJob,
     ReplayFile,
     ArchiveVerify,
+    ArchiveVerifyStore,
+    ArchiveLs,
     WalDump,
 }

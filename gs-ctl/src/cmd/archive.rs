@@ -1,4 +1,6 @@
 //! `gs-ctl archive`: objects of the archive, read from files and without a node.
+//!
+//! **Not here**: objects in a store (`archive_store`).
 
 use std::fs::File;
 use std::io;
@@ -79,23 +81,37 @@ pub(super) fn cat(path: &Path, format: Format) -> anyhow::Result<Outcome> {
                 continue;
             }
         };
-        let mut out = String::new();
-        for entry in block.entries() {
-            let entry = as_replayed(index.member_of(number), &entry);
-            let name = file_sink::name(&entry);
-            match shown(&entry, &name, &mut payloads, format) {
-                Ok(text) => out += &text,
-                Err(NotWritable(why)) => {
-                    eprintln!("gs-ctl: entry {name} cannot be shown: {why}");
-                    outcome = Outcome::Damage;
-                }
-            }
+        let (out, all) = printed(index.member_of(number), block.entries(), &mut payloads, format);
+        if !all {
+            outcome = Outcome::Damage;
         }
         if !write_while_read(out.as_bytes())? {
             return Ok(Outcome::Done);
         }
     }
     Ok(outcome)
+}
+
+/// The records of entries as text, and true where all could be shown; the others are named on stderr.
+pub(super) fn printed<'a>(
+    member: &Member,
+    entries: impl IntoIterator<Item = ObjectEntry<'a>>,
+    payloads: &mut Payloads,
+    format: Format,
+) -> (String, bool) {
+    let (mut out, mut all) = (String::new(), true);
+    for entry in entries {
+        let entry = as_replayed(member, &entry);
+        let name = file_sink::name(&entry);
+        match shown(&entry, &name, payloads, format) {
+            Ok(text) => out += &text,
+            Err(NotWritable(why)) => {
+                eprintln!("gs-ctl: entry {name} cannot be shown: {why}");
+                all = false;
+            }
+        }
+    }
+    (out, all)
 }
 
 fn as_replayed(member: &Member, entry: &ObjectEntry<'_>) -> ReplayEntry {

@@ -1,7 +1,7 @@
 //! The commands, one file each.
 //!
 //! - `status`, `tail`: the whole node, and the records that it receives.
-//! - `archive`: objects of the archive, read here.
+//! - `archive`, `archive_store`: objects of the archive, read here from files and from a store.
 //! - `cluster`: the cluster, its nodes, and consensus. `events`: what happened in it.
 //! - `config`: settings.
 //! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
@@ -11,6 +11,7 @@
 //! - `schema`: the JSON Schemas of all answers.
 
 mod archive;
+mod archive_store;
 mod cluster;
 mod config;
 mod dead_letter;
@@ -28,13 +29,17 @@ mod tail;
 mod wal_dump;
 mod zone_override;
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
-use crate::arg::cli::{Archive, Cli, Command, Config, Global, Node, Segment, Wal};
+use crate::arg::archive::{Archive, CatOf, cat_of, verify_of};
+use crate::arg::cli::{Cli, Command, Config, Global, Node, Segment, Wal};
+use crate::arg::format::Format;
 use crate::arg::help;
 use crate::arg::replay::Replay;
 use crate::connect;
-use crate::out::outcome::Outcome;
+use crate::out::outcome::{Failure, Outcome};
 use crate::out::output::write_stdout;
 use crate::top;
 
@@ -53,8 +58,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Schema { name } => schema::print(name),
-        Command::Archive(Archive::Cat { file }) => archive::cat(&file, global.format),
-        Command::Archive(Archive::Verify { files }) => archive::verify_files(&files, global.format),
+        Command::Archive(asked) => read_archive(&asked, global.format),
         Command::Wal(Wal::Dump { file }) => wal_dump::dump(&file, global.format),
         Command::Segment(Segment::Verify { file: Some(file), .. }) => segment_verify::verify_file(&file, global.format),
         asked @ (Command::Status
@@ -69,13 +73,33 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::DeadLetter(_)
         | Command::Override(_)
         | Command::Segment(_)
-        | Command::Replay(_)) => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .context("cannot start")?;
-            runtime.block_on(ask(&global, asked))
-        }
+        | Command::Replay(_)) => block_on(ask(&global, asked)),
+    }
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start")?.block_on(command)
+}
+
+fn read_archive(asked: &Archive, format: Format) -> anyhow::Result<Outcome> {
+    let usage = |what: &str| Failure::Usage(what.to_owned());
+    match asked {
+        Archive::Ls { url, range, store } => block_on(archive_store::ls(url, range, store, format)),
+        Archive::Cat {
+            place,
+            key,
+            range,
+            store,
+        } => match cat_of(place, key.as_deref(), range, store).map_err(usage)? {
+            CatOf::File(path) => archive::cat(&path, format),
+            CatOf::Object(key) => block_on(archive_store::cat_object(place, key, store, format)),
+            CatOf::Range => block_on(archive_store::cat_range(place, range, store, format)),
+        },
+        Archive::Verify { places, full, store } => match verify_of(places, *full, store).map_err(usage)? {
+            Some(url) => block_on(archive_store::verify(url, *full, store, format)),
+            None => archive::verify_files(&places.iter().map(PathBuf::from).collect::<Vec<_>>(), format),
+        },
     }
 }
 

@@ -11,6 +11,7 @@ use gophership_proto::view::zone::ZoneView;
 use serde_json::Value;
 
 use super::archive::ArchiveVerdict;
+use super::archive_store::{ObjectList, StoreVerdict};
 use super::config::{SettingChangeView, SettingDiffs, SettingList};
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
@@ -56,6 +57,8 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::ReplayJob => schema::<JobView>,
         SchemaName::ReplayFile => schema::<Summary>,
         SchemaName::ArchiveVerify => schema::<ArchiveVerdict>,
+        SchemaName::ArchiveVerifyStore => schema::<StoreVerdict>,
+        SchemaName::ArchiveLs => schema::<ObjectList>,
         SchemaName::WalDump => schema::<DumpView>,
     };
     let value = name.to_possible_value().expect("no schema is hidden");

@@ -21,12 +21,12 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-pub(super) const KEY_ID: &str = "gophership";
-pub(super) const SECRET: &str = "not a secret";
+pub(crate) const KEY_ID: &str = "gophership";
+pub(crate) const SECRET: &str = "not a secret";
 
 /// The fate of one request.
 #[derive(Clone, Copy)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It is done, and the connection ends without a reply.
     LostReply,
     /// It is not done, and this is the reply: status, and code of S3.
@@ -37,7 +37,7 @@ pub(super) enum Fault {
 
 /// The kind of store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Normal,
     /// It ignores the condition of a put.
     Overwrites,
@@ -53,7 +53,7 @@ struct Plan {
     faults: VecDeque<Fault>,
 }
 
-pub(super) struct Server {
+pub(crate) struct Server {
     address: std::net::SocketAddr,
     root: Arc<TempDir>,
     plan: Arc<Mutex<Plan>>,
@@ -61,7 +61,7 @@ pub(super) struct Server {
 
 impl Server {
     /// A server with a bucket named `bucket`. It ends with the runtime.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         // Of all tests in a process the first one installs it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let root = Arc::new(TempDir::new().unwrap());
@@ -97,27 +97,27 @@ impl Server {
         Self { address, root, plan }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The file in which the store has an object.
-    pub(super) fn file(&self, key: &str) -> PathBuf {
+    pub(crate) fn file(&self, key: &str) -> PathBuf {
         self.root.path().join("bucket/some/prefix").join(key)
     }
 
-    pub(super) fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         self.plan.lock().unwrap().mode = mode;
     }
 
     /// Plans the fate of the next requests of a method, in place of an earlier plan.
-    pub(super) fn plan(&self, method: &'static str, faults: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn plan(&self, method: &'static str, faults: impl IntoIterator<Item = Fault>) {
         let mut plan = self.plan.lock().unwrap();
         (plan.method, plan.faults) = (method, faults.into_iter().collect());
     }
 
     /// The planned requests that have not come yet.
-    pub(super) fn planned(&self) -> usize {
+    pub(crate) fn planned(&self) -> usize {
         self.plan.lock().unwrap().faults.len()
     }
 }

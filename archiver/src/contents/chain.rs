@@ -1,0 +1,330 @@
+//! Decides which manifests of a cluster count. They are taken from the newest one back, since each names the one before
+//! it.
+//!
+//! **Invariants**:
+//! - I1: behind a manifest that counts, the one before it counts only if its bytes have the hash that is named.
+//! - I2: a number without such a manifest is named, and those that are there all the same give their objects.
+//!
+//! Of the newest number there may be several that name the same one before: the catalogue took one, and what the others
+//! list was committed as well. So all of them give their objects.
+
+use gophership_vault::ids::ClusterId;
+use thiserror::Error;
+
+use crate::round::Manifest;
+use crate::store::StoreError;
+
+/// A part of a store's contents that is not as it was written, or cannot be read.
+#[derive(Debug, Error)]
+pub enum ContentsFault {
+    /// Manifests are missing.
+    #[error("manifests {first} to {last} of cluster {} are missing: what they alone list is not known", cluster.0)]
+    Missing {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The lowest number that is missing.
+        first: u64,
+        /// The highest one.
+        last: u64,
+    },
+    /// A manifest is not what was written under its name.
+    #[error("{key} is damaged: {what}")]
+    Changed {
+        /// Its name.
+        key: String,
+        /// The fault.
+        what: String,
+    },
+    /// Several manifests of one number do not follow the same one before.
+    #[error("manifest {seq} is there several times, and they follow different ones: {}", keys.join(", "))]
+    Forked {
+        /// The number.
+        seq: u64,
+        /// Their names.
+        keys: Vec<String>,
+    },
+    /// A manifest cannot be read now.
+    #[error("{key} is not read")]
+    Unread {
+        /// Its name.
+        key: String,
+        /// The cause.
+        source: StoreError,
+    },
+    /// The store does not say what is there.
+    #[error("the objects are not all listed")]
+    Listing(#[from] StoreError),
+}
+
+impl ContentsFault {
+    /// True where something is damaged or missing; false where it was not read.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Changed { .. } | Self::Forked { .. } => true,
+            Self::Unread { .. } | Self::Listing(_) => false,
+        }
+    }
+}
+
+/// A manifest that was fetched.
+pub(super) struct Candidate {
+    pub(super) key: String,
+    /// The first bytes of the hash, as the name says them.
+    pub(super) name_hash: [u8; 4],
+    /// The manifest and the hash of its bytes.
+    pub(super) read: Result<(Manifest, [u8; 32]), ContentsFault>,
+}
+
+impl Candidate {
+    /// A candidate of these bytes, which may be any.
+    pub(super) fn of(cluster: ClusterId, key: String, seq: u64, name_hash: [u8; 4], bytes: &[u8]) -> Self {
+        let hash = *blake3::hash(bytes).as_bytes();
+        let read = match Manifest::decode(bytes) {
+            _ if hash[..4] != name_hash => Err("its bytes do not have the hash in its name".to_owned()),
+            Err(error) => Err(error.to_string()),
+            Ok(manifest) if (manifest.cluster, manifest.seq) != (cluster, seq) => {
+                Err("it is the manifest of another name".to_owned())
+            }
+            Ok(manifest) => Ok((manifest, hash)),
+        };
+        let read = read.map_err(|what| ContentsFault::Changed { key: key.clone(), what });
+        Self { key, name_hash, read }
+    }
+}
+
+/// What a number gives: manifests, and faults.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) manifests: Vec<Manifest>,
+    pub(super) faults: Vec<ContentsFault>,
+}
+
+/// A chain that is read from its newest manifest back.
+pub(super) struct Chain {
+    cluster: ClusterId,
+    /// The number before the last one that was taken; `None` before the first.
+    next: Option<u64>,
+    /// The hash that the manifest of that number must have, where it is known.
+    named: Option<[u8; 32]>,
+}
+
+impl Chain {
+    pub(super) fn new(cluster: ClusterId) -> Self {
+        Self {
+            cluster,
+            next: None,
+            named: None,
+        }
+    }
+
+    /// Takes all manifests of the next lower number that there is.
+    pub(super) fn take(&mut self, seq: u64, candidates: Vec<Candidate>) -> Taken {
+        let mut taken = Taken::default();
+        if let Some(next) = self.next.filter(|next| seq < *next) {
+            taken.faults.push(self.missing(seq + 1, next));
+            self.named = None;
+        }
+        self.next = Some(seq - 1);
+        let keys = candidates.iter().map(|candidate| candidate.key.clone()).collect();
+        let (mut whole, mut bad) = (Vec::new(), Vec::new());
+        for candidate in candidates {
+            match candidate.read {
+                Ok(read) => whole.push(read),
+                Err(fault) => bad.push((candidate.name_hash, fault)),
+            }
+        }
+        match self.named.take() {
+            Some(named) => match whole.iter().position(|(_, hash)| *hash == named) {
+                Some(that) => {
+                    let (manifest, _) = whole.swap_remove(that);
+                    if whole.iter().any(|(other, _)| other.prev != manifest.prev) {
+                        taken.faults.push(ContentsFault::Forked { seq, keys });
+                    }
+                    whole = vec![(manifest, named)];
+                }
+                None => {
+                    let is_it = |(name, _): &(_, _)| *name == named[..4];
+                    let fault = match bad.iter().position(is_it) {
+                        Some(that) => bad.swap_remove(that).1,
+                        None => self.missing(seq, seq),
+                    };
+                    taken.faults.push(fault);
+                }
+            },
+            None => {
+                // A manifest that the store damages is put anew, with a higher attempt.
+                let is_put_anew = whole.iter().any(|(manifest, _)| manifest.attempt > 1);
+                let counts = |fault: &ContentsFault| !(is_put_anew && fault.is_damage());
+                taken
+                    .faults
+                    .extend(bad.into_iter().map(|(_, fault)| fault).filter(counts));
+            }
+        }
+        let mut befores = whole.iter().map(|(manifest, _)| manifest.prev);
+        let before = befores.next();
+        match befores.all(|other| Some(other) == before) {
+            true => self.named = before,
+            false => taken.faults.push(ContentsFault::Forked {
+                seq,
+                keys: whole
+                    .iter()
+                    .map(|(manifest, hash)| manifest_key(manifest, hash))
+                    .collect(),
+            }),
+        }
+        if seq == 1 && self.named.take().is_some_and(|before| before != [0; 32]) {
+            let what = "it is the first one, and names one before it".to_owned();
+            let key = whole.first().map(|(manifest, hash)| manifest_key(manifest, hash));
+            let key = key.unwrap_or_default();
+            taken.faults.push(ContentsFault::Changed { key, what });
+        }
+        taken.manifests = whole.into_iter().map(|(manifest, _)| manifest).collect();
+        taken
+    }
+
+    /// The fault where there is no manifest left, and one should be.
+    pub(super) fn end(&self) -> Option<ContentsFault> {
+        self.next.filter(|next| *next > 0).map(|next| self.missing(1, next))
+    }
+
+    fn missing(&self, first: u64, last: u64) -> ContentsFault {
+        ContentsFault::Missing {
+            cluster: self.cluster,
+            first,
+            last,
+        }
+    }
+}
+
+fn manifest_key(manifest: &Manifest, hash: &[u8; 32]) -> String {
+    crate::store::manifest_key(manifest.cluster, manifest.seq, hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(7));
+
+    fn manifest(seq: u64, attempt: u32, before: &[u8]) -> Vec<u8> {
+        let manifest = Manifest {
+            cluster: CLUSTER,
+            seq,
+            prev: match before {
+                [] => [0; 32],
+                before => *blake3::hash(before).as_bytes(),
+            },
+            attempt,
+            objects: Vec::new(),
+        };
+        manifest.encode()
+    }
+
+    /// A candidate of these bytes, under the name of `named`.
+    fn under(seq: u64, named: &[u8], bytes: &[u8]) -> Candidate {
+        let hash = *blake3::hash(named).as_bytes();
+        let key = crate::store::manifest_key(CLUSTER, seq, &hash);
+        Candidate::of(CLUSTER, key, seq, [hash[0], hash[1], hash[2], hash[3]], bytes)
+    }
+
+    /// The numbers of the manifests that gave objects, and the faults, each by its first word after `manifest` or its
+    /// last one.
+    fn read(numbers: Vec<(u64, Vec<Candidate>)>) -> (Vec<u64>, Vec<String>) {
+        let mut chain = Chain::new(CLUSTER);
+        let (mut given, mut faults) = (Vec::new(), Vec::new());
+        for (seq, candidates) in numbers {
+            let taken = chain.take(seq, candidates);
+            given.extend(taken.manifests.iter().map(|manifest| manifest.seq));
+            faults.extend(taken.faults.iter().map(ToString::to_string));
+        }
+        faults.extend(chain.end().iter().map(ToString::to_string));
+        (given, faults)
+    }
+
+    #[test]
+    fn i1_a_chain_is_whole_where_each_has_the_hash_that_the_next_one_names() {
+        let a = manifest(1, 1, b"");
+        let b = manifest(2, 1, &a);
+        let c = manifest(3, 1, &b);
+        let whole = |seq, bytes: &[u8]| (seq, vec![under(seq, bytes, bytes)]);
+        let (given, faults) = read(vec![whole(3, &c), whole(2, &b), whole(1, &a)]);
+        assert_eq!((given, faults.len()), (vec![3, 2, 1], 0), "{faults:?}");
+
+        // One that was overtaken, and one that the store had damaged before it was put anew.
+        let (again, overtaken) = (manifest(3, 2, &b), manifest(2, 9, &a));
+        let numbers = vec![
+            (3, vec![under(3, &c, b"damaged"), under(3, &again, &again)]),
+            (2, vec![under(2, &overtaken, &overtaken), under(2, &b, &b)]),
+            whole(1, &a),
+        ];
+        assert_eq!(read(numbers), (vec![3, 2, 1], vec![]));
+    }
+
+    #[test]
+    fn i2_what_is_missing_or_damaged_is_named_and_the_others_give_their_objects() {
+        let a = manifest(1, 1, b"");
+        let b = manifest(2, 1, &a);
+        let c = manifest(3, 1, &b);
+        let other = manifest(2, 1, b"something else");
+        let whole = |seq, bytes: &[u8]| (seq, vec![under(seq, bytes, bytes)]);
+        for (numbers, expected, says) in [
+            (vec![whole(3, &c), whole(1, &a)], vec![3, 1], "manifests 2 to 2 "),
+            (vec![whole(3, &c)], vec![3], "manifests 1 to 2 "),
+            (
+                vec![whole(3, &c), whole(2, &other), whole(1, &a)],
+                vec![3, 2],
+                "manifests 2 to 2 ",
+            ),
+            (
+                vec![whole(3, &c), (2, vec![under(2, &b, b"?")]), whole(1, &a)],
+                vec![3, 1],
+                "hash in its name",
+            ),
+            (
+                vec![(3, vec![under(3, &c, b"?")]), whole(2, &b), whole(1, &a)],
+                vec![2, 1],
+                "hash in its name",
+            ),
+            (
+                vec![(3, vec![under(3, &b, &b)]), whole(2, &b), whole(1, &a)],
+                vec![2, 1],
+                "of another name",
+            ),
+            (vec![(1, vec![under(1, b"{}", b"{}")])], vec![], "missing field"),
+            (vec![whole(1, &manifest(1, 1, b"x"))], vec![1], "names one before it"),
+        ] {
+            let (given, faults) = read(numbers);
+            assert!(faults[0].contains(says), "{says}: {faults:?}");
+            assert!(expected.iter().all(|seq| given.contains(seq)), "{says}: {given:?}");
+        }
+    }
+
+    #[test]
+    fn a_fork_is_named_with_its_keys() {
+        let a = manifest(1, 1, b"");
+        let (b, other) = (manifest(2, 1, &a), manifest(2, 2, &a));
+        let (c, forked) = (manifest(3, 1, &b), manifest(3, 1, &other));
+        let both = |seq, bytes: [&[u8]; 2]| (seq, bytes.map(|bytes| under(seq, bytes, bytes)).into());
+        let (given, faults) = read(vec![both(3, [&c, &forked]), both(2, [&b, &other]), both(1, [&a, &a])]);
+        assert!(
+            given.contains(&3) && given.contains(&2) && given.contains(&1),
+            "{given:?}"
+        );
+        let key = |bytes: &[u8]| under(3, bytes, bytes).key;
+        let is_named = |fault: &String| fault.contains(&key(&c)) && fault.contains(&key(&forked));
+        assert!(faults.len() == 1 && is_named(&faults[0]), "{faults:?}");
+
+        // And where a longer chain shows which of the two counts.
+        let d = manifest(4, 1, &c);
+        let (given, faults) = read(vec![
+            (4, vec![under(4, &d, &d)]),
+            both(3, [&c, &forked]),
+            (2, vec![under(2, &b, &b)]),
+            (1, vec![under(1, &a, &a)]),
+        ]);
+        assert_eq!(given, [4, 3, 2, 1]);
+        assert!(faults.len() == 1 && is_named(&faults[0]), "{faults:?}");
+    }
+}
