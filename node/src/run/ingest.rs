@@ -17,6 +17,7 @@ use crate::buffer::{Budget, Rings};
 use crate::config::Config;
 use crate::export::Exporters;
 use crate::ingester::{self, AckLimit, IngestLimits, Port, SensesSetup, WatermarkNotify, Worker, WorkerSetup};
+use crate::peers::Quorum;
 use crate::stochastic::{Environment, EnvironmentReader, Inputs, Sensor, WorkerSlot};
 
 /// Ingest, running.
@@ -48,6 +49,8 @@ pub(super) struct IngestParts<'a> {
     pub(super) routes: &'a Routes,
     /// True while the node leaves its cluster.
     pub(super) leaving: Arc<AtomicBool>,
+    /// The cluster of a member.
+    pub(super) quorum: Option<&'a Quorum>,
 }
 
 impl Ingest {
@@ -60,7 +63,12 @@ impl Ingest {
             exporters,
             routes,
             leaving,
+            quorum,
         } = parts;
+        let acks = quorum.map_or_else(AckLimit::alone, |quorum| {
+            let quorum = quorum.clone();
+            AckLimit::replicated(move || quorum.ack_timeout())
+        });
         let (drain, draining) = watch::channel(false);
         let slots: Vec<Arc<WorkerSlot>> = shards.iter().map(|_| Arc::default()).collect();
         let ends = shards.into_iter().zip(&slots).map(|((writer, notify), slot)| ShardEnd {
@@ -73,7 +81,7 @@ impl Ingest {
             writer,
             notify,
         });
-        let workers = start_workers(config, ends.collect(), budget, routes, (&leaving, &draining))?;
+        let workers = start_workers(config, ends.collect(), budget, routes, acks, (&leaving, &draining))?;
         let reader = EnvironmentReader::new("/".as_ref());
         let sensor = Sensor::new(slots, Arc::clone(zone), thresholds(config), reader);
         let environment = sensor.environment();
@@ -123,6 +131,7 @@ fn start_workers(
     ends: Vec<ShardEnd>,
     budget: &Arc<Budget>,
     routes: &Routes,
+    acks: AckLimit,
     (leaving, drain): (&Arc<AtomicBool>, &watch::Receiver<bool>),
 ) -> anyhow::Result<Vec<Worker>> {
     let limits = IngestLimits {
@@ -130,10 +139,7 @@ fn start_workers(
         read_timeout: config.ingest.read_timeout,
         max_connection_age: config.ingest.max_connection_age,
         origins: config.listeners.cors.clone(),
-        acks: match &config.cluster {
-            None => AckLimit::ALONE,
-            Some(cluster) => AckLimit::replicated(cluster.ack_timeout),
-        },
+        acks,
     };
     let start = |(number, end): (usize, ShardEnd)| {
         let setup = WorkerSetup {

@@ -54,7 +54,7 @@ use self::waiting::Waiting;
 use self::watch::{End, watch_over};
 use crate::buffer::Budget;
 use crate::cluster::Member;
-use crate::config::Config;
+use crate::config::{Config, Export};
 use crate::export::Exporters;
 use crate::ingester::{WatermarkNotify, Worker};
 use crate::machine::Machine;
@@ -105,8 +105,9 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
         exporters: Arc::clone(&started.shutdown.exporters),
         certificates,
         peer_certificates,
+        quorum: started.shutdown.member.as_ref().map(|member| member.quorum.clone()),
         own: own_addresses(config),
-        turn: Mutex::default(),
+        unknown: Mutex::new(started.unknown_sinks),
     });
     let Started { shutdown, health, .. } = started;
     let end = watch_over(
@@ -136,6 +137,8 @@ struct Started {
     shutdown: Shutdown,
     health: HealthReporter,
     settings: Arc<Settings>,
+    /// Exporters whose sink has no address yet.
+    unknown_sinks: Vec<Export>,
 }
 
 async fn start(
@@ -166,7 +169,8 @@ async fn start(
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
-    let exporters = exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
+    let (exporters, unknown_sinks) =
+        exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
     let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
     let (health, routes) = surfaces::beside_otlp()?;
@@ -178,8 +182,18 @@ async fn start(
         exporters: &exporters,
         routes: &routes,
         leaving: node.leaving(),
+        quorum: member.as_ref().map(|member| &member.quorum),
     })?;
-    let running = running(&vault, &catalogue, member.as_ref(), budget, &exporters, &zone, &ingest);
+    let running = running(
+        &vault,
+        &catalogue,
+        member.as_ref(),
+        budget,
+        &exporters,
+        &zone,
+        &ingest,
+        &settings,
+    );
     let context = surfaces::context(config, node, &running, throttle.clone(), member.as_ref(), &settings)?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
@@ -206,6 +220,7 @@ async fn start(
         },
         health,
         settings,
+        unknown_sinks,
     })
 }
 
@@ -218,6 +233,7 @@ fn running(
     exporters: &Arc<Exporters>,
     zone: &Arc<ZoneCell>,
     ingest: &Ingest,
+    settings: &Arc<Settings>,
 ) -> Running {
     Running {
         vault: vault.clone(),
@@ -228,6 +244,7 @@ fn running(
         zone: Arc::clone(zone),
         environment: Arc::clone(&ingest.environment),
         workers: ingest.workers.iter().map(Worker::counters).collect(),
+        settings: Arc::clone(settings),
     }
 }
 
