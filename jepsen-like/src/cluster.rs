@@ -19,14 +19,14 @@ use serde::Deserialize;
 use crate::ctl::ctl_json;
 use crate::loopback::own_address;
 use crate::network::Network;
-use crate::node::{Binaries, Listen, Node, NodeSetup, PEER_PORT};
+use crate::node::{Binaries, ExporterSetup, Listen, Node, NodeSetup, PEER_PORT};
 use crate::offer::Probe;
 use crate::tool::run;
 
 /// Time without a sign of a node after which its cluster recovers its segments, in seconds.
 const DEAD_AFTER_SECONDS: u64 = 2;
 /// Time within which a cluster must be there, or be whole again.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(250);
 
 /// The place in which the nodes run.
@@ -58,6 +58,17 @@ pub struct ClusterView {
     pub recovering_segments: u64,
     oldest_recovering_unix_nano: Option<String>,
     nodes: Vec<NodeView>,
+    /// What lost nodes owe exporters.
+    #[serde(default)]
+    lost_debt: Vec<LostDebtView>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LostDebtView {
+    /// The number of the lost node.
+    node: u64,
+    /// The number of the node that sends for it.
+    runner: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -172,6 +183,58 @@ impl Cluster {
     /// The addresses for OTLP of all nodes, whether they run or not.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.slots.iter().filter_map(|slot| slot.setup.grpc_at()).collect()
+    }
+
+    /// Has a node started by this program from its next start on.
+    pub fn launch_with(&mut self, i: usize, launcher: Vec<String>) {
+        self.slots[i].setup.launcher = launcher;
+    }
+
+    /// Gives a node an exporter, which is the cluster's once it was formed.
+    pub fn export_to(&mut self, i: usize, exporter: ExporterSetup) {
+        self.slots[i].setup.exporters.push(exporter);
+    }
+
+    /// The process id of a node.
+    ///
+    /// # Errors
+    ///
+    /// It is not running.
+    pub fn pid(&self, i: usize) -> anyhow::Result<u32> {
+        let running = self.slots[i].running.as_ref();
+        running
+            .and_then(|(node, _)| node.pid())
+            .context("the node is not running")
+    }
+
+    /// The reason for which a node is not ready; `None` where it is.
+    pub async fn unready(&self, i: usize) -> Option<String> {
+        match &self.slots[i].running {
+            Some((node, _)) => node.unready().await,
+            None => Some("it was not started".to_owned()),
+        }
+    }
+
+    /// Waits until another node sends what a lost one owes. Returns false where none did in time.
+    ///
+    /// # Errors
+    ///
+    /// `gs-ctl` fails at the nodes that run.
+    pub async fn until_taken_over(&self, lost: usize) -> anyhow::Result<bool> {
+        let (began, name) = (Instant::now(), Some(&self.slots[lost].setup.name));
+        let other = (lost + 1) % self.slots.len();
+        while began.elapsed() < PATIENCE {
+            let view = self.view(other).await?;
+            let of_lost = |debt: &&LostDebtView| {
+                let node = view.nodes.iter().find(|node| node.id == debt.node);
+                node.is_some_and(|node| node.name.as_ref() == name)
+            };
+            if view.lost_debt.iter().filter(of_lost).any(|debt| debt.runner.is_some()) {
+                return Ok(true);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(false)
     }
 
     /// Starts a node, without waiting for it.

@@ -172,7 +172,8 @@ fn plain(reader: &mut Reader<'_>, path: &str, value: &str) {
     let Some(key) = KEYS.iter().filter(of_cluster).find(|key| key.path == path) else {
         let known = || CLUSTER_KEYS.into_iter();
         let problem = match KEYS.iter().any(|key| key.path == path) || path == PEERS {
-            true if path.starts_with("cluster.") => Problem::NodesOwn {
+            true if path == "cluster.name" => Problem::NameStays,
+            true if path == PEERS => Problem::NodesOwn {
                 of: "every node of the cluster, and start them again one by one",
             },
             true => Problem::NodesOwn {

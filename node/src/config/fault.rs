@@ -228,6 +228,9 @@ pub enum Problem {
          `${{env:NAME}}` or `${{file:PATH}}`, which each node resolves for itself"
     )]
     SecretWrittenOut,
+    /// `cluster.name` is set for the cluster.
+    #[error("stays what it was when the cluster was provisioned: the folder of each node has it")]
+    NameStays,
     /// A key that is a node's own is set for the cluster.
     #[error("is a node's own: change it in the configuration of {of}")]
     NodesOwn {

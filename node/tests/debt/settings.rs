@@ -186,7 +186,7 @@ fn of_two_operators_the_later_one_is_told_what_stands_and_a_fault_changes_nothin
         (
             "cluster.name",
             "x",
-            "cluster.name is a node's own: change it in the configuration of every node",
+            "cluster.name stays what it was when the cluster was provisioned",
         ),
         ("cluster.peers", "x", "cluster.peers is a node's own"),
         ("zone.override.1", "red", "is not a key"),
