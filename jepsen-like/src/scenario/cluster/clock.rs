@@ -1,4 +1,5 @@
-//! The clocks of two nodes are wrong, one an hour ahead and one an hour behind, and change places at a restart. Needs
+//! The clocks of two nodes are wrong, at first one an hour ahead and one an hour behind; a restart turns the one into
+//! the other. Needs
 //! libfaketime.
 
 use std::fs;
@@ -37,6 +38,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
         cluster.launch_with(i, launcher(offset));
     }
     let mut run = ClusterRun::start(made, cluster, Vec::new()).await?;
+    let mut offset_of = [0, 1];
     for number in 1..=plan.rounds {
         let fault = run.begin().await?;
         let moment = run.run.moment(500..3000);
@@ -48,7 +50,8 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
         let acked = fault.load.acks();
         let victim = number as usize % OFFSETS.len();
         run.cluster.kill(victim).await?;
-        let swapped = OFFSETS[(number as usize + victim) % OFFSETS.len()];
+        offset_of[victim] = (offset_of[victim] + 1) % OFFSETS.len();
+        let swapped = OFFSETS[offset_of[victim]];
         run.cluster.launch_with(victim, launcher(swapped));
         let away = run.run.moment(0..6000);
         tokio::time::sleep(away).await;
