@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 use serde::Deserialize;
 
@@ -56,6 +56,8 @@ pub struct ClusterView {
     pub leader: Option<u64>,
     /// Segments whose end is being determined.
     pub recovering_segments: u64,
+    /// Sealed segments with fewer copies than are wanted.
+    pub under_replicated_segments: u64,
     oldest_recovering_unix_nano: Option<String>,
     nodes: Vec<NodeView>,
     /// What lost nodes owe exporters.
@@ -215,6 +217,26 @@ impl Cluster {
         }
     }
 
+    /// Waits until every sealed segment has as many copies as are wanted, so that one more node may be lost.
+    ///
+    /// # Errors
+    ///
+    /// It has not in time, or `gs-ctl` fails.
+    pub async fn until_replicated(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let lacking = self.view(0).await?.under_replicated_segments;
+            if lacking == 0 {
+                return Ok(());
+            }
+            ensure!(
+                began.elapsed() < PATIENCE,
+                "{lacking} segments lack copies after {PATIENCE:?}"
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Waits until another node sends what a lost one owes. Returns false where none did in time.
     ///
     /// # Errors
@@ -346,7 +368,7 @@ impl Cluster {
                 bail!(
                     "not whole after {PATIENCE:?}: {}\n{}",
                     missing.join("; "),
-                    self.log_tails()
+                    self.log_ends()
                 );
             }
             tokio::time::sleep(POLL).await;
@@ -361,7 +383,7 @@ impl Cluster {
                 bail!("{name} was not started");
             };
             if let Some(status) = node.wait_end(Duration::ZERO).await? {
-                bail!("{name} ended ({status}); its log:\n{}", node.log_tail()?);
+                bail!("{name} ended ({status}); its log:\n{}", node.log_end()?);
             }
             if let Some(why) = node.unready().await {
                 missing.push(format!("{name} is not ready ({why})"));
@@ -383,13 +405,13 @@ impl Cluster {
         Ok(missing)
     }
 
-    fn log_tails(&self) -> String {
-        let tail = |slot: &Slot| {
-            let log = slot.running.as_ref().map(|(node, _)| node.log_tail());
+    fn log_ends(&self) -> String {
+        let end = |slot: &Slot| {
+            let log = slot.running.as_ref().map(|(node, _)| node.log_end());
             let log = log.and_then(Result::ok).unwrap_or_default();
             format!("--- {}\n{log}\n", slot.setup.name)
         };
-        self.slots.iter().map(tail).collect()
+        self.slots.iter().map(end).collect()
     }
 
     /// Ends all nodes, and returns the most anonymous memory that any of them held, in bytes.

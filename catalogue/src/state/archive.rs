@@ -21,7 +21,7 @@ impl State {
         self.objects.iter().map(|(lease, object)| (*lease, object))
     }
 
-    /// The object that a segment is in or is to be in, if it was not given up.
+    /// The object that a segment is in or is to be in, if that is not doomed.
     pub fn archive_of(&self, id: SegmentId) -> Option<(LeaseNumber, &ArchiveObject)> {
         let lease = *self.leases.get(&id)?;
         Some((lease, &self.objects[&lease]))

@@ -98,9 +98,11 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
         }
     };
 
+    node.set_phase(Phase::Serving);
+    let running = node.running().context("a node that serves is running")?;
     let reloader = Arc::new(Reloader {
         file: file.map(Path::to_owned),
-        settings: Arc::clone(&started.settings),
+        settings: Arc::clone(&running.settings),
         vault: started.shutdown.vault.clone(),
         exporters: Arc::clone(&started.shutdown.exporters),
         certificates,
@@ -136,7 +138,6 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
 struct Started {
     shutdown: Shutdown,
     health: HealthReporter,
-    settings: Arc<Settings>,
     /// Exporters whose sink has no address yet.
     unknown_sinks: Vec<Export>,
 }
@@ -166,9 +167,7 @@ async fn start(
     } = store::open(config, file, peer.zip(waiting.as_ref()), shards, &notifies).await?;
     // From here on what is in force in the cluster counts.
     let config = &settings.config();
-    let zone = Arc::new(ZoneCell::new(Instant::now()));
-    operate::restore_override(catalogue.as_ref(), &zone);
-    let throttle = Throttle::new(Arc::clone(&zone));
+    let (zone, throttle) = zone_on_record(catalogue.as_ref());
     let (exporters, unknown_sinks) =
         exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
@@ -188,11 +187,9 @@ async fn start(
         &vault,
         &catalogue,
         member.as_ref(),
-        budget,
-        &exporters,
-        &zone,
+        (budget, &zone),
+        (&exporters, &settings),
         &ingest,
-        &settings,
     );
     let context = surfaces::context(config, node, &running, throttle.clone(), member.as_ref(), &settings)?;
     node.set_running(running);
@@ -201,7 +198,6 @@ async fn start(
         waiting.end().await?;
     }
     let accepting = ingest.accept(otlp);
-    node.set_phase(Phase::Serving);
     let scrub = scrub::start(Arc::clone(&settings), &vault, &catalogue, &data_path, throttle)?;
     say_started(config, &vault, shards, &data_path);
     Ok(Started {
@@ -219,9 +215,16 @@ async fn start(
             admin: admin.served,
         },
         health,
-        settings,
         unknown_sinks,
     })
+}
+
+/// The zone, as an operator's override on record has it, and the throttle that goes by it.
+fn zone_on_record(catalogue: &dyn Catalogue) -> (Arc<ZoneCell>, Throttle) {
+    let zone = Arc::new(ZoneCell::new(Instant::now()));
+    operate::restore_override(catalogue, &zone);
+    let throttle = Throttle::new(Arc::clone(&zone));
+    (zone, throttle)
 }
 
 /// What the surfaces see of a node that serves.
@@ -229,11 +232,9 @@ fn running(
     vault: &Vault,
     catalogue: &Arc<dyn Catalogue>,
     member: Option<&Member>,
-    budget: Arc<Budget>,
-    exporters: &Arc<Exporters>,
-    zone: &Arc<ZoneCell>,
+    (budget, zone): (Arc<Budget>, &Arc<ZoneCell>),
+    (exporters, settings): (&Arc<Exporters>, &Arc<Settings>),
     ingest: &Ingest,
-    settings: &Arc<Settings>,
 ) -> Running {
     Running {
         vault: vault.clone(),

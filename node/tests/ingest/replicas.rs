@@ -39,7 +39,9 @@ fn without_a_copy_in_time_clients_are_refused_and_nothing_more_is_appended_until
             server.becomes(|server| server.marks[0].durable().is_some()).await;
             within.store(200, Ordering::Relaxed);
         };
-        let (first, ()) = tokio::join!(send(), shorter);
+        let first = async { tokio::join!(send(), shorter).0 };
+        let first = tokio::time::timeout(Duration::from_secs(120), first).await;
+        let first = first.expect("an answer once the limit is shorter");
         assert_eq!(first, refused);
         server.becomes(|server| server.marks[0].durable().is_some()).await;
         let written = server.marks[0].durable();

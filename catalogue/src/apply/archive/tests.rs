@@ -264,7 +264,7 @@ fn a_segment_stays_in_its_object_when_it_is_trimmed() {
 }
 
 #[test]
-fn objects_that_were_given_up_are_remembered_up_to_a_bound() {
+fn objects_that_are_doomed_are_remembered_up_to_a_bound() {
     let mut state = ready();
     for number in 1..=ARCHIVE_DOOMED_MAX as u64 + 2 {
         say(

@@ -1,6 +1,5 @@
 //! The clocks of two nodes are wrong, at first one an hour ahead and one an hour behind; a restart turns the one into
-//! the other. Needs
-//! libfaketime.
+//! the other. Needs libfaketime.
 
 use std::fs;
 use std::path::PathBuf;

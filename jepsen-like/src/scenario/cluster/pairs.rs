@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
+use anyhow::Context as _;
 use rand::Rng as _;
 use rustix::process::Signal;
 
 use super::{ACKS, ClusterRun, Fault, LOOK_INTERVAL, Place, Plan, Report, new_run, wait_acks};
 use crate::cluster::{Cluster, PATIENCE};
+use crate::ctl::ctl_json;
 use crate::mount::{FileSystem, LoopMount};
 use crate::network::Network;
 use crate::report::Round;
@@ -23,6 +25,8 @@ const NODES: usize = 3;
 const DISK_BYTES: u64 = 4 << 30;
 /// Bytes per second that a slow disk takes: less than the load.
 const SLOW: u64 = 256 << 10;
+/// `cluster.repair_after`: copies that a lost disk had are made up for at once.
+const REPAIR_AFTER: &str = "1s";
 /// Time for which the faults last at least; the others take a node for dead meanwhile, and recover what it left.
 const LENGTH: Duration = Duration::from_secs(8);
 
@@ -89,6 +93,11 @@ pub async fn run(plan: &Plan, kinds: &[Kind]) -> anyhow::Result<Report> {
     let folders: Vec<&Path> = disks.iter().map(LoopMount::path).collect();
     let cluster = Cluster::new(&plan.binaries, Place::Network(&network), &folders)?;
     let mut run = ClusterRun::start(made, cluster, disks).await?;
+    let repair_after = ctl_json(
+        run.cluster.setup(0),
+        &["config", "set", "cluster.repair_after", REPAIR_AFTER],
+    );
+    repair_after.await.context("cluster.repair_after")?;
     let mut rows = Vec::new();
     for _ in 0..plan.rounds {
         for faults in combinations(kinds) {
@@ -158,6 +167,8 @@ async fn one(run: &mut ClusterRun, network: &Network, faults: &[Kind]) -> anyhow
         seen_slow && (!must_die || seen.dead > 0) && (!has(Kind::DiskFull) || refusals > 0)
     })
     .await?;
+    // Another loss is a third one as long as copies are missing.
+    run.cluster.until_replicated().await?;
     let last = run.run.report.rounds.last().expect("it was just added");
     let (lost, whole) = (last.verdict.lost.len(), last.ready_ms.unwrap_or_default());
     Ok(Row {
