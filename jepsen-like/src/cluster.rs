@@ -223,15 +223,18 @@ impl Cluster {
     ///
     /// It has not in time, or `gs-ctl` fails.
     pub async fn until_replicated(&self) -> anyhow::Result<()> {
-        let began = Instant::now();
+        let (mut since, mut fewest) = (Instant::now(), u64::MAX);
         loop {
             let lacking = self.view(0).await?.under_replicated_segments;
             if lacking == 0 {
                 return Ok(());
             }
+            if lacking < fewest {
+                (since, fewest) = (Instant::now(), lacking);
+            }
             ensure!(
-                began.elapsed() < PATIENCE,
-                "{lacking} segments lack copies after {PATIENCE:?}"
+                since.elapsed() < PATIENCE,
+                "{lacking} segments lack copies, and got none for {PATIENCE:?}"
             );
             tokio::time::sleep(POLL).await;
         }

@@ -52,7 +52,6 @@ use self::store::Store;
 use self::surfaces::{Admin, tell_health};
 use self::waiting::Waiting;
 use self::watch::{End, watch_over};
-use crate::buffer::Budget;
 use crate::cluster::Member;
 use crate::config::{Config, Export};
 use crate::export::Exporters;
@@ -88,7 +87,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let peer_certificates = ports.peer_certificates();
     let node = NodeState::new(config.node.name.clone(), config.cluster.is_some());
     node.set_tls(certificates.clone());
-    let started = tokio::select! {
+    let (shutdown, health, unknown_sinks) = tokio::select! {
         started = start(config, file, machine, ports, &node) => started?,
         // No client has been served yet, so the process may end at once: a node of a cluster may wait for others for
         // long.
@@ -103,15 +102,14 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let reloader = Arc::new(Reloader {
         file: file.map(Path::to_owned),
         settings: Arc::clone(&running.settings),
-        vault: started.shutdown.vault.clone(),
-        exporters: Arc::clone(&started.shutdown.exporters),
+        vault: shutdown.vault.clone(),
+        exporters: Arc::clone(&shutdown.exporters),
         certificates,
         peer_certificates,
-        quorum: started.shutdown.member.as_ref().map(|member| member.quorum.clone()),
+        quorum: shutdown.member.as_ref().map(|member| member.quorum.clone()),
         own: own_addresses(config),
-        unknown: Mutex::new(started.unknown_sinks),
+        unknown: Mutex::new(unknown_sinks),
     });
-    let Started { shutdown, health, .. } = started;
     let end = watch_over(
         &node,
         &shutdown.vault,
@@ -134,21 +132,14 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     shutdown.run().await
 }
 
-/// A node that serves.
-struct Started {
-    shutdown: Shutdown,
-    health: HealthReporter,
-    /// Exporters whose sink has no address yet.
-    unknown_sinks: Vec<Export>,
-}
-
+/// Starts a node. Returns, too, the reporter of its health, and the exporters whose sink has no address yet.
 async fn start(
     config: &Config,
     file: Option<&Path>,
     machine: &Machine,
     ports: Ports,
     node: &Arc<NodeState>,
-) -> anyhow::Result<Started> {
+) -> anyhow::Result<(Shutdown, HealthReporter, Vec<Export>)> {
     let (otlp, admin, peer) = ports.apart();
     let (stop, stopped) = channel(false);
     let admin = Admin::start(admin, node, &stopped);
@@ -171,12 +162,11 @@ async fn start(
     let (exporters, unknown_sinks) =
         exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
-    let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
     let (health, routes) = surfaces::beside_otlp()?;
     let ingest = Ingest::start(IngestParts {
         config,
         shards: writers.into_iter().zip(notifies).collect(),
-        budget: &budget,
+        machine,
         zone: &zone,
         exporters: &exporters,
         routes: &routes,
@@ -187,7 +177,7 @@ async fn start(
         &vault,
         &catalogue,
         member.as_ref(),
-        (budget, &zone),
+        &zone,
         (&exporters, &settings),
         &ingest,
     );
@@ -197,26 +187,21 @@ async fn start(
     if let Some(waiting) = waiting {
         waiting.end().await?;
     }
-    let accepting = ingest.accept(otlp);
-    let scrub = scrub::start(Arc::clone(&settings), &vault, &catalogue, &data_path, throttle)?;
-    say_started(config, &vault, shards, &data_path);
-    Ok(Started {
-        shutdown: Shutdown {
-            ingest,
-            zone,
-            exporters,
-            vault,
-            member,
-            accepting,
-            stop,
-            cursors,
-            control,
-            scrub,
-            admin: admin.served,
-        },
-        health,
-        unknown_sinks,
-    })
+    let shutdown = Shutdown {
+        accepting: ingest.accept(otlp),
+        scrub: scrub::start(settings, &vault, &catalogue, &data_path, throttle)?,
+        ingest,
+        zone,
+        exporters,
+        vault,
+        member,
+        stop,
+        cursors,
+        control,
+        admin: admin.served,
+    };
+    say_started(config, &shutdown.vault, shards, &data_path);
+    Ok((shutdown, health, unknown_sinks))
 }
 
 /// The zone, as an operator's override on record has it, and the throttle that goes by it.
@@ -232,7 +217,7 @@ fn running(
     vault: &Vault,
     catalogue: &Arc<dyn Catalogue>,
     member: Option<&Member>,
-    (budget, zone): (Arc<Budget>, &Arc<ZoneCell>),
+    zone: &Arc<ZoneCell>,
     (exporters, settings): (&Arc<Exporters>, &Arc<Settings>),
     ingest: &Ingest,
 ) -> Running {
@@ -240,7 +225,7 @@ fn running(
         vault: vault.clone(),
         catalogue: Arc::clone(catalogue),
         cluster: member.map(Member::context),
-        budget,
+        budget: Arc::clone(&ingest.budget),
         exporters: Arc::clone(exporters),
         zone: Arc::clone(zone),
         environment: Arc::clone(&ingest.environment),
