@@ -31,6 +31,12 @@ fi
 if [ "$length" = long ]; then
     "$jepsen" cluster kill --nodes 5 --rounds 10
     "$jepsen" cluster pause --rounds 6
+    "$jepsen" cluster takeover --rounds 3
+    if ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; then
+        "$jepsen" cluster clock --rounds 6
+    else
+        skip "wrong clocks need libfaketime"
+    fi
 fi
 if command -v strace >/dev/null; then
     "$jepsen" sync-error --rounds "$(rounds 2 5)"
@@ -47,6 +53,7 @@ if [ "$(id -u)" = 0 ]; then
             "$jepsen" cluster cut --rounds 27
             "$jepsen" cluster cut --nodes 5 --rounds 9
             "$jepsen" cluster mixed --rounds 30
+            "$jepsen" cluster pairs --rounds 1
         else
             "$jepsen" cluster cut --rounds 4 --seconds 8 --cut leader --cut deaf-leader --cut mute --cut loss
         fi

@@ -64,7 +64,7 @@ fn every_command_answers_in_every_format_on_stdout() {
         (
             &["config", "set", "vault.retention", "72h", "--seen", "7"],
             "72h",
-            "needs_restart: false",
+            "version: 8",
         ),
         (&["exporter", "remove", "backend"], "exporter.backend", "new: null"),
         (&["exporter", "list"], "NAME", "exporters:"),

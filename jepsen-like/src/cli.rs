@@ -16,6 +16,7 @@ use crate::node::Binaries;
 use crate::offer_cli::{self, OfferOptions};
 use crate::report::Report;
 use crate::scenario::cluster::cut::Cut;
+use crate::scenario::cluster::pairs::Kind;
 use crate::scenario::overload::Overload;
 use crate::scenario::power_cut::Expect;
 use crate::scenario::{
@@ -184,6 +185,18 @@ enum ClusterCommand {
     },
     /// Kill and pause nodes and cut links, several at a time in a random order. Needs root, ip and nft
     Mixed(ClusterOptions),
+    /// Let the clocks of two nodes be an hour wrong. Needs libfaketime
+    Clock(ClusterOptions),
+    /// Kill a node that owes its sink something, or stop it and wake it, and let others send for it
+    Takeover(ClusterOptions),
+    /// Each fault alone, and each two of them at once at two of three nodes; prints a table. Needs root, ip and nft
+    Pairs {
+        #[command(flatten)]
+        options: Options,
+        /// The kinds of fault; all of them without it
+        #[arg(long = "kind", value_enum, value_name = "KIND")]
+        kinds: Vec<Kind>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -264,7 +277,7 @@ impl Cli {
     pub fn needs_network(&self) -> bool {
         matches!(
             self.command,
-            Command::Cluster(ClusterCommand::Cut { .. } | ClusterCommand::Mixed(_))
+            Command::Cluster(ClusterCommand::Cut { .. } | ClusterCommand::Mixed(_) | ClusterCommand::Pairs { .. })
         )
     }
 }
@@ -368,6 +381,23 @@ async fn execute_cluster(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         ClusterCommand::Mixed(options) => {
             let (plan, nodes) = with(&options)?;
             (options, cluster::mixed::run(&plan, nodes).await?)
+        }
+        ClusterCommand::Clock(options) => {
+            let (plan, nodes) = with(&options)?;
+            (options, cluster::clock::run(&plan, nodes).await?)
+        }
+        ClusterCommand::Takeover(options) => {
+            let (plan, nodes) = with(&options)?;
+            (options, cluster::takeover::run(&plan, nodes).await?)
+        }
+        ClusterCommand::Pairs { options, kinds } => {
+            let kinds = if kinds.is_empty() {
+                Kind::value_variants()
+            } else {
+                &kinds
+            };
+            let report = cluster::pairs::run(&options.plan()?, kinds).await?;
+            return finish(&options, report);
         }
         ClusterCommand::Cut { options, cuts, seconds } => {
             let (plan, nodes) = with(&options)?;

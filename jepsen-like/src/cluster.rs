@@ -12,21 +12,21 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 use serde::Deserialize;
 
 use crate::ctl::ctl_json;
 use crate::loopback::own_address;
 use crate::network::Network;
-use crate::node::{Binaries, Listen, Node, NodeSetup, PEER_PORT};
+use crate::node::{Binaries, ExporterSetup, Listen, Node, NodeSetup, PEER_PORT};
 use crate::offer::Probe;
 use crate::tool::run;
 
 /// Time without a sign of a node after which its cluster recovers its segments, in seconds.
 const DEAD_AFTER_SECONDS: u64 = 2;
 /// Time within which a cluster must be there, or be whole again.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(250);
 
 /// The place in which the nodes run.
@@ -56,8 +56,21 @@ pub struct ClusterView {
     pub leader: Option<u64>,
     /// Segments whose end is being determined.
     pub recovering_segments: u64,
+    /// Sealed segments with fewer copies than are wanted.
+    pub under_replicated_segments: u64,
     oldest_recovering_unix_nano: Option<String>,
     nodes: Vec<NodeView>,
+    /// What lost nodes owe exporters.
+    #[serde(default)]
+    lost_debt: Vec<LostDebtView>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LostDebtView {
+    /// The number of the lost node.
+    node: u64,
+    /// The number of the node that sends for it.
+    runner: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -172,6 +185,81 @@ impl Cluster {
     /// The addresses for OTLP of all nodes, whether they run or not.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.slots.iter().filter_map(|slot| slot.setup.grpc_at()).collect()
+    }
+
+    /// Has a node started by this program from its next start on.
+    pub fn launch_with(&mut self, i: usize, launcher: Vec<String>) {
+        self.slots[i].setup.launcher = launcher;
+    }
+
+    /// Gives a node an exporter, which is the cluster's once it was formed.
+    pub fn export_to(&mut self, i: usize, exporter: ExporterSetup) {
+        self.slots[i].setup.exporters.push(exporter);
+    }
+
+    /// The process id of a node.
+    ///
+    /// # Errors
+    ///
+    /// It is not running.
+    pub fn pid(&self, i: usize) -> anyhow::Result<u32> {
+        let running = self.slots[i].running.as_ref();
+        running
+            .and_then(|(node, _)| node.pid())
+            .context("the node is not running")
+    }
+
+    /// The reason for which a node is not ready; `None` where it is.
+    pub async fn unready(&self, i: usize) -> Option<String> {
+        match &self.slots[i].running {
+            Some((node, _)) => node.unready().await,
+            None => Some("it was not started".to_owned()),
+        }
+    }
+
+    /// Waits until every sealed segment has as many copies as are wanted, so that one more node may be lost.
+    ///
+    /// # Errors
+    ///
+    /// It has not in time, or `gs-ctl` fails.
+    pub async fn until_replicated(&self) -> anyhow::Result<()> {
+        let (mut since, mut fewest) = (Instant::now(), u64::MAX);
+        loop {
+            let lacking = self.view(0).await?.under_replicated_segments;
+            if lacking == 0 {
+                return Ok(());
+            }
+            if lacking < fewest {
+                (since, fewest) = (Instant::now(), lacking);
+            }
+            ensure!(
+                since.elapsed() < PATIENCE,
+                "{lacking} segments lack copies, and got none for {PATIENCE:?}"
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until another node sends what a lost one owes. Returns false where none did in time.
+    ///
+    /// # Errors
+    ///
+    /// `gs-ctl` fails at the nodes that run.
+    pub async fn until_taken_over(&self, lost: usize) -> anyhow::Result<bool> {
+        let (began, name) = (Instant::now(), Some(&self.slots[lost].setup.name));
+        let other = (lost + 1) % self.slots.len();
+        while began.elapsed() < PATIENCE {
+            let view = self.view(other).await?;
+            let of_lost = |debt: &&LostDebtView| {
+                let node = view.nodes.iter().find(|node| node.id == debt.node);
+                node.is_some_and(|node| node.name.as_ref() == name)
+            };
+            if view.lost_debt.iter().filter(of_lost).any(|debt| debt.runner.is_some()) {
+                return Ok(true);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(false)
     }
 
     /// Starts a node, without waiting for it.

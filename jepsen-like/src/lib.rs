@@ -36,5 +36,6 @@ mod retry_info;
 pub mod scenario;
 pub mod sink;
 pub mod sink_cli;
+pub mod slow_disk;
 mod tool;
 pub mod workdir;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::{mount, network};
+use crate::{mount, network, slow_disk};
 
 /// A run's folder.
 #[derive(Debug)]
@@ -54,13 +54,14 @@ fn base() -> PathBuf {
     std::env::temp_dir().join("jepsen-like")
 }
 
-/// Ends the processes, mounts, networks and folders that dead harnesses left. Returns a list of what was done.
+/// Ends the processes, mounts, networks, limits and folders that dead harnesses left. Returns a list of what was done.
 ///
 /// # Errors
 ///
 /// Something could not be unmounted or removed.
 pub fn clean_up() -> anyhow::Result<Vec<String>> {
     let mut done = network::clean_up()?;
+    done.extend(slow_disk::clean_up()?);
     let Ok(folders) = fs::read_dir(base()) else {
         return Ok(done);
     };

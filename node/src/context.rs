@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gophership_catalogue::Catalogue;
@@ -74,10 +73,6 @@ impl NodeContext {
 pub struct ClusterContext {
     /// The nodes of the configuration.
     pub setup: Arc<JoinSetup>,
-    /// `cluster.replicas`.
-    pub replicas: u16,
-    /// `cluster.repair_after`.
-    pub repair_after: Duration,
     /// Who votes, who is heard, who leads.
     pub quorum: Quorum,
     /// The streams to the replicas of this node's segments.

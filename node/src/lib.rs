@@ -29,5 +29,6 @@ mod replay;
 pub mod run;
 pub mod settings;
 mod sink;
+mod sinks;
 pub mod stochastic;
 pub mod tls;

@@ -22,6 +22,7 @@ use crate::context::{ClusterContext, IngestSnapshot, Latencies, ShardIngest};
 use crate::export::Exporters;
 use crate::ingester::{LATENCY_BUCKETS, Published, Refusal, Snapshot, latency_bucket_bound};
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
+use crate::settings::Settings;
 use crate::stochastic::Environment;
 use crate::tls::ServerTls;
 
@@ -45,6 +46,8 @@ pub struct Running {
     pub environment: Arc<ArcSwap<Environment>>,
     /// Each worker's counters, in the order of its shards.
     pub workers: Vec<Arc<Published>>,
+    /// The settings, and those of them that are not in force.
+    pub settings: Arc<Settings>,
 }
 
 /// A node as its surfaces see it.

@@ -179,26 +179,18 @@ pub fn readiness(
 }
 
 /// A watch for shards whose appends wait while the watermark does not move.
+#[derive(Default)]
 pub struct StallWatch {
-    /// The longest such time that is none.
-    limit: Duration,
     /// For each shard its watermark, and the time since which that has not moved with work waiting.
     shards: Vec<(Option<Lsn>, Option<Instant>)>,
 }
 
 impl StallWatch {
-    /// A watch that has seen nothing yet.
-    pub fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            shards: Vec::new(),
-        }
-    }
-
-    /// Checks every shard's (id, written, acked); returns the first that has stalled.
+    /// Checks every shard's (id, written, acked); returns the first that has stalled: for `limit` at least.
     pub fn check(
         &mut self,
         now: Instant,
+        limit: Duration,
         shards: impl Iterator<Item = (ShardId, Option<Lsn>, Option<Lsn>)>,
     ) -> Option<ShardId> {
         let mut stalled = None;
@@ -211,7 +203,7 @@ impl StallWatch {
                 (*before, *since) = (acked, None);
             } else {
                 let since = *since.get_or_insert(now);
-                if now.duration_since(since) >= self.limit {
+                if now.duration_since(since) >= limit {
                     stalled = stalled.or(Some(id));
                 }
             }
@@ -295,11 +287,12 @@ mod tests {
 
     #[test]
     fn a_shard_has_stalled_when_work_waits_and_its_mark_stands_for_long_enough() {
-        let mut watch = StallWatch::new(STALL);
+        let mut watch = StallWatch::default();
         let start = Instant::now();
         let mut check = |secs, written, acked| {
             watch.check(
                 start + Duration::from_secs(secs),
+                STALL,
                 [(ShardId::new(0), lsn(written), lsn(acked))].into_iter(),
             )
         };

@@ -21,7 +21,7 @@ use gophership_vault::Tuning;
 use gophership_vault::time::now_unix_nano;
 
 use crate::config::{self, Cluster, Config, Environment, Origin, Values};
-use crate::export::Exporters;
+use crate::export::{Exporters, Refused};
 use crate::machine::Machine;
 
 /// The settings of a node (see the module).
@@ -53,6 +53,12 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// The exporters of the cluster that this node cannot have, by name, each with the reason.
+    pub(crate) fn refused_exporters(&self) -> Refused {
+        let named = |(key, why): (&String, &String)| Some((key.strip_prefix(EXPORTER)?.to_owned(), why.clone()));
+        self.refused.iter().filter_map(named).collect()
+    }
+
     /// Leaves exporters out, each with the reason.
     pub(crate) fn leave_out(&mut self, exporters: impl IntoIterator<Item = (String, String)>) {
         for (name, why) in exporters {
@@ -99,8 +105,7 @@ impl Settings {
         Self::new(own, file, None)
     }
 
-    /// Those of a node of a cluster. The first one that starts puts its own on record. `began_with` is what this one
-    /// went by until it knew the record, and for `dead_after` still does. It blocks.
+    /// Those of a node of a cluster. The first one that starts puts its own on record. It blocks.
     ///
     /// # Errors
     /// The catalogue's.
@@ -108,7 +113,6 @@ impl Settings {
         own: &Config,
         file: Option<&Path>,
         catalogue: Arc<dyn Catalogue>,
-        began_with: &Cluster,
     ) -> Result<Arc<Self>, CatalogueError> {
         if catalogue.read(|state| state.cluster_settings().next().is_none()) {
             let begin = Command::BeginSettings {
@@ -120,11 +124,7 @@ impl Settings {
         }
         // This node's copy may be behind, of what it submitted itself, too.
         catalogue.catch_up()?;
-        let settings = Self::new(own, file, Some(catalogue));
-        if let Some(cluster) = &mut settings.inner().running.cluster {
-            cluster.dead_after = began_with.dead_after;
-        }
-        Ok(settings)
+        Ok(Self::new(own, file, Some(catalogue)))
     }
 
     fn new(own: &Config, file: Option<&Path>, catalogue: Option<Arc<dyn Catalogue>>) -> Arc<Self> {
@@ -201,9 +201,29 @@ impl Settings {
         running.export.clone_from(&config.export);
         (running.vault.segment_age, running.vault.retention) = (config.vault.segment_age, config.vault.retention);
         (running.vault.scrub_interval, running.vault.on_full) = (config.vault.scrub_interval, config.vault.on_full);
+        if let (Some(running), Some(config)) = (&mut running.cluster, &config.cluster) {
+            let (name, peers) = (std::mem::take(&mut running.name), std::mem::take(&mut running.peers));
+            *running = Cluster {
+                name,
+                peers,
+                ..config.clone()
+            };
+        }
         let waiting = config::changed_keys(running, config);
         inner.wanted = wanted;
         waiting
+    }
+
+    /// The exporters of the cluster that this node cannot have, by name, each with the reason.
+    pub(crate) fn refused_exporters(&self) -> Refused {
+        self.inner().wanted.refused_exporters()
+    }
+
+    /// Number of settings that are not in force on this node.
+    pub(crate) fn not_in_force(&self) -> usize {
+        let inner = self.inner();
+        let waiting = config::changed_keys(&inner.running, &inner.wanted.config);
+        inner.wanted.refused.len() + waiting.len()
     }
 
     /// Notes that exporters which are wanted are left out on this node, each with the reason.

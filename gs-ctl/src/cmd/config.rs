@@ -44,8 +44,6 @@ pub(super) struct SettingChangeView {
     new: Option<String>,
     /// Its version now; null where it is removed.
     version: Option<u64>,
-    /// True where it counts on each node from that node's next start on; otherwise within a second or two.
-    needs_restart: bool,
     /// True where nothing was changed.
     dry_run: bool,
 }
@@ -103,7 +101,6 @@ impl From<ChangeSettingReply> for SettingChangeView {
             old: reply.old,
             new: reply.new,
             version: Some(reply.version).filter(|version| *version > 0),
-            needs_restart: reply.needs_restart,
             dry_run: reply.dry_run,
         }
     }
@@ -111,11 +108,6 @@ impl From<ChangeSettingReply> for SettingChangeView {
 
 impl Answer for SettingChangeView {
     fn table(&self) -> String {
-        let counts = if self.needs_restart {
-            "from each node's next start on"
-        } else {
-            "on each node at once"
-        };
         let changed = match (self.old == self.new, self.dry_run) {
             (true, _) => "nothing: it is so already",
             (false, true) => "nothing: --dry-run",
@@ -130,7 +122,6 @@ impl Answer for SettingChangeView {
                 self.version
                     .map_or_else(|| "-".to_owned(), |version| version.to_string()),
             ),
-            ("Counts", counts.to_owned()),
             ("Changed", changed.to_owned()),
         ])
     }
@@ -148,13 +139,16 @@ impl Answer for SettingDiffs {
 
 fn diffs(nodes: &[NodeDiff], shown: impl Fn(&str) -> String) -> String {
     let mut table = Table::new(&["NODE", "SETTING", "ITS OWN", "CLUSTER"]);
+    let mut differ = false;
     for node in nodes {
         let name = human::one_line(&node.node);
         let Some(settings) = &node.settings else {
+            differ = true;
             table.row(vec![name, "did not answer".to_owned(), String::new(), String::new()]);
             continue;
         };
         for setting in settings {
+            differ = true;
             table.row(vec![
                 name.clone(),
                 human::one_line(&setting.key),
@@ -163,7 +157,10 @@ fn diffs(nodes: &[NodeDiff], shown: impl Fn(&str) -> String) -> String {
             ]);
         }
     }
-    table.text()
+    match differ {
+        true => table.text(),
+        false => "no node's own configuration says anything else than the cluster\n".to_owned(),
+    }
 }
 
 /// Shows or changes settings.
@@ -305,7 +302,6 @@ mod tests {
                 old: Some(old.to_owned()),
                 new: Some("3".to_owned()),
                 version: Some(9),
-                needs_restart: true,
                 dry_run,
             }
             .table()
@@ -316,7 +312,7 @@ mod tests {
             (dry, "nothing: --dry-run\n"),
             (same, "nothing: it is so already\n"),
         ] {
-            assert!(text.contains("next start") && text.ends_with(ends), "{text}");
+            assert!(text.contains("cluster.replicas") && text.ends_with(ends), "{text}");
         }
     }
 
@@ -331,5 +327,13 @@ mod tests {
         let text = SettingDiffs { nodes }.table();
         assert!(text.contains("node-1  vault.retention  24h"), "{text}");
         assert!(text.contains("node-2  did not answer"), "{text}");
+        let alike = SettingDiffs {
+            nodes: vec![of("node-1", Some(Vec::new()))],
+        };
+        assert!(
+            alike.table().starts_with("no node's own configuration"),
+            "{}",
+            alike.table()
+        );
     }
 }

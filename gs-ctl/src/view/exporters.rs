@@ -1,6 +1,6 @@
 //! Exporters as they are shown.
 
-use gophership_proto::view::exporter::{ExporterView, LostDebtView};
+use gophership_proto::view::exporter::{ExporterView, LostDebtView, REFUSED_REMEDY};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -40,6 +40,10 @@ fn standing(exporter: &ExporterView, now: u64) -> Vec<(&'static str, String)> {
         ("State", format!("{} since {}", e.state, human::time(e.since_unix_nano))),
         ("Last answer", last),
     ];
+    if let Some(why) = &e.refused {
+        rows.push(("Refused", human::one_line(why)));
+        rows.push(("Way out", REFUSED_REMEDY.to_owned()));
+    }
     if let Some(why) = &e.waiting {
         let waited = human::age(e.waiting_since_unix_nano, now);
         rows.push(("Waiting", format!("{} (for {waited})", human::one_line(why))));

@@ -150,6 +150,7 @@ pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
             dropped_entries: 12,
             waiting: String::new(),
             waiting_since_unix_nano: 0,
+            refused: String::new(),
             pivots: 3,
             dead_letters: 3,
             dead_letters_max: 10_000,
@@ -370,7 +371,6 @@ pub(crate) fn setting_changed(asked: ChangeSettingRequest) -> ChangeSettingReply
         old: Some("24h".to_owned()),
         version: if asked.value.is_some() { 8 } else { 0 },
         new: asked.value.or(asked.exporter),
-        needs_restart: false,
         dry_run: asked.dry_run,
     }
 }

@@ -2,7 +2,6 @@
 //! the vault, and end before consensus, since each may have something to put on record.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use gophership_catalogue::Catalogue;
@@ -30,10 +29,6 @@ pub(super) struct BackgroundParts<'a> {
     pub(super) client: PeerClient,
     pub(super) members: Members,
     pub(super) runtime: Handle,
-    /// Number of nodes that are to have a segment.
-    pub(super) replicas: usize,
-    /// `cluster.repair_after`.
-    pub(super) repair_after: Duration,
 }
 
 /// The threads.
@@ -62,14 +57,16 @@ impl Background {
         };
         let refetch = Refetch::start(Arc::clone(&parts.participant)).context("cannot start the thread that fetches")?;
         let is_long_dead = || -> IsLongDead {
-            let (heartbeats, after) = (Arc::clone(heartbeats), parts.repair_after);
-            Arc::new(move |node| heartbeats.is_long_dead(node, after))
+            let quorum = parts.quorum.clone();
+            Arc::new(move |node| quorum.heartbeats.is_long_dead(node, quorum.repair_after()))
         };
         let repair = Repair::start(
             Arc::clone(&parts.participant),
             Arc::clone(&catalogue),
-            parts.replicas,
-            parts.repair_after,
+            {
+                let quorum = parts.quorum.clone();
+                Box::new(move || (quorum.replicas().into(), quorum.repair_after()))
+            },
             is_long_dead(),
         );
         let heard = Arc::clone(heartbeats);
@@ -79,7 +76,10 @@ impl Background {
             leads: leads(),
             is_alive: Arc::new(move |node| heard.is_alive(node)),
             clock_ns: clock_ns(),
-            replicas: parts.replicas,
+            replicas: {
+                let quorum = parts.quorum.clone();
+                Box::new(move || quorum.replicas().into())
+            },
             is_long_dead: is_long_dead(),
             retention: {
                 let vault = vault.clone();

@@ -42,7 +42,6 @@ use crate::settings::cluster_on_record;
 pub(crate) struct Joined {
     /// The data folder, until the vault has it.
     data: Option<DataDir>,
-    pub(super) settings: Cluster,
     pub(super) runtime: ClusterRuntime,
     setup: Arc<PeerSetup>,
     pub(super) client: PeerClient,
@@ -105,7 +104,7 @@ pub(crate) async fn join(
     let quorum = Quorum {
         consensus: Arc::clone(&consensus),
         heartbeats: Arc::new(heartbeats),
-        dead_after: settings.dead_after,
+        settings: watch::Sender::new(settings),
         gone: Arc::default(),
     };
     let keeping = keep(quorum.clone(), Arc::clone(&join), Arc::clone(&setup), stopped);
@@ -116,7 +115,6 @@ pub(crate) async fn join(
     described.await.context("describing the node panicked")??;
     Ok(Joined {
         data: Some(membership.data),
-        settings,
         runtime,
         setup,
         client,
@@ -228,22 +226,21 @@ impl Joined {
         }
     }
 
-    /// The cluster's settings by which it goes.
-    pub(crate) fn settings(&self) -> &Cluster {
-        &self.settings
-    }
-
-    /// Takes the cluster's settings as they are on record by now.
-    pub(crate) fn run_with(&mut self, settings: Option<Cluster>) {
-        self.settings = settings.unwrap_or_else(|| self.settings.clone());
+    /// Puts the cluster's settings in force as they are on record by now.
+    pub(crate) fn put_in_force(&self, settings: Option<Cluster>) {
+        if let Some(settings) = settings {
+            self.quorum.put_in_force(settings);
+        }
     }
 
     /// The seams of the shards.
     pub(crate) fn seams(&self, notifies: &[WatermarkNotify]) -> Vec<ShardSeam> {
         let seam = |(number, notify): (usize, &WatermarkNotify)| {
-            let (consensus, heartbeats) = (Arc::clone(&self.quorum.consensus), Arc::clone(&self.quorum.heartbeats));
-            let replicas = self.settings.replicas;
-            let placement = move |id| replica_set(&*consensus, &|node| heartbeats.is_alive(node), replicas, id);
+            let quorum = self.quorum.clone();
+            let placement = move |id| {
+                let is_alive = |node| quorum.heartbeats.is_alive(node);
+                replica_set(&*quorum.consensus, &is_alive, quorum.replicas(), id)
+            };
             let shard = ShardId::new(u16::try_from(number).expect("shards are numbered in 16 bits"));
             self.streams.seam(shard, notify.sender(), Box::new(placement))
         };

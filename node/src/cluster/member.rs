@@ -20,7 +20,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::background::{Background, BackgroundParts};
 use super::joined::Joined;
 use super::runtime::ClusterRuntime;
-use crate::config::Cluster;
 use crate::context::ClusterContext;
 use crate::export::LostNodes;
 use crate::limits::HAND_OVER_LIMIT;
@@ -30,8 +29,6 @@ use crate::peers::{Peers, Quorum};
 
 /// A node of a cluster, with a vault.
 pub(crate) struct Member {
-    /// The cluster's settings.
-    pub(crate) settings: Cluster,
     /// Who votes, who is heard, who leads.
     pub(crate) quorum: Quorum,
     /// The nodes of the configuration.
@@ -56,7 +53,6 @@ impl Member {
     pub(crate) fn begin(joined: Joined, vault: &Vault) -> anyhow::Result<Self> {
         let peers = joined.peers();
         let Joined {
-            settings,
             runtime,
             client,
             quorum,
@@ -98,11 +94,8 @@ impl Member {
             client,
             members,
             runtime: handle.clone(),
-            replicas: settings.replicas.into(),
-            repair_after: settings.repair_after,
         })?;
         Ok(Self {
-            settings,
             quorum,
             join,
             peers,
@@ -129,8 +122,6 @@ impl Member {
     pub(crate) fn context(&self) -> ClusterContext {
         ClusterContext {
             setup: Arc::clone(&self.join),
-            replicas: self.settings.replicas,
-            repair_after: self.settings.repair_after,
             quorum: self.quorum.clone(),
             streams: Arc::clone(&self.streams),
             recoveries: Arc::clone(&self.background.recoveries),

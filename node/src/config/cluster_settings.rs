@@ -23,31 +23,25 @@ use super::suggest;
 use super::tree::{Tree, Value, parse};
 use crate::machine::Machine;
 
-/// The cluster's keys beside its exporters, and whether a change of each is in force at once.
-const CLUSTER_KEYS: [(&str, bool); 8] = [
-    ("vault.segment_age", true),
-    ("vault.retention", true),
-    ("vault.scrub_interval", true),
-    ("vault.on_full", true),
-    ("cluster.replicas", false),
-    ("cluster.ack_timeout", false),
-    ("cluster.dead_after", false),
-    ("cluster.repair_after", false),
+/// The cluster's keys beside its exporters. A change of each is in force on every node at once.
+const CLUSTER_KEYS: [&str; 8] = [
+    "vault.segment_age",
+    "vault.retention",
+    "vault.scrub_interval",
+    "vault.on_full",
+    "cluster.replicas",
+    "cluster.ack_timeout",
+    "cluster.dead_after",
+    "cluster.repair_after",
 ];
 
 /// The values of settings, by name: a key, or `exporter.NAME`.
 pub type Values = BTreeMap<String, String>;
 
-/// True where a change of a setting is in force at once, without a new start of the node.
-#[must_use]
-pub fn is_at_once(key: &str) -> bool {
-    key.starts_with(EXPORTER) || CLUSTER_KEYS.contains(&(key, true))
-}
-
 /// True where a setting is the cluster's.
 #[must_use]
 pub fn is_of_cluster(key: &str) -> bool {
-    key.starts_with(EXPORTER) || CLUSTER_KEYS.iter().any(|(known, _)| *known == key)
+    key.starts_with(EXPORTER) || CLUSTER_KEYS.contains(&key)
 }
 
 /// The values that a configuration has of the cluster's settings.
@@ -176,9 +170,15 @@ fn exporter(reader: &mut Reader<'_>, key: &str, name: &str, value: &str) {
 fn plain(reader: &mut Reader<'_>, path: &str, value: &str) {
     let of_cluster = |key: &&Key| is_of_cluster(key.path);
     let Some(key) = KEYS.iter().filter(of_cluster).find(|key| key.path == path) else {
-        let known = || CLUSTER_KEYS.iter().map(|(key, _)| *key);
+        let known = || CLUSTER_KEYS.into_iter();
         let problem = match KEYS.iter().any(|key| key.path == path) || path == PEERS {
-            true => Problem::NodesOwn,
+            true if path == "cluster.name" => Problem::NameStays,
+            true if path == PEERS => Problem::NodesOwn {
+                of: "every node of the cluster, and start them again one by one",
+            },
+            true => Problem::NodesOwn {
+                of: "that node, and start it again",
+            },
             false => Problem::UnknownKey {
                 suggestion: suggest::nearest(path, known()).map(str::to_owned),
                 known: known().collect::<Vec<_>>().join(", "),

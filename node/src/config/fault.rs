@@ -228,9 +228,15 @@ pub enum Problem {
          `${{env:NAME}}` or `${{file:PATH}}`, which each node resolves for itself"
     )]
     SecretWrittenOut,
+    /// `cluster.name` is set for the cluster.
+    #[error("stays what it was when the cluster was provisioned: the folder of each node has it")]
+    NameStays,
     /// A key that is a node's own is set for the cluster.
-    #[error("is a node's own: change it in the configuration of that node, and start it again")]
-    NodesOwn,
+    #[error("is a node's own: change it in the configuration of {of}")]
+    NodesOwn {
+        /// The nodes whose configuration is to be changed, and what is to be done then.
+        of: &'static str,
+    },
     /// A `GS_` variable without a key.
     #[error("is an environment variable that sets nothing{}; accepted: GS_ and a key's path in capitals, such as \
         GS_NODE_NAME", .suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default())]

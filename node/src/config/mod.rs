@@ -38,9 +38,7 @@ mod units;
 mod tests;
 
 pub use cluster::{Cluster, ClusterPeer};
-pub use cluster_settings::{
-    Values, cluster_values, is_at_once, is_of_cluster, read_exporter, values, with_setting, with_settings,
-};
+pub use cluster_settings::{Values, cluster_values, is_of_cluster, read_exporter, values, with_setting, with_settings};
 pub use environment::Environment;
 pub use export::{Compression, Endpoint, Export, ExportKind, ExportStart, ExportTarget, ExportTls, Secret};
 pub use fault::{Fault, Faults, Finding, Origin, Place, Problem};

@@ -17,6 +17,25 @@ pub enum ExportError {
          exporter forget {0}`)"
     )]
     NotConfigured(String),
+    /// It is to run, and cannot on this node.
+    #[error("exporter {name:?} does not run on this node, and what it would send is kept: {why}")]
+    Refused {
+        /// The exporter.
+        name: String,
+        /// The reason.
+        why: String,
+    },
+    /// The catalogue has no room for its record.
+    #[error(
+        "exporter {name:?}: there is no room, {limit} exporters are on record: forget one that is not configured any \
+         more (`gs-ctl exporter forget NAME`)"
+    )]
+    NoRoom {
+        /// The exporter.
+        name: String,
+        /// Limit of exporters on record.
+        limit: usize,
+    },
     /// Its sink cannot be made from its settings.
     #[error("exporter {name:?}: {why}")]
     Sink {

@@ -54,6 +54,9 @@ pub struct ExportParts {
     pub lost: Option<LostNodes>,
 }
 
+/// The names of exporters that are to run and cannot, each with the reason.
+pub type Refused = BTreeMap<String, String>;
+
 /// An exporter that was started, for this node's logs or for those of a lost one.
 pub(super) struct Running {
     pub(super) config: Export,
@@ -84,6 +87,8 @@ pub struct Exporters {
     /// What the configuration says, with which a new one is compared. Held while that is taken into use.
     pub(super) configured: Mutex<Vec<Export>>,
     pub(super) running: Mutex<Vec<Arc<Running>>>,
+    /// Those that are to run and cannot.
+    pub(super) refused: Mutex<Refused>,
     pub(super) stopped: AtomicBool,
     pub(super) lost: Option<Lost>,
 }
@@ -106,7 +111,7 @@ impl Exporters {
     ///
     /// # Errors
     ///
-    /// The error of the first that cannot be started.
+    /// On a single node that of the first whose sink or thread cannot be made.
     pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
         let catalogue = Arc::clone(parts.cursors.catalogue());
         let shards: BTreeSet<ShardId> = parts
@@ -141,10 +146,18 @@ impl Exporters {
             shards,
             configured: Mutex::new(parts.configs.clone()),
             running: Mutex::default(),
+            refused: Mutex::default(),
             stopped: AtomicBool::new(false),
         };
         for config in &parts.configs {
-            exporters.start_one(config, parts.configs.len())?;
+            let Err(error) = exporters.start_one(config, parts.configs.len()) else {
+                continue;
+            };
+            // A member goes on without it: what is the cluster's keeps no node from starting.
+            if exporters.lost.is_none() && !matches!(error, ExportError::NoRoom { .. }) {
+                return Err(error);
+            }
+            exporters.cannot_start(&config.name, &error);
         }
         let catalogue = &exporters.catalogue;
         if catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some()) {
@@ -187,6 +200,12 @@ impl Exporters {
     /// The exporters that were started.
     pub(super) fn running(&self) -> Vec<Arc<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The exporters that are to run and cannot, each with the reason.
+    #[must_use]
+    pub fn refused(&self) -> Refused {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The fill of the fullest live ring.
@@ -325,8 +344,11 @@ impl Exporters {
         let found = own.find(|r| r.config.name == name);
         found.ok_or_else(|| {
             let known = self.catalogue.read(|state| state.exporter(name).is_some());
+            let refused = self.refused().get(name).cloned();
             let name = name.to_owned();
-            if known {
+            if let Some(why) = refused {
+                ExportError::Refused { name, why }
+            } else if known {
                 ExportError::NotConfigured(name)
             } else {
                 ExportError::Unknown(name)

@@ -383,7 +383,11 @@ fn hindrance(view: &ExporterView) -> String {
             "its sink, which has not answered yet".to_owned()
         }
         LaneState::Retrying | LaneState::Full | LaneState::Stopped => format!("its sink: {}", view.last_answer),
-        LaneState::Live | LaneState::CatchingUp | LaneState::Waiting | LaneState::NotConfigured => String::new(),
+        LaneState::Live
+        | LaneState::CatchingUp
+        | LaneState::Waiting
+        | LaneState::NotConfigured
+        | LaneState::Refused => String::new(),
     }
 }
 

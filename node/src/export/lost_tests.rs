@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::ToldDebts;
 use super::dead_letters::letter;
 use super::tests::{Running, filled, to};
-use super::{Cursors, ExportError, LostDebt, LostNodes, SeekTo};
+use super::{Cursors, ExportError, LostDebt, LostNodes, Refused, SeekTo};
 use crate::control::testkit::TestNode;
 use crate::replay::silent_peer::SilentPeers;
 use crate::sink::stub::{Reply, Stub};
@@ -190,7 +190,7 @@ async fn the_debt_of_a_lost_node_is_in_sight_and_paused_sought_past_and_forgotte
         .read(|state| state.export_taken("a", lost()).unwrap().term);
     assert_eq!(term, 3);
 
-    let gone = exporters.reload(Vec::new()).unwrap();
+    let gone = exporters.reload(Vec::new(), Refused::default()).unwrap();
     assert_eq!(gone.removed, ["a"]);
     let debt = until(&running, "an export that is put back", |debts| {
         debts[0].runner.is_none()
@@ -223,7 +223,7 @@ async fn an_exporter_is_not_forgotten_while_a_living_node_owes_it() {
     running
         .until("a", "its own debt sent", |view| view.debt_entries == 0)
         .await;
-    running.exporters.reload(Vec::new()).unwrap();
+    running.exporters.reload(Vec::new(), Refused::default()).unwrap();
     let forget = |told: &[(NodeId, Option<Debt>)]| {
         let told = told.iter().copied().collect();
         running.exporters.forget("a", false, &told, "test").unwrap_err()

@@ -50,7 +50,7 @@ pub use configure::configure;
 pub use cursors::Cursors;
 pub use dead_letters::{ReplayedLetters, SendLetters};
 pub use error::{ExportError, Forgotten};
-pub use exporters::{ExportParts, Exporters};
+pub use exporters::{ExportParts, Exporters, Refused};
 pub use lost_exports::LostDebt;
 pub use lost_nodes::LostNodes;
 pub use reload::Reloaded;

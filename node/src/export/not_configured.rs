@@ -1,4 +1,7 @@
-//! Exporters that are on record and not in the configuration: their debt is kept, so they are shown.
+//! Exporters that are on record and not in the configuration, or that are to run and cannot: their debt is kept, so
+//! they are shown.
+
+use std::collections::BTreeSet;
 
 use gophership_catalogue::exporter::LetterCause;
 use gophership_vault::Debt;
@@ -8,19 +11,32 @@ use super::exporters::Exporters;
 use super::status::{CursorPosition, ExporterView, LaneState, Status};
 
 impl Exporters {
-    /// The names of the exporters that are on record and do not run.
-    pub(super) fn not_running(&self) -> Vec<String> {
+    /// The names of the exporters that are on record, or are to run, and do not run.
+    pub(super) fn not_running(&self) -> BTreeSet<String> {
         let running = self.running();
         let is_running = |name: &str| running.iter().any(|r| r.config.name == name);
-        self.catalogue.read(|state| {
+        let names = self.catalogue.read(|state| {
             let names = state.exporters().map(|(name, _)| name);
-            names.filter(|name| !is_running(name)).map(str::to_owned).collect()
-        })
+            names
+                .map(str::to_owned)
+                .chain(self.refused().into_keys())
+                .collect::<BTreeSet<_>>()
+        });
+        names.into_iter().filter(|name| !is_running(name)).collect()
     }
 
-    /// An exporter that is on record and does not run; `None` where none has this name.
+    /// An exporter that is on record, or is to run, and does not run; `None` where none has this name.
     pub(super) fn view_of_record(&self, name: &str) -> Option<ExporterView> {
-        let record = self.catalogue.read(|state| state.exporter(name).copied())?;
+        let refused_here = self.refused().remove(name);
+        let Some(record) = self.catalogue.read(|state| state.exporter(name).copied()) else {
+            // It has not begun anywhere, so that nobody knows what it would owe.
+            return refused_here.map(|why| ExporterView {
+                name: name.to_owned(),
+                state: LaneState::Refused,
+                refused: why,
+                ..Status::new(Default::default(), Default::default(), Default::default()).view()
+            });
+        };
         let positions = self.recorded_positions(name).into_iter().map(|(shard, done)| {
             let generation = record.generation;
             (shard, CursorPosition { generation, done })
@@ -29,7 +45,11 @@ impl Exporters {
         let refused = LetterCause::Refused;
         Some(ExporterView {
             name: name.to_owned(),
-            state: LaneState::NotConfigured,
+            state: match refused_here {
+                Some(_) => LaneState::Refused,
+                None => LaneState::NotConfigured,
+            },
+            refused: refused_here.unwrap_or_default(),
             since_ns: record.since_ns,
             debt_entries: debt.entries,
             debt_bytes: debt.bytes,

@@ -18,7 +18,7 @@ use super::configure::configure;
 use super::control::Control;
 use super::error::ExportError;
 use super::exporter::{self, ExporterSetup};
-use super::exporters::{Exporters, Running, open_sink};
+use super::exporters::{Exporters, Refused, Running, open_sink};
 use super::limits::LOST_RUNS_EXPECTED;
 use super::status::{CursorPosition, Status};
 use crate::buffer::{Budget, LiveRing};
@@ -65,12 +65,12 @@ impl Exporters {
         configs.iter().filter_map(|config| open_sink(config).err()).collect()
     }
 
-    /// Takes a new list of exporters into use. It blocks: exporters that go or change end first, and their requests in
-    /// flight get their answer before.
+    /// Takes a new list of exporters into use; `refused` are others that are to run and cannot. It blocks: exporters that
+    /// go or change end first, and their requests in flight get their answer before.
     ///
     /// # Errors
     /// The catalogue does not take the names: no exporter is changed.
-    pub fn reload(&self, configs: Vec<Export>) -> Result<Reloaded, CatalogueError> {
+    pub fn reload(&self, configs: Vec<Export>, refused: Refused) -> Result<Reloaded, CatalogueError> {
         let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         self.begin(&configs)?;
         // Those that go are configured until they have ended.
@@ -87,24 +87,42 @@ impl Exporters {
             removed: names(&old, &|e| !is_in(&configs, &e.name)),
         };
         self.end(&[&reloaded.changed[..], &reloaded.removed].concat());
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         if let Err(error) = configure(self.catalogue.as_ref(), own, &configs) {
             // Those that went cannot be forgotten before the next time.
             tracing::warn!(%error, "export.configure.failed");
         }
         for config in configs.iter().filter(|config| !old.contains(config)) {
             if let Err(error) = self.start_one(config, configs.len()) {
-                // Segments are held for it. It counts as new at the next reload, which so begins it again.
+                // It counts as new at the next reload, which so begins it again.
                 configured.retain(|started| started != config);
-                tracing::error!(
-                    exporter = config.name,
-                    %error,
-                    "export.start.failed: what it would send is held; reload the node again (SIGHUP) once that is \
-                     mended"
-                );
+                self.cannot_start(&config.name, &error);
             }
         }
         self.name_those_not_configured();
         Ok(reloaded)
+    }
+
+    /// Ends exporters that prove to be such as this node cannot run, each with the reason. It blocks.
+    pub fn refuse(&self, refused: Refused) {
+        let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        configured.retain(|config| !refused.contains_key(&config.name));
+        self.end(&refused.keys().cloned().collect::<Vec<_>>());
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(refused);
+    }
+
+    /// Notes that an exporter could not be started.
+    pub(super) fn cannot_start(&self, name: &str, error: &ExportError) {
+        tracing::error!(
+            exporter = name,
+            %error,
+            "export.start.failed: what it would send is held; reload the node (SIGHUP) once that is mended"
+        );
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.insert(name.to_owned(), error.to_string());
     }
 
     /// Ends exporters, and commits their cursors.
@@ -141,14 +159,10 @@ impl Exporters {
     pub(super) fn start_one(&self, config: &Export, of: usize) -> Result<(), ExportError> {
         let name = &config.name;
         let Some(known) = self.catalogue.read(|state| state.exporter(name).copied()) else {
-            // Segments are held for it all the same: it is configured.
-            tracing::error!(
-                exporter = name,
-                limit = EXPORTERS_MAX,
-                "export.exporter.no_room: it is not started; forget one that is not configured any more (gs-ctl \
-                 exporter forget NAME), then start the node again"
-            );
-            return Ok(());
+            return Err(ExportError::NoRoom {
+                name: name.clone(),
+                limit: EXPORTERS_MAX,
+            });
         };
         let control = Control {
             paused: known.paused,

@@ -30,6 +30,8 @@ pub enum LaneState {
     Stopped,
     /// It is on record, and not configured: it does nothing, and its debt is kept.
     NotConfigured,
+    /// It is to run, and cannot on this node: its debt is kept.
+    Refused,
 }
 
 /// Counts since the start.
@@ -251,6 +253,7 @@ impl Status {
             dropped_entries: get(&c.dropped_entries),
             waiting: waits.map(|(why, _)| why.clone()).unwrap_or_default(),
             waiting_since_ns: waits.map_or(0, |(_, since)| *since),
+            refused: String::new(),
             pivots: self.rings.values().map(|ring| ring.pivots()).sum(),
             dead_letters: 0,
             positions: lanes.iter().map(|(shard, lane)| (*shard, lane.position.done)).collect(),
@@ -315,6 +318,8 @@ pub struct ExporterView {
     pub waiting: String,
     /// Begin of that wait; 0 where there is none.
     pub waiting_since_ns: u64,
+    /// The reason for which this node cannot run it; empty where it can.
+    pub refused: String,
     /// Number of times that a worker closed a live ring.
     pub pivots: u64,
     /// Number of its dead letters.

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::ToldDebts;
 use super::limits::LIVE_GAP;
 use super::source::Source;
-use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneState, LostNodes, SeekTo};
+use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneState, LostNodes, Refused, SeekTo};
 use crate::config::{Environment, Export, load_text};
 use crate::control::testkit::{TestNode, payload};
 use crate::machine::Machine;
@@ -625,7 +625,11 @@ async fn one_exporter_name_too_many_stops_no_start() {
     let stub = Stub::http([]).await;
     let running = Running::start(&node, &(to(&stub, "old-1", "") + &to(&stub, "new", "")));
     running.until("old-1", "its entry", |v| v.sent_entries == 1).await;
-    assert!(running.exporters.view("new").is_err());
+    let refused = running.exporters.view("new").unwrap();
+    assert_eq!(refused.state, LaneState::Refused);
+    assert!(refused.refused.contains("forget one"), "{}", refused.refused);
+    let told = running.exporters.set_paused("new", true, "a test").unwrap_err();
+    assert!(told.to_string().contains("there is no room"), "{told}");
     running
         .exporters
         .forget("old-2", true, &ToldDebts::new(), "a test")
@@ -633,6 +637,36 @@ async fn one_exporter_name_too_many_stops_no_start() {
     running.stop().await;
     let running = Running::start(&node, &to(&stub, "new", ""));
     running.until("new", "its entry", |v| v.sent_entries == 1).await;
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_more_exporters_than_there_is_room_for_those_too_many_are_refused_and_the_others_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, "  []");
+    let one = configured(&to(&stub, "a", "")).remove(0);
+    let named = |n: usize| Export {
+        name: format!("e-{n:02}"),
+        ..one.clone()
+    };
+    let reload = |names: std::ops::Range<usize>| {
+        let (exporters, list) = (Arc::clone(&running.exporters), names.map(named).collect());
+        tokio::task::spawn_blocking(move || exporters.reload(list, Refused::default()))
+    };
+    let done = reload(0..40).await.unwrap().unwrap();
+    assert_eq!((done.added.len(), running.exporters.refused().len()), (40, 0));
+    // Of the 40 that come in place of those 40, as many have room as is left beside them.
+    reload(40..80).await.unwrap().unwrap();
+    let refused = running.exporters.refused();
+    assert_eq!(refused.len(), 16, "{refused:?}");
+    assert!(
+        refused.values().all(|why| why.contains("there is no room")),
+        "{refused:?}"
+    );
+    running.until("e-40", "its entry", |v| v.sent_entries == 1).await;
     running.stop().await;
     node.close();
 }
@@ -658,9 +692,9 @@ async fn an_exporter_that_is_forgotten_and_comes_again_has_its_cursors_on_record
     let exporters = Arc::clone(&running.exporters);
     let again = configured(&to(&stub, "a", ""));
     let came = tokio::task::spawn_blocking(move || {
-        exporters.reload(Vec::new()).unwrap();
+        exporters.reload(Vec::new(), Refused::default()).unwrap();
         exporters.forget("a", true, &ToldDebts::new(), "a test").unwrap();
-        exporters.reload(again).unwrap();
+        exporters.reload(again, Refused::default()).unwrap();
     });
     came.await.unwrap();
     running.until("a", "its entries, again", |v| v.sent_entries == 2).await;
@@ -683,7 +717,7 @@ async fn an_exporter_that_is_taken_out_holds_its_segments_until_it_is_forgotten(
     let exporters = Arc::clone(&running.exporters);
     let reload = |list: String| {
         let exporters = Arc::clone(&exporters);
-        tokio::task::spawn_blocking(move || exporters.reload(configured(&list)).unwrap())
+        tokio::task::spawn_blocking(move || exporters.reload(configured(&list), Refused::default()).unwrap())
     };
     assert!(readers.are_done(&sealed), "nobody wants it");
     reload(to(&stub, "a", "")).await.unwrap();
@@ -731,15 +765,18 @@ async fn an_exporter_that_could_not_start_in_a_reload_starts_in_the_next() {
     ));
     let reload = || {
         let (exporters, list) = (Arc::clone(&running.exporters), list.clone());
-        tokio::task::spawn_blocking(move || exporters.reload(list).unwrap())
+        tokio::task::spawn_blocking(move || exporters.reload(list, Refused::default()).unwrap())
     };
     std::fs::remove_file(&ca).unwrap();
     reload().await.unwrap();
     let state = || running.exporters.view("a").unwrap().state;
-    assert_eq!(state(), LaneState::NotConfigured, "its sink cannot be made");
+    assert_eq!(state(), LaneState::Refused, "its sink cannot be made");
+    let why = running.exporters.view("a").unwrap().refused;
+    assert!(why.contains("ca.pem"), "{why}");
     std::fs::write(&ca, &certificate).unwrap();
     reload().await.unwrap();
-    assert_ne!(state(), LaneState::NotConfigured);
+    assert_ne!(state(), LaneState::Refused);
+    assert!(running.exporters.refused().is_empty());
     running.stop().await;
     node.close();
 }

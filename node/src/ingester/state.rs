@@ -26,7 +26,7 @@ use crate::limits::{
 use crate::stochastic::{Senses, WorkerReadings};
 
 /// Settings of the ingest path.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone)]
 pub struct IngestLimits {
     /// Bytes of one message, both as sent and as inflated.
     pub max_message: usize,
@@ -41,33 +41,36 @@ pub struct IngestLimits {
 }
 
 /// The limit of the wait for an acknowledgement.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone)]
 pub struct AckLimit {
-    /// The longest wait.
-    pub within: Duration,
+    /// The longest wait, which may change.
+    within: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// The refusal of an entry that waited for longer, and of all that come after it until it is acknowledged.
-    pub refusal: Refusal,
+    pub(super) refusal: Refusal,
 }
 
 impl AckLimit {
     /// The limit of a single node, where an acknowledgement waits for the node's own disk.
-    pub const ALONE: Self = Self {
-        within: ACK_TIMEOUT,
-        refusal: Refusal::Stalled,
-    };
+    #[must_use]
+    pub fn alone() -> Self {
+        Self {
+            within: Arc::new(|| ACK_TIMEOUT),
+            refusal: Refusal::Stalled,
+        }
+    }
 
     /// The limit of a node of a cluster, where an acknowledgement waits for peers, too.
     #[must_use]
-    pub const fn replicated(within: Duration) -> Self {
+    pub fn replicated(within: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self {
-            within,
+            within: Arc::new(within),
             refusal: Refusal::TooFewCopies,
         }
     }
 
     /// The limit in ticks of a worker.
-    pub(super) fn ticks(self) -> u32 {
-        let ticks = self.within.as_millis().div_ceil(TICK.as_millis());
+    pub(super) fn ticks(&self) -> u32 {
+        let ticks = (self.within)().as_millis().div_ceil(TICK.as_millis());
         u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 }

@@ -341,7 +341,7 @@ fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
 /// Does the periodic work that belongs to no request.
 async fn tick(state: Rc<WorkerState>) {
     const LOG_TICKS: u32 = (LOG_INTERVAL.as_millis() / TICK.as_millis()) as u32;
-    let acks = state.limits.acks;
+    let acks = &state.limits.acks;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut logged = [0; Refusal::COUNT];

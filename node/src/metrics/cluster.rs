@@ -95,7 +95,7 @@ fn segments(out: &mut Families, state: &State, running: &Running, cluster: &Clus
     let own = running.vault.identity().node_id;
     let is_alive = |node: NodeId| node == own || cluster.quorum.heartbeats.is_alive(node);
     let bad = own_bad_copies(&running.vault);
-    let copies = LiveCopies::count(state, cluster.replicas.into(), &is_alive, &bad);
+    let copies = LiveCopies::count(state, cluster.quorum.replicas().into(), &is_alive, &bad);
     out.gauge(
         "gophership_cluster_under_replicated_segments",
         "Sealed segments with fewer copies on live nodes than cluster.replicas; this node's own bad copies do not \

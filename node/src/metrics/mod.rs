@@ -50,6 +50,11 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         vault::vault(&mut out, &vault);
         zone::zone(&mut out, &running.zone);
         machine::machine(&mut out, &running.environment.load());
+        out.gauge(
+            "gophership_settings_not_in_force",
+            "Settings that this node cannot have, or has from its next start on: gs-ctl config get says why",
+            running.settings.not_in_force() as f64,
+        );
         exporters::exporters(&mut out, &running.exporters.views());
         exporters::lost_debts(&mut out, &running.exporters.lost_debts());
         if let Some(cluster) = &running.cluster {

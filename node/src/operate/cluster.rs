@@ -249,7 +249,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         seen.leader = cluster.quorum.leader(&seen);
         seen
     });
-    let replicas = cluster.map_or(1, |cluster| u32::from(cluster.replicas));
+    let replicas = cluster.map_or(1, |cluster| u32::from(cluster.quorum.replicas()));
     let is_alive = |node| context.is_alive(node);
     let seen = |state: &State| {
         (

@@ -284,6 +284,8 @@ fn of_export(error: &ExportError) -> Kind {
         ExportError::Sink { .. }
         | ExportError::SeekLoses { .. }
         | ExportError::NotConfigured(_)
+        | ExportError::Refused { .. }
+        | ExportError::NoRoom { .. }
         | ExportError::ForgetLoses { .. }
         | ExportError::DebtUnknown { .. } => Kind::Precondition,
         ExportError::Recovering { .. } | ExportError::LetterElsewhere { .. } => Kind::Unavailable,

@@ -134,6 +134,7 @@ fn shown(context: &NodeContext, view: ExporterView) -> v1::Exporter {
         dropped_entries: view.dropped_entries,
         waiting: view.waiting,
         waiting_since_unix_nano: view.waiting_since_ns,
+        refused: view.refused,
         pivots: view.pivots,
         dead_letters: view.dead_letters,
         dead_letters_max: DEAD_LETTERS_MAX as u64,
@@ -174,5 +175,6 @@ fn state(state: LaneState) -> v1::ExporterState {
         LaneState::Full => v1::ExporterState::Full,
         LaneState::Stopped => v1::ExporterState::Stopped,
         LaneState::NotConfigured => v1::ExporterState::NotConfigured,
+        LaneState::Refused => v1::ExporterState::Refused,
     }
 }

@@ -205,8 +205,9 @@ fn shown(context: &NodeContext, cluster: &ClusterContext, state: &State, node: N
 
 /// The nodes that stay when `node` leaves.
 fn staying_without(cluster: &ClusterContext, state: &State, node: NodeId) -> Staying {
-    let missed = |other: NodeId| other == node || cluster.quorum.heartbeats.is_long_dead(other, cluster.repair_after);
-    Staying::of(state, cluster.replicas.into(), &missed)
+    let quorum = &cluster.quorum;
+    let missed = |other: NodeId| other == node || quorum.heartbeats.is_long_dead(other, quorum.repair_after());
+    Staying::of(state, quorum.replicas().into(), &missed)
 }
 
 /// Sealed segments of which a node that is being drained has a copy that is not yet made up for elsewhere.

@@ -202,7 +202,12 @@ impl Operator {
         shard: Option<ShardId>,
         by: &str,
     ) -> Result<v1::SealSegmentsReply, OperateError> {
-        segments::seal(&self.context, shard, by).await
+        let segments = segments::seal(&self.context, shard, by).await?;
+        let mut sealed = v1::ListSegmentsReply { segments, next: None };
+        self.viewer.add_holders(&mut sealed).await?;
+        Ok(v1::SealSegmentsReply {
+            segments: sealed.segments,
+        })
     }
 
     pub(crate) fn verify_segment(

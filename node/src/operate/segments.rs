@@ -46,7 +46,7 @@ pub(super) fn list(
     let mut segments: Vec<v1::SegmentSummary> = if let Some(cluster) = &context.cluster {
         context.catalogue.read(|state| {
             let alive = alive(state, &|node| context.is_alive(node));
-            let lacks = |record: &SegmentRecord| lacks(record, cluster.replicas.into(), &alive, bad).is_some();
+            let lacks = |record: &SegmentRecord| lacks(record, cluster.quorum.replicas().into(), &alive, bad).is_some();
             let wanted = state.segments().filter(|record| is_wanted(record.id()));
             let wanted = wanted.filter(|record| !lacking || lacks(record));
             // The files of one that is trimmed may still be there, and nobody reads them.
@@ -309,7 +309,7 @@ pub(super) async fn seal(
     context: &NodeContext,
     shard: Option<ShardId>,
     by: &str,
-) -> Result<v1::SealSegmentsReply, OperateError> {
+) -> Result<Vec<v1::SegmentSummary>, OperateError> {
     if let Some(wanted) = shard
         && !context.vault.marks().iter().any(|(shard, ..)| *shard == wanted)
     {
@@ -333,8 +333,10 @@ pub(super) async fn seal(
     let all = context.vault.segments();
     // A released segment may be trimmed already.
     let sealed = all.iter().filter(|(id, _)| segments.contains(id));
-    Ok(v1::SealSegmentsReply {
-        segments: sealed.map(|(id, state)| summary(context, *id, state)).collect(),
+    let sealed = sealed.map(|(id, state)| summary(context, *id, state)).collect();
+    Ok(match context.cluster {
+        Some(_) => sealed,
+        None => with_own(context, sealed),
     })
 }
 

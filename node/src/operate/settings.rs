@@ -9,6 +9,7 @@ use gophership_catalogue::setting::EXPORTER;
 use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
 use gophership_proto::control::v1;
 use gophership_vault::time::now_unix_nano;
+use tokio::runtime::Handle;
 
 use super::error::OperateError;
 use crate::config::{self, Environment};
@@ -16,6 +17,7 @@ use crate::context::NodeContext;
 use crate::export::Exporters;
 use crate::machine::Machine;
 use crate::settings::Shown;
+use crate::sinks::sinks;
 
 pub(super) fn list(context: &NodeContext) -> v1::ListSettingsReply {
     v1::ListSettingsReply {
@@ -46,7 +48,8 @@ fn shown(setting: Shown) -> v1::Setting {
     }
 }
 
-/// Changes a setting of the cluster, or says with `dry_run` what would come of it.
+/// Changes a setting of the cluster, or says with `dry_run` what would come of it. It blocks, on a thread of the
+/// runtime's for that.
 pub(super) fn change(
     context: &NodeContext,
     asked: v1::ChangeSettingRequest,
@@ -80,11 +83,14 @@ pub(super) fn change(
                 .export
                 .iter()
                 .find(|export| Some(&*export.name) == key.strip_prefix(EXPORTER));
-            let faults = Exporters::faults(exporter.map_or(&[], std::slice::from_ref));
+            let exporter = exporter.map_or(&[][..], std::slice::from_ref);
+            let faults = Exporters::faults(exporter).into_iter().map(|fault| fault.to_string());
+            let circles = Handle::current()
+                .block_on(sinks(exporter, &context.own_addresses))
+                .circles;
+            let faults: Vec<String> = faults.chain(circles.into_values()).collect();
             if !faults.is_empty() {
-                return Err(OperateError::BadSetting(
-                    faults.iter().map(ToString::to_string).collect(),
-                ));
+                return Err(OperateError::BadSetting(faults));
             }
             // As it is written by the program, whatever the operator wrote.
             config::cluster_values(&changed).remove(&key)
@@ -107,7 +113,6 @@ pub(super) fn change(
     }
     let version = settings.stands(&key).map_or(0, |(version, _)| version);
     Ok(v1::ChangeSettingReply {
-        needs_restart: !config::is_at_once(&key),
         key,
         old,
         new,

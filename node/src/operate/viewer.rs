@@ -121,7 +121,7 @@ impl Viewer {
     }
 
     /// Asks the nodes that are on record as holders of the segments of a page what they have.
-    async fn add_holders(&self, page: &mut v1::ListSegmentsReply) -> Result<(), OperateError> {
+    pub(super) async fn add_holders(&self, page: &mut v1::ListSegmentsReply) -> Result<(), OperateError> {
         let Some(peers) = &self.context.peers else {
             return Ok(());
         };

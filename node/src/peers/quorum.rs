@@ -7,7 +7,9 @@ use gophership_vault::ids::NodeId;
 use gophership_vault_replication::consensus::RaftCatalogue;
 use gophership_vault_replication::consensus::status::{ConsensusStatus, Role};
 use gophership_vault_replication::peer::Heartbeats;
+use tokio::sync::watch;
 
+use crate::config::Cluster;
 use crate::readiness::Leaderless;
 
 /// A member's part in consensus, and the liveness of the others.
@@ -17,18 +19,41 @@ pub struct Quorum {
     pub consensus: Arc<RaftCatalogue>,
     /// The liveness of its nodes.
     pub heartbeats: Arc<Heartbeats>,
-    /// `cluster.dead_after`.
-    pub dead_after: Duration,
+    /// The cluster's settings that are in force.
+    pub settings: watch::Sender<Cluster>,
     /// The reason for which the node belongs to its cluster no more, once it is known.
     pub gone: Arc<OnceLock<String>>,
 }
 
 impl Quorum {
+    /// Puts settings of the cluster in force.
+    pub(crate) fn put_in_force(&self, settings: Cluster) {
+        self.heartbeats.set_dead_after(settings.dead_after);
+        self.settings.send_replace(settings);
+    }
+
+    /// `cluster.replicas`.
+    pub(crate) fn replicas(&self) -> u16 {
+        self.settings.borrow().replicas
+    }
+
+    /// `cluster.ack_timeout`.
+    pub(crate) fn ack_timeout(&self) -> Duration {
+        self.settings.borrow().ack_timeout
+    }
+
+    /// `cluster.repair_after`.
+    pub(crate) fn repair_after(&self) -> Duration {
+        self.settings.borrow().repair_after
+    }
+
     /// The leader that was heard lately, this node only while a majority answers it.
     pub(crate) fn leader(&self, seen: &ConsensusStatus) -> Option<u64> {
         let is_there = match seen.role {
             Role::Leader => seen.unheard.is_zero(),
-            Role::Follower | Role::Candidate | Role::Learner | Role::Ended => seen.unheard < self.dead_after,
+            Role::Follower | Role::Candidate | Role::Learner | Role::Ended => {
+                seen.unheard < self.heartbeats.dead_after()
+            }
         };
         seen.leader.filter(|_| is_there)
     }
@@ -66,7 +91,7 @@ impl Quorum {
             return None;
         }
         let seen = self.consensus.status();
-        if seen.unheard < self.dead_after.max(2 * seen.timing.election_max) {
+        if seen.unheard < self.heartbeats.dead_after().max(2 * seen.timing.election_max) {
             return None;
         }
         let (heard, voters) = self.voters(&seen);

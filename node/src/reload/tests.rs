@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Reloader;
-use crate::config::{Config, Environment, load_text};
+use crate::config::{Config, Environment, Export, load_text};
 use crate::control::testkit::{TestNode, payload};
-use crate::export::LaneState;
+use crate::export::{Exporters, LaneState, Refused};
 use crate::machine::Machine;
 use crate::settings::Settings;
 use crate::sink::stub::Stub;
@@ -64,7 +64,8 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
         certificates: Vec::new(),
         peer_certificates: None,
         own: vec![third.address],
-        turn: tokio::sync::Mutex::default(),
+        quorum: None,
+        unknown: tokio::sync::Mutex::default(),
     });
     let names = || {
         exporters
@@ -141,7 +142,25 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
         "it is configured"
     );
     exporters.forget("a", true, &ToldDebts::new(), "a test").unwrap();
+
+    // The name of a sink gets an address: that of the node itself. It is no setting of an operator's.
+    let own = config(&format!("export:\n{}", export("b", &third, "")));
+    exporters_of(&exporters, own.export.clone()).await;
+    *reloader.unknown.lock().await = own.export;
+    Arc::clone(&reloader).resolve().await;
+    let left = exporters.view("b").unwrap();
+    assert_eq!(left.state, LaneState::Refused);
+    assert!(left.refused.contains("this node itself"), "{}", left.refused);
+    let is_paused = |state: &gophership_catalogue::State| state.exporter("b").unwrap().paused;
+    assert!(!node.catalogue.read(is_paused), "other nodes go on");
+    assert!(reloader.unknown.lock().await.is_empty());
     drop((reloader, exporters));
     control.stop().await;
     node.close();
+}
+
+async fn exporters_of(exporters: &Arc<Exporters>, list: Vec<Export>) {
+    let exporters = Arc::clone(exporters);
+    let reloaded = tokio::task::spawn_blocking(move || exporters.reload(list, Refused::default()));
+    reloaded.await.unwrap().unwrap();
 }

@@ -61,7 +61,7 @@ pub(crate) struct Jobs {
     pub(super) context: NodeContext,
     table: Mutex<Table>,
     /// The time for which a job sends without an answer of the catalogue; without a limit where `None`.
-    lease: Option<Duration>,
+    lease: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -87,18 +87,19 @@ impl Drop for Leave {
 
 impl Jobs {
     pub(crate) fn new(context: NodeContext, stop: watch::Receiver<bool>) -> Arc<Self> {
-        let lease = context
-            .cluster
-            .as_ref()
-            .map(|cluster| cluster.quorum.heartbeats.lease());
-        Self::with_lease(context, stop, lease)
+        let quorum = context.cluster.as_ref().map(|cluster| cluster.quorum.clone());
+        Self::with_lease(context, stop, move || Some(quorum.as_ref()?.heartbeats.lease()))
     }
 
-    pub(super) fn with_lease(context: NodeContext, stop: watch::Receiver<bool>, lease: Option<Duration>) -> Arc<Self> {
+    pub(super) fn with_lease(
+        context: NodeContext,
+        stop: watch::Receiver<bool>,
+        lease: impl Fn() -> Option<Duration> + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             context,
             table: Mutex::default(),
-            lease,
+            lease: Box::new(lease),
             stop,
         })
     }
@@ -278,7 +279,7 @@ impl Jobs {
             exporters: Arc::clone(&self.context.exporters),
             throttle: self.context.throttle.clone(),
             max_message: self.context.max_message,
-            lease: Arc::new(Lease::new(self.lease, asked)),
+            lease: Arc::new(Lease::new((self.lease)(), asked)),
             progress,
             stop: self.stop.clone(),
             cancel: cancelled,

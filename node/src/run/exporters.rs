@@ -8,12 +8,13 @@ use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
 
 use crate::cluster::Member;
-use crate::config::Config;
+use crate::config::{Config, Export};
 use crate::export::{Cursors, ExportParts, Exporters};
 use crate::machine::Machine;
-use crate::reload::{self, Sinks};
 use crate::settings::Settings;
+use crate::sinks::{Sinks, sinks};
 
+/// Starts the exporters. Returns those, too, whose sink has no address yet.
 pub(super) async fn start(
     settings: &Settings,
     machine: &Machine,
@@ -22,7 +23,7 @@ pub(super) async fn start(
     zone: &Arc<ZoneCell>,
     throttle: &Throttle,
     member: Option<&Member>,
-) -> anyhow::Result<Arc<Exporters>> {
+) -> anyhow::Result<(Arc<Exporters>, Vec<Export>)> {
     let config = &settings.config();
     let mut parts = ExportParts {
         configs: config.export.clone(),
@@ -34,7 +35,9 @@ pub(super) async fn start(
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
         lost: member.map(Member::lost_nodes),
     };
-    let Sinks { unknown, circles } = reload::sinks(&config.export, &own_addresses(config)).await;
+    let found = sinks(&config.export, &own_addresses(config)).await;
+    found.tell_unknown();
+    let Sinks { unknown, circles } = found;
     if member.is_some() {
         parts.configs.retain(|export| !circles.contains_key(&export.name));
         settings.leave_out(circles);
@@ -43,12 +46,11 @@ pub(super) async fn start(
     }
     let started = tokio::task::spawn_blocking(move || Exporters::start(parts)).await;
     let exporters = started.context("starting the exporters panicked")??;
-    tokio::spawn(reload::resolve_again(
-        Arc::clone(&exporters),
-        unknown,
-        own_addresses(config),
-    ));
-    Ok(exporters)
+    settings.leave_out(exporters.refused());
+    let (refusing, refused) = (Arc::clone(&exporters), settings.refused_exporters());
+    let noted = tokio::task::spawn_blocking(move || refusing.refuse(refused)).await;
+    noted.context("starting the exporters panicked")?;
+    Ok((exporters, unknown))
 }
 
 /// The addresses at which the node takes OTLP.

@@ -17,10 +17,14 @@ use crate::buffer::{Budget, Rings};
 use crate::config::Config;
 use crate::export::Exporters;
 use crate::ingester::{self, AckLimit, IngestLimits, Port, SensesSetup, WatermarkNotify, Worker, WorkerSetup};
+use crate::machine::Machine;
+use crate::peers::Quorum;
 use crate::stochastic::{Environment, EnvironmentReader, Inputs, Sensor, WorkerSlot};
 
 /// Ingest, running.
 pub(super) struct Ingest {
+    /// The memory budget.
+    pub(super) budget: Arc<Budget>,
     pub(super) workers: Vec<Worker>,
     pub(super) sensing: JoinHandle<()>,
     /// The machine's pressure as last read.
@@ -41,13 +45,15 @@ pub(super) struct IngestParts<'a> {
     pub(super) config: &'a Config,
     /// Each shard's writer, and the notification of its watermark.
     pub(super) shards: Vec<(ShardWriter, WatermarkNotify)>,
-    pub(super) budget: &'a Arc<Budget>,
+    pub(super) machine: &'a Machine,
     pub(super) zone: &'a Arc<ZoneCell>,
     pub(super) exporters: &'a Arc<Exporters>,
     /// Services of the gRPC port beside OTLP.
     pub(super) routes: &'a Routes,
     /// True while the node leaves its cluster.
     pub(super) leaving: Arc<AtomicBool>,
+    /// The cluster of a member.
+    pub(super) quorum: Option<&'a Quorum>,
 }
 
 impl Ingest {
@@ -55,12 +61,18 @@ impl Ingest {
         let IngestParts {
             config,
             shards,
-            budget,
+            machine,
             zone,
             exporters,
             routes,
             leaving,
+            quorum,
         } = parts;
+        let budget = Budget::new(config.ingest_budget(machine), shards.len());
+        let acks = quorum.map_or_else(AckLimit::alone, |quorum| {
+            let quorum = quorum.clone();
+            AckLimit::replicated(move || quorum.ack_timeout())
+        });
         let (drain, draining) = watch::channel(false);
         let slots: Vec<Arc<WorkerSlot>> = shards.iter().map(|_| Arc::default()).collect();
         let ends = shards.into_iter().zip(&slots).map(|((writer, notify), slot)| ShardEnd {
@@ -73,17 +85,18 @@ impl Ingest {
             writer,
             notify,
         });
-        let workers = start_workers(config, ends.collect(), budget, routes, (&leaving, &draining))?;
+        let workers = start_workers(config, ends.collect(), &budget, routes, acks, (&leaving, &draining))?;
         let reader = EnvironmentReader::new("/".as_ref());
         let sensor = Sensor::new(slots, Arc::clone(zone), thresholds(config), reader);
         let environment = sensor.environment();
-        let (budget, exporters) = (Arc::clone(budget), Arc::clone(exporters));
+        let (held_by, exporters) = (Arc::clone(&budget), Arc::clone(exporters));
         let inputs = move || Inputs {
-            held_bytes: budget.held(),
-            budget_bytes: budget.limit(),
+            held_bytes: held_by.held(),
+            budget_bytes: held_by.limit(),
             live_ring: exporters.ring_fill(),
         };
         Ok(Self {
+            budget,
             workers,
             sensing: tokio::spawn(sensor.run(inputs)),
             environment,
@@ -123,6 +136,7 @@ fn start_workers(
     ends: Vec<ShardEnd>,
     budget: &Arc<Budget>,
     routes: &Routes,
+    acks: AckLimit,
     (leaving, drain): (&Arc<AtomicBool>, &watch::Receiver<bool>),
 ) -> anyhow::Result<Vec<Worker>> {
     let limits = IngestLimits {
@@ -130,10 +144,7 @@ fn start_workers(
         read_timeout: config.ingest.read_timeout,
         max_connection_age: config.ingest.max_connection_age,
         origins: config.listeners.cors.clone(),
-        acks: match &config.cluster {
-            None => AckLimit::ALONE,
-            Some(cluster) => AckLimit::replicated(cluster.ack_timeout),
-        },
+        acks,
     };
     let start = |(number, end): (usize, ShardEnd)| {
         let setup = WorkerSetup {

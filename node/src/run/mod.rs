@@ -52,9 +52,8 @@ use self::store::Store;
 use self::surfaces::{Admin, tell_health};
 use self::waiting::Waiting;
 use self::watch::{End, watch_over};
-use crate::buffer::Budget;
 use crate::cluster::Member;
-use crate::config::Config;
+use crate::config::{Config, Export};
 use crate::export::Exporters;
 use crate::ingester::{WatermarkNotify, Worker};
 use crate::machine::Machine;
@@ -88,7 +87,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let peer_certificates = ports.peer_certificates();
     let node = NodeState::new(config.node.name.clone(), config.cluster.is_some());
     node.set_tls(certificates.clone());
-    let started = tokio::select! {
+    let (shutdown, health, unknown_sinks) = tokio::select! {
         started = start(config, file, machine, ports, &node) => started?,
         // No client has been served yet, so the process may end at once: a node of a cluster may wait for others for
         // long.
@@ -98,17 +97,19 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
         }
     };
 
+    node.set_phase(Phase::Serving);
+    let running = node.running().context("a node that serves is running")?;
     let reloader = Arc::new(Reloader {
         file: file.map(Path::to_owned),
-        settings: Arc::clone(&started.settings),
-        vault: started.shutdown.vault.clone(),
-        exporters: Arc::clone(&started.shutdown.exporters),
+        settings: Arc::clone(&running.settings),
+        vault: shutdown.vault.clone(),
+        exporters: Arc::clone(&shutdown.exporters),
         certificates,
         peer_certificates,
+        quorum: shutdown.member.as_ref().map(|member| member.quorum.clone()),
         own: own_addresses(config),
-        turn: Mutex::default(),
+        unknown: Mutex::new(unknown_sinks),
     });
-    let Started { shutdown, health, .. } = started;
     let end = watch_over(
         &node,
         &shutdown.vault,
@@ -131,20 +132,14 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     shutdown.run().await
 }
 
-/// A node that serves.
-struct Started {
-    shutdown: Shutdown,
-    health: HealthReporter,
-    settings: Arc<Settings>,
-}
-
+/// Starts a node. Returns, too, the reporter of its health, and the exporters whose sink has no address yet.
 async fn start(
     config: &Config,
     file: Option<&Path>,
     machine: &Machine,
     ports: Ports,
     node: &Arc<NodeState>,
-) -> anyhow::Result<Started> {
+) -> anyhow::Result<(Shutdown, HealthReporter, Vec<Export>)> {
     let (otlp, admin, peer) = ports.apart();
     let (stop, stopped) = channel(false);
     let admin = Admin::start(admin, node, &stopped);
@@ -163,50 +158,58 @@ async fn start(
     } = store::open(config, file, peer.zip(waiting.as_ref()), shards, &notifies).await?;
     // From here on what is in force in the cluster counts.
     let config = &settings.config();
-    let zone = Arc::new(ZoneCell::new(Instant::now()));
-    operate::restore_override(catalogue.as_ref(), &zone);
-    let throttle = Throttle::new(Arc::clone(&zone));
-    let exporters = exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
+    let (zone, throttle) = zone_on_record(catalogue.as_ref());
+    let (exporters, unknown_sinks) =
+        exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
-    let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
     let (health, routes) = surfaces::beside_otlp()?;
     let ingest = Ingest::start(IngestParts {
         config,
         shards: writers.into_iter().zip(notifies).collect(),
-        budget: &budget,
+        machine,
         zone: &zone,
         exporters: &exporters,
         routes: &routes,
         leaving: node.leaving(),
+        quorum: member.as_ref().map(|member| &member.quorum),
     })?;
-    let running = running(&vault, &catalogue, member.as_ref(), budget, &exporters, &zone, &ingest);
+    let running = running(
+        &vault,
+        &catalogue,
+        member.as_ref(),
+        &zone,
+        (&exporters, &settings),
+        &ingest,
+    );
     let context = surfaces::context(config, node, &running, throttle.clone(), member.as_ref(), &settings)?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
     if let Some(waiting) = waiting {
         waiting.end().await?;
     }
-    let accepting = ingest.accept(otlp);
-    node.set_phase(Phase::Serving);
-    let scrub = scrub::start(Arc::clone(&settings), &vault, &catalogue, &data_path, throttle)?;
-    say_started(config, &vault, shards, &data_path);
-    Ok(Started {
-        shutdown: Shutdown {
-            ingest,
-            zone,
-            exporters,
-            vault,
-            member,
-            accepting,
-            stop,
-            cursors,
-            control,
-            scrub,
-            admin: admin.served,
-        },
-        health,
-        settings,
-    })
+    let shutdown = Shutdown {
+        accepting: ingest.accept(otlp),
+        scrub: scrub::start(settings, &vault, &catalogue, &data_path, throttle)?,
+        ingest,
+        zone,
+        exporters,
+        vault,
+        member,
+        stop,
+        cursors,
+        control,
+        admin: admin.served,
+    };
+    say_started(config, &shutdown.vault, shards, &data_path);
+    Ok((shutdown, health, unknown_sinks))
+}
+
+/// The zone, as an operator's override on record has it, and the throttle that goes by it.
+fn zone_on_record(catalogue: &dyn Catalogue) -> (Arc<ZoneCell>, Throttle) {
+    let zone = Arc::new(ZoneCell::new(Instant::now()));
+    operate::restore_override(catalogue, &zone);
+    let throttle = Throttle::new(Arc::clone(&zone));
+    (zone, throttle)
 }
 
 /// What the surfaces see of a node that serves.
@@ -214,20 +217,20 @@ fn running(
     vault: &Vault,
     catalogue: &Arc<dyn Catalogue>,
     member: Option<&Member>,
-    budget: Arc<Budget>,
-    exporters: &Arc<Exporters>,
     zone: &Arc<ZoneCell>,
+    (exporters, settings): (&Arc<Exporters>, &Arc<Settings>),
     ingest: &Ingest,
 ) -> Running {
     Running {
         vault: vault.clone(),
         catalogue: Arc::clone(catalogue),
         cluster: member.map(Member::context),
-        budget,
+        budget: Arc::clone(&ingest.budget),
         exporters: Arc::clone(exporters),
         zone: Arc::clone(zone),
         environment: Arc::clone(&ingest.environment),
         workers: ingest.workers.iter().map(Worker::counters).collect(),
+        settings: Arc::clone(settings),
     }
 }
 

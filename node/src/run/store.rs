@@ -64,10 +64,10 @@ fn open_of_member(
     let catalogue = joined.catalogue();
     let epoch = joined.wait_for_epoch(data.highest_epoch()?)?;
     let settings = until_answered("the settings", || {
-        Settings::of_member(config, file, Arc::clone(&catalogue), joined.settings())
+        Settings::of_member(config, file, Arc::clone(&catalogue))
     })?;
     let config = &settings.config();
-    joined.run_with(config.cluster.clone());
+    joined.put_in_force(config.cluster.clone());
     // Before the vault releases anything.
     let own = data.identity().node_id;
     let peers = joined.peers();

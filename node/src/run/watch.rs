@@ -17,6 +17,8 @@ use crate::reload::Reloader;
 
 /// Interval at which certificates that expire soon are warned about.
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Interval at which the addresses of sinks that have none are resolved again.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval of the checks.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -49,8 +51,8 @@ pub(super) async fn watch_over(
 ) -> End {
     let mut lookups = tokio::time::interval(CHECK_INTERVAL);
     let mut days = tokio::time::interval(DAY);
-    let ack_timeout = reloader.settings.config().cluster.map(|cluster| cluster.ack_timeout);
-    let mut stalls = StallWatch::new(ack_timeout.unwrap_or(STALL));
+    let mut resolves = tokio::time::interval(RESOLVE_INTERVAL);
+    let mut stalls = StallWatch::default();
     let mut healthy = None;
     loop {
         tokio::select! {
@@ -59,10 +61,12 @@ pub(super) async fn watch_over(
                 Signal::Reload => drop(tokio::spawn(Arc::clone(reloader).reload())),
             },
             () = node.end.notified() => return End::Asked,
+            _ = resolves.tick() => drop(tokio::spawn(Arc::clone(reloader).resolve())),
             _ = days.tick() => reloader.certificates.iter().for_each(|tls| tls.warn_of_expiry()),
             _ = lookups.tick() => {
                 let shards = vault.marks();
-                node.set_stalled(stalls.check(Instant::now(), shards.into_iter()));
+                let limit = member.map_or(STALL, |member| member.quorum.ack_timeout());
+                node.set_stalled(stalls.check(Instant::now(), limit, shards.into_iter()));
                 let is_gone = member.is_some_and(|member| member.quorum.gone().is_some());
                 let is_draining = node.running().is_some_and(|running| is_draining(&*running.catalogue));
                 node.set_leaving(is_gone || is_draining);

@@ -171,6 +171,7 @@ impl Cluster {
         });
         let sealed = sealed.unwrap().into_inner().segments;
         assert_eq!(sealed.len(), 1);
+        assert!(!sealed[0].holders.is_empty(), "its holders are shown");
         sealed[0].segment.unwrap()
     }
 
@@ -199,6 +200,32 @@ impl Cluster {
             name.starts_with("file-") && name.ends_with(".bin")
         })
         .collect()
+    }
+
+    /// The exporter of this name at a node, where it lists one.
+    pub(crate) fn exporter(&self, i: usize, name: &str) -> Option<v1::Exporter> {
+        let all = self.ask(i, async |channel| {
+            let request = v1::ListExportersRequest::default();
+            ControlClient::new(channel).list_exporters(request).await
+        });
+        let exporters = all.map(|all| all.into_inner().exporters).unwrap_or_default();
+        exporters.into_iter().find(|exporter| exporter.name == name)
+    }
+
+    /// The address at which a node takes OTLP over HTTP.
+    pub(crate) fn otlp_http(&self, i: usize) -> SocketAddr {
+        self.nodes[i].http
+    }
+
+    /// Has a node pause an exporter.
+    pub(crate) fn pause_exporter(&self, i: usize, name: &str) -> Result<(), Status> {
+        let name = name.to_owned();
+        let paused = self.ask(i, async |channel| {
+            ControlClient::new(channel)
+                .pause_exporter(v1::ExporterRef { name })
+                .await
+        });
+        paused.map(drop)
     }
 
     /// What exporter `a` of a node waits for; empty where it does not.

@@ -252,3 +252,72 @@ fn of_two_nodes_that_are_asked_to_stop_at_once_where_one_may_no_more_than_one_st
     assert_eq!(cluster.until_ended(stops[0]), Some(0));
     cluster.send(2, &["without it".to_owned()]);
 }
+
+#[test]
+fn a_node_that_is_lost_for_good_is_made_up_for_another_takes_its_share_and_one_that_is_drained_leaves_nothing_lacking()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let mut cluster = Cluster::form(dir.path(), 4, &sink);
+    let mut all = Vec::new();
+    for i in 0..4 {
+        let of_node = records(&format!("of node {i}"), 10);
+        cluster.send(i, &of_node);
+        cluster.seal(i);
+        all.extend(of_node);
+    }
+    let lost = cluster.number(3);
+    cluster.kill(3);
+    cluster.wipe(3);
+    let status = |cluster: &Cluster| {
+        let status = cluster.status(0);
+        (
+            status.recovering_segments,
+            status.under_replicated_segments,
+            status.sealed_segments,
+        )
+    };
+    let is_whole = |cluster: &Cluster| {
+        let (recovering, lacking, sealed) = status(cluster);
+        recovering == 0 && lacking == 0 && sealed >= 4
+    };
+    let seen = || format!("{:?} {}", status(&cluster), cluster.logs());
+    until("three copies of everything on three nodes", || is_whole(&cluster), seen);
+    let removed = || cluster.remove_node(0, LEAVES, false).is_ok();
+    until("a lost node removed", removed, || {
+        format!("{:?}", cluster.remove_node(0, LEAVES, false))
+    });
+
+    // In its place another one comes, under a number of its own.
+    cluster.start(3);
+    cluster.until_ready(3);
+    let (state, number) = cluster.state_of(0, LEAVES);
+    assert_eq!(state, "active");
+    assert_ne!(number, lost);
+    let has_share = || {
+        cluster.send(0, &["shared".to_owned()]);
+        let sealed = cluster.seal(0);
+        let list = cluster.sealed(0).into_iter();
+        list.filter(|segment| segment.segment == Some(sealed))
+            .any(|segment| segment.replicas.contains(&number))
+    };
+    until("new segments on the node that came", has_share, || cluster.logs());
+
+    cluster.drain(0, "node-2", false).unwrap();
+    let drained = || cluster.state_of(0, "node-2").0 == "drained";
+    until("a drained node", drained, || {
+        format!("{:?} {}", cluster.state_of(0, "node-2"), cluster.logs())
+    });
+    cluster.kill(2);
+    let removed = || cluster.remove_node(0, "node-2", false).is_ok();
+    until("a drained node removed", removed, || {
+        format!("{:?}", cluster.remove_node(0, "node-2", false))
+    });
+    let seen = || format!("{:?} {}", status(&cluster), cluster.logs());
+    until("three copies of everything without it", || is_whole(&cluster), seen);
+    let (replayed, ended) = cluster.replay(0);
+    let replayed: BTreeSet<Vec<u8>> = replayed.into_iter().collect();
+    let missing = all.iter().filter(|text| !replayed.contains(&payload(text))).count();
+    assert_eq!((missing, ended), (0, None), "of {}; {}", all.len(), cluster.logs());
+}

@@ -10,6 +10,8 @@ use crate::cluster::{Cluster, until};
 use crate::sink::Sink;
 use crate::{records, until_taken};
 
+const REFUSED: v1::ExporterState = v1::ExporterState::Refused;
+
 /// The setting of this name at a node.
 fn setting(cluster: &Cluster, i: usize, key: &str) -> v1::Setting {
     let found = cluster.settings(i).into_iter().find(|setting| setting.key == key);
@@ -47,8 +49,8 @@ fn a_setting_is_in_force_at_once_on_all_nodes_later_on_one_that_was_away_and_aft
     // Its default, five minutes, is longer than what is waited for here.
     let changed = cluster.set(0, "vault.segment_age", "1000ms").unwrap();
     assert_eq!(
-        (changed.old.as_deref(), changed.new.as_deref(), changed.needs_restart),
-        (Some("5m"), Some("1s"), false)
+        (changed.old.as_deref(), changed.new.as_deref()),
+        (Some("5m"), Some("1s"))
     );
     (0..2).for_each(|i| until_sealed_by_age(&cluster, i, "at once"));
     cluster.start(2);
@@ -66,16 +68,13 @@ fn a_setting_is_in_force_at_once_on_all_nodes_later_on_one_that_was_away_and_aft
         );
     }
 
-    // What counts from the next start on is told by each node until then, and files that say something else in one
-    // item.
-    let changed = cluster.set(1, "cluster.repair_after", "1500ms").unwrap();
-    assert!(changed.needs_restart);
+    // Files that say something else are told in one item.
+    cluster.set(1, "cluster.repair_after", "1500ms").unwrap();
     let found = || cluster.problems(0).join("\n");
-    let is_told = || {
-        found().contains("setting cluster.repair_after is not in force (on node-0, node-1, node-2): it counts from")
-            && found().contains("the configuration of node-0, node-1, node-2 says something else than the cluster")
-    };
-    until("a setting that waits for a start", is_told, found);
+    let is_told =
+        || found().contains("the configuration of node-0, node-1, node-2 says something else than the cluster");
+    until("files that say something else", is_told, found);
+    assert!(!found().contains("is not in force"), "{}", found());
     assert!(
         found().contains("settings count: cluster.repair_after => gs-ctl config diff"),
         "{}",
@@ -92,6 +91,45 @@ fn a_setting_is_in_force_at_once_on_all_nodes_later_on_one_that_was_away_and_aft
             found.not_in_force.as_str(),
         );
         assert_eq!(told, (Some("1500ms"), Some("1s"), ""), "node {i}");
+    }
+}
+
+#[test]
+fn settings_of_the_cluster_itself_are_in_force_without_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    // Longer than anything that is waited for here, and what the nodes begin with.
+    cluster.set(0, "cluster.dead_after", "10m").unwrap();
+    (0..3).for_each(|i| cluster.kill(i));
+    (0..3).for_each(|i| cluster.start(i));
+    (0..3).for_each(|i| cluster.until_ready(i));
+    cluster.kill(2);
+    cluster.set(0, "cluster.dead_after", "1s").unwrap();
+    let down = cluster.number(2);
+    for i in 0..2 {
+        let is_dead = || {
+            let nodes = cluster.status(i).nodes;
+            nodes.iter().any(|node| node.id == down && !node.alive)
+        };
+        until("a node that is found dead", is_dead, || cluster.logs());
+    }
+    // One that was away needs no second start.
+    cluster.start(2);
+    cluster.until_ready(2);
+    cluster.set(1, "cluster.replicas", "2").unwrap();
+    for i in 0..3 {
+        assert_eq!(setting(&cluster, i, "cluster.dead_after").not_in_force, "", "node {i}");
+        let copies = || {
+            cluster.send(i, &records("two copies", 1));
+            let sealed = cluster.seal(i);
+            let all = cluster.sealed(i).into_iter();
+            all.filter(|segment| segment.segment == Some(sealed))
+                .map(|segment| segment.replicas.len())
+                .next()
+        };
+        until("a segment with two copies", || copies() == Some(2), || cluster.logs());
     }
 }
 
@@ -145,6 +183,11 @@ fn of_two_operators_the_later_one_is_told_what_stands_and_a_fault_changes_nothin
             "cluster.replicas: \"4\" needs 4 peers, and cluster.peers has 3",
         ),
         ("vault.disk_limit", "20GiB", "vault.disk_limit is a node's own"),
+        (
+            "cluster.name",
+            "x",
+            "cluster.name stays what it was when the cluster was provisioned",
+        ),
         ("cluster.peers", "x", "cluster.peers is a node's own"),
         ("zone.override.1", "red", "is not a key"),
     ] {
@@ -213,7 +256,59 @@ fn an_exporter_reaches_all_nodes_without_a_signal_and_its_secret_leaves_no_trace
         told.contains("setting exporter.c is not in force (on node-1, node-2): ") && told.contains("KEY_OF_0")
     };
     until("nodes that lack a secret", is_told, found);
-    assert!(!found().contains("not configured"), "it is said once: {}", found());
+    assert!(!found().contains("exporter c "), "it is said once: {}", found());
+    let state = |i| {
+        cluster
+            .exporter(i, "c")
+            .map(|exporter| (exporter.state(), exporter.refused))
+    };
+    for i in [1, 2] {
+        let lacks = || state(i).is_some_and(|(state, why)| state == REFUSED && why.contains("KEY_OF_0"));
+        until("an exporter that lacks a secret", lacks, || format!("{:?}", state(i)));
+        let told = cluster.pause_exporter(i, "c").unwrap_err();
+        assert!(told.message().contains("KEY_OF_0, which is not set"), "{told}");
+        assert_eq!(
+            cluster.metric(i, "gophership_settings_not_in_force"),
+            [(String::new(), 1.0)]
+        );
+        let states = cluster.metric(i, "gophership_export_state");
+        assert!(states.contains(&("{exporter=\"c\"}".to_owned(), 8.0)), "{states:?}");
+    }
+    assert_eq!(
+        cluster.metric(0, "gophership_settings_not_in_force"),
+        [(String::new(), 0.0)]
+    );
+    assert_ne!(state(0).unwrap().0, REFUSED);
+
+    // One whose sink is a node: that node does not take it, neither as a setting nor beside the others.
+    let into = |name: &str, i: usize| {
+        format!(
+            "name: {name}\notlp_http: {{ endpoint: \"http://{}\" }}\n",
+            cluster.otlp_http(i)
+        )
+    };
+    let refused = cluster.set_exporter(0, &into("d", 0)).unwrap_err();
+    assert!(refused.message().contains("this node itself"), "{refused}");
+    cluster.set_exporter(1, &into("d", 0)).unwrap();
+    (1..3).for_each(|i| cluster.until_exporter(i, "d"));
+    let seen = || {
+        cluster
+            .exporter(0, "d")
+            .map(|exporter| (exporter.state(), exporter.refused))
+    };
+    let is_refused = || seen().is_some_and(|(state, why)| state == REFUSED && why.contains("this node itself"));
+    until("an exporter that would go round in a circle", is_refused, || {
+        format!("{:?}", seen())
+    });
+    for i in [1, 2] {
+        let state = cluster.exporter(i, "d").unwrap().state();
+        assert!(state != REFUSED && state != v1::ExporterState::Paused, "{state:?}");
+    }
+    let remove = v1::ChangeSettingRequest {
+        key: "exporter.d".to_owned(),
+        ..v1::ChangeSettingRequest::default()
+    };
+    cluster.change_setting(1, &remove).unwrap();
 
     let answers = (0..3).map(|i| {
         let (settings, events) = (cluster.settings(i), cluster.events(i));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gophership::cluster::{Early, Membership, describe, enter, join_setup, keep};
-use gophership::config::{Config, Environment, load_text};
+use gophership::config::{Cluster, Config, Environment, load_text};
 use gophership::machine::Machine;
 use gophership::peers::Quorum;
 use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue, State};
@@ -359,12 +359,12 @@ async fn serve(
         replay: Arc::new(Nothing),
     };
     let server = PeerServer::start_open(listener, Arc::clone(&peers), handlers, join, Arc::new(Nothing))?;
-    let dead_after = Duration::from_secs(5);
-    let heartbeats = Heartbeats::start(client, Arc::new(BTreeMap::new), dead_after, &Handle::current());
+    let settings = Cluster::default();
+    let heartbeats = Heartbeats::start(client, Arc::new(BTreeMap::new), settings.dead_after, &Handle::current());
     let quorum = Quorum {
         consensus: Arc::clone(&catalogue),
         heartbeats: Arc::new(heartbeats),
-        dead_after,
+        settings: watch::Sender::new(settings),
         gone: Arc::default(),
     };
     let keeping = tokio::spawn(keep(quorum, Arc::clone(&setup), peers, stopped));

@@ -54,7 +54,7 @@ impl Default for Settings {
                 read_timeout: Duration::from_secs(60),
                 max_connection_age: Duration::from_secs(600),
                 origins: Origins::default(),
-                acks: AckLimit::ALONE,
+                acks: AckLimit::alone(),
             },
             routes: Routes::default(),
             tls: None,

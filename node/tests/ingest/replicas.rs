@@ -1,5 +1,7 @@
 //! Ingest of a node whose acknowledgements wait for copies on other nodes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gophership::ingester::{AckLimit, Refusal};
@@ -18,7 +20,10 @@ fn without_a_copy_in_time_clients_are_refused_and_nothing_more_is_appended_until
         replicas: ReplicaSet::new(NodeSet::of(peer), 2).unwrap(),
         ..Settings::default()
     };
-    settings.limits.acks = AckLimit::replicated(Duration::from_millis(200));
+    // It is changed while the first request waits.
+    let within = Arc::new(AtomicU64::new(3_600_000));
+    let read = Arc::clone(&within);
+    settings.limits.acks = AckLimit::replicated(move || Duration::from_millis(read.load(Ordering::Relaxed)));
     let server = Server::start(settings);
     run(async {
         let mut client = Http2::connect(server.grpc).await;
@@ -30,7 +35,14 @@ fn without_a_copy_in_time_clients_are_refused_and_nothing_more_is_appended_until
             (answer.grpc().map(str::to_owned), retry)
         };
         let refused = (Some("14".to_owned()), true);
-        assert_eq!(send().await, refused);
+        let shorter = async {
+            server.becomes(|server| server.marks[0].durable().is_some()).await;
+            within.store(200, Ordering::Relaxed);
+        };
+        let first = async { tokio::join!(send(), shorter).0 };
+        let first = tokio::time::timeout(Duration::from_secs(120), first).await;
+        let first = first.expect("an answer once the limit is shorter");
+        assert_eq!(first, refused);
         server.becomes(|server| server.marks[0].durable().is_some()).await;
         let written = server.marks[0].durable();
         for _ in 0..5 {

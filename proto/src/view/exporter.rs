@@ -17,7 +17,7 @@ pub struct ExporterView {
     pub endpoint: String,
     /// Compression of its requests.
     pub compression: String,
-    /// `live`, `catching_up`, `retrying`, `waiting`, `stopped`, `paused`, `full` or `not_configured`.
+    /// `live`, `catching_up`, `retrying`, `waiting`, `stopped`, `paused`, `full`, `not_configured` or `refused`.
     pub state: &'static str,
     /// Begin of that state.
     pub since_unix_nano: Option<u64>,
@@ -63,6 +63,8 @@ pub struct ExporterView {
     pub waiting: Option<String>,
     /// Begin of that wait.
     pub waiting_since_unix_nano: Option<u64>,
+    /// The reason for which the node cannot run it; null where it can.
+    pub refused: Option<String>,
     /// Falls from the live ring to the vault since the boot.
     pub pivots: u64,
     /// Dead letters now.
@@ -121,12 +123,18 @@ pub struct PositionView {
     pub done_lsn: Option<String>,
 }
 
+/// The way out for an exporter that a node cannot run.
+pub const REFUSED_REMEDY: &str =
+    "mend that there, then kill -HUP the node; a variable counts from the node's next start on";
+
 impl ExporterView {
-    /// The cause of its delay, in words: what it waits for, else the sink's last answer that was not acceptance.
+    /// The cause of its delay, in words: why it cannot run, else what it waits for, else the sink's last answer that was
+    /// not acceptance.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let waiting = self.waiting.as_ref().map(|why| format!("waiting: {why}"));
-        waiting.or_else(|| self.last_answer.clone())
+        let refused = self.refused.clone();
+        refused.or(waiting).or_else(|| self.last_answer.clone())
     }
 }
 
@@ -160,6 +168,7 @@ impl From<Exporter> for ExporterView {
             dropped_entries: exporter.dropped_entries,
             waiting: (!exporter.waiting.is_empty()).then_some(exporter.waiting),
             waiting_since_unix_nano: some_time(exporter.waiting_since_unix_nano),
+            refused: (!exporter.refused.is_empty()).then_some(exporter.refused),
             pivots: exporter.pivots,
             dead_letters: exporter.dead_letters,
             dead_letters_max: exporter.dead_letters_max,
@@ -184,6 +193,7 @@ pub(super) fn state_name(state: ExporterState) -> &'static str {
         ExporterState::CatchingUp => "catching_up",
         ExporterState::Waiting => "waiting",
         ExporterState::NotConfigured => "not_configured",
+        ExporterState::Refused => "refused",
         ExporterState::Retrying => "retrying",
         ExporterState::Stopped => "stopped",
         ExporterState::Paused => "paused",

@@ -60,6 +60,17 @@ impl Liveness {
         }
     }
 
+    /// Takes another `dead_after`. Each peer that is alive counts as heard at `now`: it was heard at the pace of the
+    /// former one, and it takes a whole `dead_after` to find one dead.
+    pub fn set_dead_after(&mut self, dead_after: Duration, now: Duration) {
+        self.dead_after = dead_after;
+        for peer in self.peers.values_mut() {
+            if let Peer::Alive { heard } = peer {
+                *heard = now;
+            }
+        }
+    }
+
     /// Says that a peer is alive. One that is not known is not.
     pub fn is_alive(&self, peer: NodeId) -> bool {
         match self.peers.get(&peer) {
@@ -210,6 +221,18 @@ mod tests {
         }
         assert!(!liveness.is_alive(node(2)), "one hello makes it no target");
         assert!(liveness.is_silent(node(3), at(0)), "it is not known");
+    }
+
+    #[test]
+    fn another_dead_after_counts_from_the_change_on() {
+        let mut liveness = Liveness::new([node(2)], Duration::from_secs(600), at(0));
+        liveness.heard(node(2), at(1_000));
+        (500..=100_000).step_by(500).for_each(|ms| drop(liveness.look(at(ms))));
+        liveness.set_dead_after(DEAD_AFTER, at(100_000));
+        for (now, dead) in [(102_500, false), (105_000, false), (105_001, true)] {
+            let expected: &[Change] = if dead { &[Change::Dead(node(2))] } else { &[] };
+            assert_eq!(liveness.look(at(now)), expected, "{now}");
+        }
     }
 
     #[test]

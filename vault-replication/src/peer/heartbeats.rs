@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use gophership_vault::ids::{Epoch, NodeId};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::client::{PeerClient, PeerHello};
@@ -54,7 +54,7 @@ struct State {
 struct Shared {
     client: PeerClient,
     members: Members,
-    dead_after: Duration,
+    dead_after: watch::Sender<Duration>,
     begun: Instant,
     state: Mutex<State>,
 }
@@ -73,7 +73,7 @@ impl Heartbeats {
         let shared = Arc::new(Shared {
             client,
             members,
-            dead_after,
+            dead_after: watch::Sender::new(dead_after),
             begun: Instant::now(),
             state: Mutex::new(State {
                 liveness: Liveness::new(peers.iter().copied(), dead_after, Duration::ZERO),
@@ -84,6 +84,20 @@ impl Heartbeats {
         });
         let task = runtime.spawn(run(Arc::clone(&shared)));
         Self { shared, task }
+    }
+
+    /// Takes another `dead_after`, from which on no peer is dead that was not silent for so long.
+    pub fn set_dead_after(&self, dead_after: Duration) {
+        let is_new = |now: &mut Duration| std::mem::replace(now, dead_after) != dead_after;
+        if self.shared.dead_after.send_if_modified(is_new) {
+            let now = self.shared.begun.elapsed();
+            self.shared.state().liveness.set_dead_after(dead_after, now);
+        }
+    }
+
+    /// The time without a sign after which a peer is dead.
+    pub fn dead_after(&self) -> Duration {
+        *self.shared.dead_after.borrow()
     }
 
     /// True where a node is this one, or a peer that is alive.
@@ -97,7 +111,7 @@ impl Heartbeats {
     pub fn is_dead(&self, node: NodeId, up_for: Duration) -> bool {
         let listened = self.shared.begun.elapsed();
         node != self.shared.own()
-            && listened.min(up_for) > self.shared.dead_after
+            && listened.min(up_for) > self.dead_after()
             && self.shared.state().liveness.is_silent(node, listened)
     }
 
@@ -109,7 +123,7 @@ impl Heartbeats {
     /// When every node had found a node dead that is overdue: nothing was heard of it for [`OVERDUE_AFTER_DEAD`] times the
     /// time after which it is dead.
     pub fn overdue_since(&self, node: NodeId) -> Option<Instant> {
-        let dead_after = self.shared.dead_after;
+        let dead_after = self.dead_after();
         let heard = self.long_dead_since(node, dead_after * OVERDUE_AFTER_DEAD)?;
         Some(heard + 2 * dead_after)
     }
@@ -127,7 +141,7 @@ impl Heartbeats {
     /// The time for which this node may act on an answer of its cluster before a peer may find it dead, which hears it
     /// last a hello's interval before.
     pub fn lease(&self) -> Duration {
-        self.shared.dead_after - self.shared.dead_after / HELLOS_BEFORE_DEAD
+        self.dead_after() - self.dead_after() / HELLOS_BEFORE_DEAD
     }
 
     /// The knowledge about each peer, by number.
@@ -189,7 +203,8 @@ impl Shared {
 
     /// Says hello to a peer.
     async fn hello(self: Arc<Self>, node: NodeId, member: Member) {
-        let said = self.client.hello(node, &member, self.dead_after / 2).await;
+        let within = *self.dead_after.borrow() / 2;
+        let said = self.client.hello(node, &member, within).await;
         let mut state = self.state();
         state.asked.remove(&node);
         match said {
@@ -221,13 +236,14 @@ impl Shared {
 }
 
 async fn run(shared: Arc<Shared>) {
-    let mut beats = tokio::time::interval(shared.dead_after / HELLOS_BEFORE_DEAD);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut dead_after = shared.dead_after.subscribe();
     loop {
-        beats.tick().await;
         for (node, member) in shared.to_ask() {
             tokio::spawn(Arc::clone(&shared).hello(node, member));
         }
         shared.look();
+        let beat = *dead_after.borrow_and_update() / HELLOS_BEFORE_DEAD;
+        // A change may be to a time that is shorter than what is left of this one.
+        let _ = tokio::time::timeout(beat, dead_after.changed()).await;
     }
 }

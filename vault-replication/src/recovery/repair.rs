@@ -35,6 +35,9 @@ use crate::limits::REPAIR_INTERVAL;
 /// Says whether a node is long dead, so that others make up for its copies.
 pub type IsLongDead = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
 
+/// The number of copies that a segment is to have, and the time after the seal that a live owner has to send them.
+pub type Terms = Box<dyn Fn() -> (usize, Duration) + Send>;
+
 /// A thread that fetches copies.
 pub struct Repair {
     stop: Sender<()>,
@@ -42,16 +45,14 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// Begins to look. `replicas` is the number of copies that a segment is to have; a live owner has until
-    /// `repair_after` the seal to send what it sealed.
+    /// Begins to look, by the terms as they are at each turn.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn start(
         participant: Arc<Participant>,
         catalogue: Arc<dyn Catalogue>,
-        replicas: usize,
-        repair_after: Duration,
+        terms: Terms,
         is_long_dead: IsLongDead,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
@@ -59,8 +60,7 @@ impl Repair {
             let mut work = Work {
                 participant,
                 catalogue,
-                replicas,
-                repair_after,
+                terms,
                 is_long_dead,
                 errors: BTreeMap::new(),
                 mends: Retries::default(),
@@ -85,8 +85,7 @@ impl Repair {
 struct Work {
     participant: Arc<Participant>,
     catalogue: Arc<dyn Catalogue>,
-    replicas: usize,
-    repair_after: Duration,
+    terms: Terms,
     is_long_dead: IsLongDead,
     /// The last error about each segment, which is logged once.
     errors: BTreeMap<SegmentId, String>,
@@ -98,9 +97,10 @@ impl Work {
     fn look(&mut self, stopping: &dyn Fn() -> bool) {
         let node = self.catalogue.identity().node_id;
         let now_ns = self.participant.vault().clock_ns();
+        let (replicas, repair_after) = (self.terms)();
         let (held, due): (Vec<SealRecord>, Vec<SealRecord>) = self.catalogue.read(|state| {
-            let staying = Staying::of(state, self.replicas, &*self.is_long_dead);
-            let due = copies_to_fetch(state, node, &staying, now_ns, self.repair_after);
+            let staying = Staying::of(state, replicas, &*self.is_long_dead);
+            let due = copies_to_fetch(state, node, &staying, now_ns, repair_after);
             (state.partly_held(node).copied().collect(), due.collect())
         });
         self.errors.retain(|id, _| held.iter().any(|seal| seal.id == *id));

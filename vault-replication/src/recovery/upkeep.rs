@@ -37,7 +37,7 @@ pub struct UpkeepSetup {
     /// The clock of this node's vault, nanoseconds since the Unix epoch.
     pub clock_ns: Clock,
     /// The number of copies that a segment is to have.
-    pub replicas: usize,
+    pub replicas: Box<dyn Fn() -> usize + Send>,
     /// Says whether a node is silent for so long that others make up for its copies.
     pub is_long_dead: IsLongDead,
     /// The time for which a released segment is kept.
@@ -83,7 +83,7 @@ fn look(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
     let now_ns = (setup.clock_ns)();
     let due = setup.catalogue.read_latest(|state| {
         let mut due = due_for_the_lost(state, setup.node, now_ns, (setup.retention)());
-        let staying = Staying::of(state, setup.replicas, &*setup.is_long_dead);
+        let staying = Staying::of(state, (setup.replicas)(), &*setup.is_long_dead);
         due.extend(copies_to_plan(state, &staying, &*setup.is_alive));
         due
     })?;

@@ -237,8 +237,7 @@ impl Node {
         let repair = Repair::start(
             Arc::clone(&participant),
             Arc::clone(&catalogue),
-            REPLICAS,
-            REPAIR_AFTER,
+            Box::new(|| (REPLICAS, REPAIR_AFTER)),
             Arc::new(|_| false),
         )
         .unwrap();
@@ -257,7 +256,7 @@ impl Node {
             leads: Box::new(move || consensus.status().role == Role::Leader),
             is_alive: Arc::new(move |node| heard.is_alive(node)),
             clock_ns: Box::new(move || clock.clock_ns()),
-            replicas: REPLICAS,
+            replicas: Box::new(|| REPLICAS),
             is_long_dead: Arc::new(|_| false),
             retention: {
                 let retention = shared.retention;

@@ -1,14 +1,18 @@
 //! Faults of a cluster, and the code that they share: load over all nodes, a fault in the middle of it, the cluster
 //! whole again, and everything replayed through one node.
 //!
-//! - Processes: `kill`, `pause`, `wipe`, `alone`. Power: `power`. Links: `cut`. Several of these at a time: `mixed`.
+//! - Processes: `kill`, `pause`, `wipe`, `alone`. Power: `power`. Links: `cut`. Clocks: `clock`. Several of these at a
+//!   time: `mixed`; each two of them, full and slow disks among them: `pairs`. With a sink: `takeover`.
 
 pub mod alone;
+pub mod clock;
 pub mod cut;
 pub mod kill;
 pub mod mixed;
+pub mod pairs;
 pub mod pause;
 pub mod power;
+pub mod takeover;
 pub mod wipe;
 
 use std::fmt::Write as _;
@@ -158,6 +162,13 @@ impl ClusterRun {
         }
         Ok(run.report)
     }
+}
+
+/// A cluster on loopback with the data of its nodes in the run's own folder, not started.
+fn beside(plan: &Plan, run: &Run, nodes: usize) -> anyhow::Result<Cluster> {
+    let folders: Vec<_> = (0..nodes).map(|i| run.work.path().join(format!("{}", i + 1))).collect();
+    let folders: Vec<&Path> = folders.iter().map(AsRef::as_ref).collect();
+    Cluster::new(&plan.binaries, Place::Loopback, &folders)
 }
 
 /// A steady load that leaves the machine time for the nodes.

@@ -119,7 +119,7 @@ impl Runner {
         let remote = Remote::of(node);
         let mut context = node.context(&[], Vec::new());
         context.catalogue = Arc::clone(&remote) as Arc<dyn Catalogue>;
-        let jobs = Jobs::with_lease(context, stopped, Some(lease));
+        let jobs = Jobs::with_lease(context, stopped, move || Some(lease));
         Self { jobs, remote, stop }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::problem::{ProblemView, problem};
 use crate::view::cluster::{ClusterNodeView, ClusterView, ExporterReportView};
-use crate::view::exporter::LostDebtView;
+use crate::view::exporter::{LostDebtView, REFUSED_REMEDY};
 
 /// Seconds for which a sink may not accept, or an exporter wait, before that is a problem.
 const EXPORT_PATIENCE: f64 = 60.0;
@@ -17,7 +17,7 @@ pub(super) fn exporters(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
             // Why a node does not take an exporter of the cluster is said with its settings.
             let key = format!("exporter.{}", exporter.name);
             let told = node.report.iter().flat_map(|report| &report.settings);
-            if exporter.state == "not_configured" && told.clone().any(|s| s.key == key && s.not_in_force.is_some()) {
+            if exporter.state == "refused" && told.clone().any(|s| s.key == key && s.not_in_force.is_some()) {
                 continue;
             }
             let of = alike.entry((&exporter.name, exporter.state)).or_default();
@@ -91,6 +91,10 @@ fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Op
         "waiting" if seconds >= EXPORT_PATIENCE => (
             format!("waits for {seconds:.0} s{why}"),
             "gs-ctl segment list names segments that cannot be read; see Damage in docs/operations.md".to_owned(),
+        ),
+        "refused" => (
+            format!("cannot run, and what it owes is kept{why}"),
+            REFUSED_REMEDY.to_owned(),
         ),
         "not_configured" => (
             "is on record and not configured: what it has not sent is kept for it".to_owned(),

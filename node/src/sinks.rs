@@ -1,0 +1,62 @@
+//! Which exporters would send to the node itself, and whose sinks have no address.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::config::Export;
+use crate::sink::reaches_self;
+
+/// Time for which the addresses of sinks are waited for.
+const RESOLVE_TIME: Duration = Duration::from_millis(500);
+
+/// The exporters whose sink has no address now, and the reasons against those that would send to the node itself, by
+/// name.
+#[derive(Default)]
+pub(crate) struct Sinks {
+    pub(crate) unknown: Vec<Export>,
+    pub(crate) circles: BTreeMap<String, String>,
+}
+
+impl Sinks {
+    /// Logs the exporters whose sink has no address.
+    pub(crate) fn tell_unknown(&self) {
+        for export in &self.unknown {
+            let sink = export.target.endpoint.authority();
+            tracing::warn!(
+                exporter = export.name,
+                sink,
+                "export.sink.unknown: its name has no address now"
+            );
+        }
+    }
+}
+
+/// Resolves the sinks of exporters, none of which is to be the node itself unless that was asked for.
+pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Sinks {
+    // All are resolved at once, and only for a short time: clients wait for a node that starts, and its name service
+    // may come back after it.
+    let lookups = exports.iter().filter(|e| !e.into_self).map(|export| async move {
+        let sink = export.target.endpoint.authority();
+        let found = tokio::time::timeout(RESOLVE_TIME, reaches_self(&sink, own)).await;
+        (export, sink, found)
+    });
+    let mut found_all = Sinks::default();
+    for (export, sink, found) in join_all(lookups).await {
+        match found {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => {
+                let why = format!(
+                    "export {:?} sends to {sink}, which is this node itself: everything would go round in a circle. If \
+                     that is meant, set `into_self: true` for it",
+                    export.name
+                );
+                found_all.circles.insert(export.name.clone(), why);
+            }
+            Ok(Err(_)) | Err(_) => found_all.unknown.push(export.clone()),
+        }
+    }
+    found_all
+}
