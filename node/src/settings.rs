@@ -20,7 +20,7 @@ use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::Tuning;
 use gophership_vault::time::now_unix_nano;
 
-use crate::config::{self, Cluster, Config, Environment, Origin, Values};
+use crate::config::{self, Archive, Cluster, Config, Environment, Origin, Values};
 use crate::export::Exporters;
 use crate::machine::Machine;
 
@@ -160,6 +160,11 @@ impl Settings {
         self.inner().wanted.config.vault.scrub_interval
     }
 
+    /// `archive`.
+    pub(crate) fn archive(&self) -> Archive {
+        self.inner().wanted.config.archive.clone()
+    }
+
     /// The node's own configuration.
     pub(crate) fn own(&self) -> Config {
         self.inner().own.clone()
@@ -201,6 +206,7 @@ impl Settings {
         running.export.clone_from(&config.export);
         (running.vault.segment_age, running.vault.retention) = (config.vault.segment_age, config.vault.retention);
         (running.vault.scrub_interval, running.vault.on_full) = (config.vault.scrub_interval, config.vault.on_full);
+        running.archive.clone_from(&config.archive);
         let waiting = config::changed_keys(running, config);
         inner.wanted = wanted;
         waiting

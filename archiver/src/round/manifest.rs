@@ -3,12 +3,15 @@
 use gophership_vault::ids::{ClusterId, SegmentId};
 use gophership_vault::time::TimeRange;
 use serde::Serialize;
+use uuid::Uuid;
 
 /// A manifest: the objects that it lists first, and the manifest before it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Manifest {
     /// The cluster.
     pub cluster: ClusterId,
+    /// The id of the store that it is in.
+    pub store: Uuid,
     /// Its number, from 1.
     pub seq: u64,
     /// BLAKE3 over the bytes of the manifest before it; zeros in the first.
@@ -44,6 +47,7 @@ pub struct Listed {
 struct Json<'a> {
     format: u32,
     cluster_id: String,
+    store_id: String,
     seq: u64,
     prev: String,
     attempt: u32,
@@ -79,6 +83,7 @@ impl Manifest {
         let json = Json {
             format: 1,
             cluster_id: self.cluster.0.to_string(),
+            store_id: self.store.to_string(),
             seq: self.seq,
             prev: hex(&self.prev),
             attempt: self.attempt,
@@ -95,7 +100,6 @@ fn hex(digest: &[u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use gophership_vault::ids::{NodeId, SegmentIndex, ShardId};
-    use uuid::Uuid;
 
     use super::*;
 
@@ -108,6 +112,7 @@ mod tests {
         };
         let manifest = Manifest {
             cluster: ClusterId(Uuid::from_u128(0x5678)),
+            store: Uuid::from_u128(0x9abc),
             seq: 2,
             prev: [0xAB; 32],
             attempt: 1,

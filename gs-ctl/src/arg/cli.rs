@@ -83,7 +83,7 @@ pub(crate) enum Command {
     /// Replays: entries of the vault, sent or written again, bit for bit
     #[command(subcommand)]
     Replay(Replay),
-    /// Objects of the archive, read from files and without a node
+    /// The archive: how it fares, and its objects, on record or in files
     #[command(subcommand)]
     Archive(Archive),
     /// Write-ahead log files, read without a node
@@ -436,13 +436,17 @@ pub(crate) enum Segment {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Archive {
-    /// Print the records of an object, a line a record; with -o json a line of OTLP/JSON an entry. Exit code 4 when not
+    /// Show how archiving fares at the node, what of the cluster is archived, and what is not yet
+    Status,
+    /// List the objects on record, by lease
+    List,
+    /// Print the records of an object, read from a file and without a node, a line a record; with -o json a line of OTLP/JSON an entry. Exit code 4 when not
     /// everything could be printed
     Cat {
         /// The object's file, .binpb.zst
         file: PathBuf,
     },
-    /// Read all of the objects, check every byte, and compare each segment in them with the digest that it was sealed
+    /// Read all of the objects, from files and without a node, check every byte, and compare each segment in them with the digest that it was sealed
     /// with. Exit code 4 when anything is damaged or missing
     Verify {
         /// The objects' files, .binpb.zst

@@ -1,7 +1,7 @@
 //! The commands, one file each.
 //!
 //! - `status`, `tail`: the whole node, and the records that it receives.
-//! - `archive`: objects of the archive, read here.
+//! - `archive`: objects of the archive, read here. `archive_shown`: the archive, as a node sees it.
 //! - `cluster`: the cluster, its nodes, and consensus. `events`: what happened in it.
 //! - `config`: settings.
 //! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
@@ -11,6 +11,7 @@
 //! - `schema`: the JSON Schemas of all answers.
 
 mod archive;
+mod archive_shown;
 mod cluster;
 mod config;
 mod dead_letter;
@@ -69,6 +70,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::DeadLetter(_)
         | Command::Override(_)
         | Command::Segment(_)
+        | Command::Archive(_)
         | Command::Replay(_)) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -127,10 +129,12 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
             segment: Some(segment), ..
         }) => segment_verify::verify(&mut node, segment, format).await,
         Command::Replay(asked) => replay::replay(&mut node, asked, format).await,
+        Command::Archive(Archive::Status) => archive_shown::status(&mut node, format).await,
+        Command::Archive(Archive::List) => archive_shown::list(&mut node, format).await,
         Command::Segment(Segment::Verify { segment: None, .. })
         | Command::Cluster(_)
         | Command::Raft(_)
-        | Command::Archive(_)
+        | Command::Archive(Archive::Cat { .. } | Archive::Verify { .. })
         | Command::Wal(_)
         | Command::Completions { .. }
         | Command::Man { .. }

@@ -23,7 +23,7 @@ use super::live_copies::LiveCopies;
 use super::nodes::{lacking_copies, participation, why_not_to_stop};
 use super::peers::Answers;
 use super::shown::segment_ref;
-use super::{bad_copies, exporters, settings, status, zone};
+use super::{archive, bad_copies, exporters, settings, status, zone};
 use crate::context::NodeContext;
 
 /// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports`
@@ -109,6 +109,7 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
         started_unix_nano: context.started_unix_nano,
         lost_debt: exporters::lost_debts(context),
         settings: settings::told(context),
+        archive: archive::if_any(context),
         ..v1::NodeReport::default()
     };
     bad_copies::add_to(&mut report, &context.vault);
@@ -273,6 +274,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         replicas,
         ack_copies: cluster.map_or(1, |_| ACK_COPIES as u32),
         sealed_segments: counts.sealed,
+        archive: archive::if_any(context),
         under_replicated_segments: copies.few,
         single_copy_segments: copies.one,
         unreachable_segments: copies.none,

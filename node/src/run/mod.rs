@@ -16,9 +16,10 @@
 //! - `process`: the kernel, descriptors. `signals`: signals that end a node, or make it reload.
 //! - `ports`: opened before all else. `waiting`: until a cluster lets the node begin. `store`: the state on disk.
 //! - `exporters`, `ingest`, `surfaces`: the parts above it.
-//! - `scrub`: verification of what is stored, once it serves.
+//! - `scrub`: verification of what is stored, once it serves. `archive`: its copies in the archive.
 //! - `watch`: supervision while the node runs. `shutdown`: the end.
 
+mod archive;
 mod exporters;
 mod ingest;
 mod ports;
@@ -52,6 +53,7 @@ use self::store::Store;
 use self::surfaces::{Admin, tell_health};
 use self::waiting::Waiting;
 use self::watch::{End, watch_over};
+use crate::archive::Archiver;
 use crate::buffer::Budget;
 use crate::cluster::Member;
 use crate::config::Config;
@@ -179,7 +181,17 @@ async fn start(
         routes: &routes,
         leaving: node.leaving(),
     })?;
-    let running = running(&vault, &catalogue, member.as_ref(), budget, &exporters, &zone, &ingest);
+    let archiver = archive::start(&settings, &vault, &catalogue, &throttle, member.as_ref())?;
+    let running = running(
+        &vault,
+        &catalogue,
+        member.as_ref(),
+        budget,
+        &exporters,
+        &archiver,
+        &zone,
+        &ingest,
+    );
     let context = surfaces::context(config, node, &running, throttle.clone(), member.as_ref(), &settings)?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
@@ -195,6 +207,7 @@ async fn start(
             ingest,
             zone,
             exporters,
+            archiver,
             vault,
             member,
             accepting,
@@ -216,6 +229,7 @@ fn running(
     member: Option<&Member>,
     budget: Arc<Budget>,
     exporters: &Arc<Exporters>,
+    archiver: &Archiver,
     zone: &Arc<ZoneCell>,
     ingest: &Ingest,
 ) -> Running {
@@ -225,6 +239,7 @@ fn running(
         cluster: member.map(Member::context),
         budget,
         exporters: Arc::clone(exporters),
+        archiver: archiver.seen(),
         zone: Arc::clone(zone),
         environment: Arc::clone(&ingest.environment),
         workers: ingest.workers.iter().map(Worker::counters).collect(),
