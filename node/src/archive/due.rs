@@ -118,7 +118,7 @@ mod tests {
     fn ready() -> State {
         let mut state = State::default();
         for n in 1..=3 {
-            say(&mut state, &[register(n), up(n, n as u8)]);
+            say(&mut state, &[register(n), up(n.into(), n)]);
         }
         let archive = Command::SetConfig {
             key: ARCHIVE_URL.to_owned(),

@@ -155,8 +155,7 @@ mod tests {
 
     #[test]
     fn the_archive_of_the_cluster_is_taken_whole_and_nothing_of_a_files_is_left() {
-        let mut own = read("url: 'file:///mnt/own', object_size: 1MiB").unwrap();
-        own.cluster = Some(crate::config::Cluster::default());
+        let own = read("url: 'file:///mnt/own', object_size: 1MiB").unwrap();
         let on_record = [
             ("archive.endpoint", "http://minio.lan:9000"),
             ("archive.insecure", "true"),

@@ -4,7 +4,7 @@
 mod node;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,8 +46,8 @@ fn in_bucket(store: &Store) -> String {
 }
 
 /// What is in these objects: how often each record is, by the hash of its text.
-fn content(objects: &[PathBuf]) -> BTreeMap<blake3::Hash, usize> {
-    let mut found = BTreeMap::new();
+fn content(objects: &[PathBuf]) -> HashMap<blake3::Hash, usize> {
+    let mut found = HashMap::new();
     for path in objects {
         let decoded = zstd::stream::decode_all(&*fs::read(path).unwrap());
         let decoded = decoded.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -64,7 +64,7 @@ fn content(objects: &[PathBuf]) -> BTreeMap<blake3::Hash, usize> {
 }
 
 /// Each record once.
-fn once(records: &[String]) -> BTreeMap<blake3::Hash, usize> {
+fn once(records: &[String]) -> HashMap<blake3::Hash, usize> {
     records.iter().map(|text| (blake3::hash(text.as_bytes()), 1)).collect()
 }
 
