@@ -55,8 +55,8 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
     ("hello", "", "is a section"),
     // Names.
     (
-        "archiver: {url: none}",
-        "archiver",
+        "warehouse: {url: none}",
+        "warehouse",
         "is not a key; accepted here: node, listeners",
     ),
     (
