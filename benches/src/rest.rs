@@ -19,7 +19,7 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::state::{Change, ShardRecord};
 use gophership_catalogue::{Command, State, apply};
 use gophership_vault::ids::{EntryNumber, Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{ClockMark, SealRecord, SegmentStats};
+use gophership_vault::ledger::{KeptClock, SealRecord, SegmentStats};
 use gophership_vault::time::{TimeRange, now_unix_nano};
 use gophership_vault::{DataDir, Identity, NodeSet};
 
@@ -65,7 +65,7 @@ fn fill(data: &Path, segments: u32, held: bool) -> anyhow::Result<()> {
         },
         Command::KeepClock {
             node,
-            mark: ClockMark { now_ns, credit_ns: 0 },
+            mark: KeptClock { now_ns, credit_ns: 0 },
         },
         exporter("level"),
         Command::CommitCursors {

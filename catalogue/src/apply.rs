@@ -11,7 +11,7 @@
 //! archive (`apply/archive.rs`), and losses (`apply/loss.rs`).
 
 use gophership_vault::ids::NodeId;
-use gophership_vault::ledger::ClockMark;
+use gophership_vault::ledger::KeptClock;
 
 use crate::command::{Command, Outcome, Reply};
 use crate::node::NodeFacts;
@@ -71,10 +71,10 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::Unlinked { segments } => trim::unlinked(state, segments, |id| id.node),
         Command::UnlinkedOn { node, segments } => trim::unlinked(state, segments, |_| *node),
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
-        Command::MarkLost { id, at_ns } => loss::mark_lost(state, *id, *at_ns),
+        Command::SegmentLost { id, at_ns } => loss::segment_lost(state, *id, *at_ns),
         Command::AcceptLoss { id, loss } => loss::accept_loss(state, *id, loss),
-        Command::GiveUpCopies { id, loss } => loss::give_up_copies(state, *id, loss),
-        Command::GiveUp { id, number, at_ns } => loss::give_up(state, *id, *number, *at_ns),
+        Command::AcceptCopyLoss { id, loss } => loss::accept_copy_loss(state, *id, loss),
+        Command::RecoveredNothing { id, number, at_ns } => loss::recovered_nothing(state, *id, *number, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
         Command::TakeJob { job, node, seen } => job::take(state, *job, *node, *seen),
         Command::JobProgress {
@@ -168,7 +168,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
     }
 }
 
-fn keep_clock(state: &State, node: NodeId, mark: ClockMark) -> Decision {
+fn keep_clock(state: &State, node: NodeId, mark: KeptClock) -> Decision {
     node_of(state, node)?;
     if state.clock(node).is_some_and(|known| mark.now_ns <= known.now_ns) {
         return unchanged(Reply::Done);

@@ -1,7 +1,7 @@
 //! The record of what is archived: objects, from the lease of their segments to the manifest that lists them.
 //!
 //! **Invariants**:
-//! - I1: a segment is in one object at most. Only an object that was given up sets its segments free.
+//! - I1: a segment is in one object at most. Only a doomed object sets its segments free.
 //! - I2: an object has one name at a time, its lease and attempt; a name that was doomed never counts again.
 //! - I3: the numbers of leases and manifests never go back.
 //!
@@ -44,7 +44,7 @@ pub struct ArchiveObject {
 pub enum ObjectState {
     /// Its segments are leased, and it may be in the store or not.
     Leased,
-    /// It was given up: no object of this lease ever counts.
+    /// It is doomed: no object of this lease ever counts.
     Doomed,
     /// It is in the store, and was verified.
     Committed(Stored),

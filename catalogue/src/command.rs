@@ -6,7 +6,7 @@
 
 use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
-use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{KeptClock, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
 use crate::actor::Actor;
@@ -41,7 +41,7 @@ pub enum Command {
         storage_uuid: Uuid,
         /// The uuid that the process chose.
         boot_uuid: Uuid,
-        /// The highest epoch found on the node's disk: the catalogue may be an older copy.
+        /// The highest epoch found on the node's disk: the catalogue may be an older backup.
         seen: Option<Epoch>,
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
@@ -149,10 +149,10 @@ pub enum Command {
         /// The node.
         node: NodeId,
         /// Its clock.
-        mark: ClockMark,
+        mark: KeptClock,
     },
-    /// Gives a segment up, for an operator.
-    MarkLost {
+    /// Records that an operator accepts the loss of a segment at its owner.
+    SegmentLost {
         /// The segment.
         id: SegmentId,
         /// The present time, nanoseconds since the Unix epoch.
@@ -166,8 +166,8 @@ pub enum Command {
         /// The loss, and who accepts it.
         loss: AcceptedLoss,
     },
-    /// Gives up a segment whose loss was accepted and of which a recovery found nothing.
-    GiveUp {
+    /// Records a segment as lost of which a recovery found nothing, after its loss was accepted.
+    RecoveredNothing {
         /// The segment.
         id: SegmentId,
         /// The recovery, which must be the latest one of the segment.
@@ -177,7 +177,7 @@ pub enum Command {
     },
     /// Lets readers of a sealed segment pass what no holder can read, for an operator. What one can read they still
     /// read.
-    GiveUpCopies {
+    AcceptCopyLoss {
         /// The segment.
         id: SegmentId,
         /// The loss, and who accepts it.
@@ -287,7 +287,7 @@ pub enum Command {
         cursors: Vec<ExportCursor>,
     },
     /// Lets a node export what a lost node owes an exporter, from now on and alone; a node that is back takes its own
-    /// export back. Another node may only once all segments of the owner are sealed, trimmed or given up. Where the
+    /// export back. Another node may only once all segments of the owner are sealed, trimmed or lost. Where the
     /// owner was replaced and nothing of its logs is left, nothing changes.
     TakeExport {
         /// The exporter's name.
@@ -333,7 +333,7 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Records entries that their exporters gave up for good. One that is a dead letter already stays as it is; one
+    /// Records entries that their exporters set aside for good. One that is a dead letter already stays as it is; one
     /// whose segment is trimmed is passed over.
     AddDeadLetters {
         /// The dead letters.
@@ -347,7 +347,7 @@ pub enum Command {
         /// The entry.
         entry: EntryId,
     },
-    /// Removes dead letters that were replayed, or that an operator gives up. Those that are not on record are passed
+    /// Removes dead letters that were replayed, or that an operator drops. Those that are not on record are passed
     /// over.
     DropDeadLetters {
         /// The exporter.
@@ -430,7 +430,7 @@ impl Command {
             Self::Trim { .. } => Kind::Trim,
             Self::Unlinked { .. } => Kind::Unlinked,
             Self::KeepClock { .. } => Kind::KeepClock,
-            Self::MarkLost { .. } => Kind::MarkLost,
+            Self::SegmentLost { .. } => Kind::SegmentLost,
             Self::CreateJob { .. } => Kind::CreateJob,
             Self::JobProgress { .. } => Kind::JobProgress,
             Self::FinishJob { .. } => Kind::FinishJob,
@@ -453,8 +453,8 @@ impl Command {
             Self::TakeExport { .. } => Kind::TakeExport,
             Self::CommitTakenCursors { .. } => Kind::CommitTakenCursors,
             Self::AcceptLoss { .. } => Kind::AcceptLoss,
-            Self::GiveUp { .. } => Kind::GiveUp,
-            Self::GiveUpCopies { .. } => Kind::GiveUpCopies,
+            Self::RecoveredNothing { .. } => Kind::RecoveredNothing,
+            Self::AcceptCopyLoss { .. } => Kind::AcceptCopyLoss,
             Self::BeginExporter { .. } => Kind::BeginExporter,
             Self::RemoveNode { .. } => Kind::RemoveNode,
             Self::LetterCopied { .. } => Kind::LetterCopied,

@@ -17,7 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use gophership_vault::ids::{ClusterId, FileUuid, ShardId};
-use gophership_vault::ledger::{ClockMark, KnownSegment, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{KeptClock, KnownSegment, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{Identity, NodeSet, ReplicaSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -269,7 +269,7 @@ fn the_ledger_answers_for_its_node_alone(fixture: &mut dyn Fixture) {
             },
         )
         .unwrap();
-    ledger.mark_lost(id(4)).unwrap();
+    ledger.segment_lost(id(4)).unwrap();
     let known = [
         KnownSegment::Sealed(seal_record(id(1), 1, 2)),
         KnownSegment::Trimmed(id(2)),
@@ -288,7 +288,7 @@ fn the_ledger_answers_for_its_node_alone(fixture: &mut dyn Fixture) {
         "the catalogue refused `trim` for segment 1/0/3: Trim (retention) does not apply to segment 1/0/3, which is \
          Recovering"
     );
-    let mark = |now_ns| ClockMark { now_ns, credit_ns: 1 };
+    let mark = |now_ns| KeptClock { now_ns, credit_ns: 1 };
     assert_eq!(ledger.clock(), None);
     ledger.keep_clock(mark(9)).unwrap();
     ledger.keep_clock(mark(8)).unwrap();

@@ -159,9 +159,9 @@ pub enum CatalogueError {
         /// The catalogue's file.
         path: PathBuf,
     },
-    /// The file is an older copy of the one that answered for this node before.
+    /// The file is an older backup of the one that answered for this node before.
     #[error(
-        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A \
+        "the catalogue {path} is an older backup: it has {held}, but the node has promised {promised} to its cluster. A \
          node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of \
          the data folder back; if there is none, move this folder away and start the node with an empty one: it joins \
          again as a new one"

@@ -83,12 +83,12 @@ kinds! {
     NodeRemoved = 7, "node_removed";
     /// A segment whose node was gone is sealed, with entries in it.
     Recovered = 9, "segment_recovered";
-    /// A segment was given up.
+    /// A segment is lost: an operator accepted that.
     SegmentLost = 10, "segment_lost";
     /// An operator lets a recovery end with a loss.
     LossAccepted = 11, "loss_accepted";
-    /// An operator gave up what no holder of a sealed segment can read.
-    CopiesGivenUp = 12, "copies_given_up";
+    /// An operator accepted the loss of what no holder of a sealed segment can read.
+    CopyLossAccepted = 12, "copies_given_up";
     /// An operator paused an exporter.
     ExporterPaused = 13, "exporter_paused";
     /// An operator resumed an exporter.
@@ -99,7 +99,7 @@ kinds! {
     ExporterForgotten = 16, "exporter_forgotten";
     /// An operator had dead letters sent again.
     LettersReplayed = 17, "dead_letters_replayed";
-    /// An operator gave dead letters up.
+    /// An operator dropped dead letters.
     LettersDropped = 18, "dead_letters_dropped";
     /// An operator started a replay job.
     JobStarted = 19, "job_started";

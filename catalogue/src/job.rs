@@ -53,7 +53,7 @@ impl fmt::Display for JobId {
 pub enum JobResult {
     /// Everything was delivered.
     Done,
-    /// It gave up, for this reason.
+    /// It failed, for this reason.
     Failed(String),
 }
 
@@ -112,8 +112,8 @@ pub struct JobPosition {
 /// What a job passed over in one shard without delivering it. Counts are totals since the job's start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct JobLoss {
-    /// Stretches of the log that could not be read.
-    pub stretches: u64,
+    /// Ranges of the log that could not be read.
+    pub ranges: u64,
     /// Entries in them, where their number is known.
     pub missing_entries: u64,
     /// Entries that the sink rejected, or that were malformed.
@@ -127,7 +127,7 @@ impl JobLoss {
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self {
-            stretches: self.stretches.saturating_add(other.stretches),
+            ranges: self.ranges.saturating_add(other.ranges),
             missing_entries: self.missing_entries.saturating_add(other.missing_entries),
             rejected_entries: self.rejected_entries.saturating_add(other.rejected_entries),
             rejected_records: self.rejected_records.saturating_add(other.rejected_records),
@@ -138,7 +138,7 @@ impl JobLoss {
 /// Names for a part of what a job passed over; the rest is only counted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LossNames {
-    /// Stretches that could not be read, each in words: the first [`JOB_LOSS_NAMES_MAX`] of all shards.
+    /// Ranges that could not be read, each in words: the first [`JOB_LOSS_NAMES_MAX`] of all shards.
     ///
     /// [`JOB_LOSS_NAMES_MAX`]: crate::limits::JOB_LOSS_NAMES_MAX
     pub missing: Vec<String>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gophership_vault::Disposition;
 use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{KeptClock, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::now_unix_nano;
 use uuid::Uuid;
 
@@ -93,16 +93,16 @@ impl Ledger for CatalogueLedger {
         granted.map_err(|error| refused("node up", None, &error))
     }
 
-    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+    fn segment_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
         let at_ns = now_unix_nano();
-        self.submit("mark lost", Some(id), Command::MarkLost { id, at_ns })
+        self.submit("accept loss", Some(id), Command::SegmentLost { id, at_ns })
     }
 
-    fn clock(&self) -> Option<ClockMark> {
+    fn clock(&self) -> Option<KeptClock> {
         self.0.read(|s| s.clock(self.0.identity().node_id))
     }
 
-    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+    fn keep_clock(&self, mark: KeptClock) -> Result<(), LedgerError> {
         let node = self.0.identity().node_id;
         self.submit("keep the clock", None, Command::KeepClock { node, mark })
     }

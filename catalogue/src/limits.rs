@@ -30,7 +30,7 @@ pub const JOB_REASON_BYTES_MAX: usize = 4 << 10;
 /// Limit of shards, over all nodes, in which one job keeps a position.
 pub const JOB_POSITIONS_MAX: usize = 4_096;
 
-/// Limit of stretches that one job names as missing; further ones are counted.
+/// Limit of ranges that one job names as missing; further ones are counted.
 pub const JOB_LOSS_NAMES_MAX: usize = 16;
 
 /// Limit of bytes of a name for what a job passed over.
@@ -90,7 +90,7 @@ pub const ARCHIVE_MEMBERS_MAX: usize = 4_096;
 /// Limit of objects that one manifest adds.
 pub const MANIFEST_OBJECTS_MAX: usize = 4_096;
 
-/// Objects that were given up and are remembered; the oldest is forgotten first.
+/// Doomed objects that are remembered; the oldest is forgotten first.
 pub const ARCHIVE_DOOMED_MAX: usize = 1_000;
 
 /// Trimmed segments of one command that says that nothing of them is on disk any more.

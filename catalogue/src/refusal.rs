@@ -161,7 +161,7 @@ pub enum Refusal {
         id: SegmentId,
     },
     /// Nobody accepted the loss of a segment that is under recovery.
-    #[error("segment {id} is not given up: it is not under recovery, or no operator accepted its loss")]
+    #[error("segment {id} is not lost: it is not under recovery, or no operator accepted its loss")]
     LossNotAccepted {
         /// The segment.
         id: SegmentId,
@@ -244,8 +244,8 @@ pub enum Refusal {
         /// Number of entries in it.
         entries: u64,
     },
-    /// A segment of which other nodes have good copies is given up.
-    #[error("segment {id} is not given up: nodes {holders:?} have it, and its owner fetches it from them")]
+    /// The loss of a segment is to be accepted of which other nodes have good copies.
+    #[error("the loss of segment {id} is not accepted: nodes {holders:?} have it, and its owner fetches it from them")]
     HeldByOthers {
         /// The segment.
         id: SegmentId,
@@ -430,7 +430,7 @@ pub enum Refusal {
         /// The attempt of the command.
         attempt: u32,
     },
-    /// The object of a lease was committed, and is not given up.
+    /// The object of a lease was committed, and is not doomed.
     #[error("the object of lease {lease} of the archive is committed")]
     ObjectCounts {
         /// The lease.

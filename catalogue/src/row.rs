@@ -12,7 +12,7 @@
 
 use gophership_vault::Identity;
 use gophership_vault::ids::{ClusterId, Epoch, NodeId, SegmentId, SegmentIndex};
-use gophership_vault::ledger::ClockMark;
+use gophership_vault::ledger::KeptClock;
 use gophership_vault::time::TimeRange;
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ use crate::wire::{Reader, WireError, Writer};
 
 use self::format::{
     DEAD_LETTER_VERSION, HAS_EVENT, KIND_ARCHIVE, KIND_ARCHIVE_OBJECT, KIND_CLOCK, KIND_CONFIGURED,
-    KIND_CONFIGURED_SOMEWHERE, KIND_COPIES_GIVEN_UP, KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED,
+    KIND_CONFIGURED_SOMEWHERE, KIND_COPY_LOSS_ACCEPTED, KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED,
     KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER, KIND_FACTS, KIND_JOB, KIND_LEFTOVERS, KIND_LOSS_ACCEPTED, KIND_NODE,
     KIND_SEGMENT, KIND_SETTING, KIND_SHARD, SHARD_VERSION, VERSIONED, key, value,
 };
@@ -91,11 +91,11 @@ pub fn row_of(change: &Change) -> Row {
             Some(segment::write_accepted(value(), loss)),
         ),
         Change::LossAcceptedGone(id) => (key_of(KIND_LOSS_ACCEPTED, *id), None),
-        Change::CopiesGivenUp(id, loss) => (
-            key_of(KIND_COPIES_GIVEN_UP, *id),
+        Change::CopyLossAccepted(id, loss) => (
+            key_of(KIND_COPY_LOSS_ACCEPTED, *id),
             Some(segment::write_accepted(value(), loss)),
         ),
-        Change::CopiesGivenUpGone(id) => (key_of(KIND_COPIES_GIVEN_UP, *id), None),
+        Change::CopyLossAcceptedGone(id) => (key_of(KIND_COPY_LOSS_ACCEPTED, *id), None),
         Change::Clock(node, mark) => (
             key(KIND_CLOCK).u32_be(node.get()),
             Some(value().u64(mark.now_ns).u64(mark.credit_ns)),
@@ -170,7 +170,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_SEGMENT => Change::Segment(segment::read_segment(read_id(&mut k)?, version, &mut v)?),
         KIND_LEFTOVERS => Change::Leftovers(read_id(&mut k)?, segment::read_leftovers(&mut v)?),
         KIND_LOSS_ACCEPTED => Change::LossAccepted(read_id(&mut k)?, segment::read_accepted(&mut v)?),
-        KIND_COPIES_GIVEN_UP => Change::CopiesGivenUp(read_id(&mut k)?, segment::read_accepted(&mut v)?),
+        KIND_COPY_LOSS_ACCEPTED => Change::CopyLossAccepted(read_id(&mut k)?, segment::read_accepted(&mut v)?),
         KIND_JOB => Change::Job(
             JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
             job::read_job(version, &mut v)?,
@@ -188,7 +188,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         }
         KIND_CLOCK => Change::Clock(
             k.node_be()?,
-            ClockMark {
+            KeptClock {
                 now_ns: v.u64()?,
                 credit_ns: v.u64()?,
             },

@@ -5,7 +5,7 @@
 //! **Invariants**:
 //! - I1: no transition leads back.
 //! - I2: Lost is final. A segment that is on no record can become lost, too: its files exist, and the catalogue may be
-//!   an older copy.
+//!   an older backup.
 //! - I3: a trim stays on record until its files are known to be gone, since the absence of a record is no reason to
 //!   remove a file.
 //!
@@ -49,11 +49,11 @@ pub enum SegmentRecord {
         /// The reason.
         why: TrimReason,
     },
-    /// An operator gave the segment up.
+    /// An operator accepted the loss of the segment.
     Lost {
         /// The segment before that.
         was: FormerSegment,
-        /// Time at which it was given up, nanoseconds since the Unix epoch.
+        /// Time at which its loss was accepted, nanoseconds since the Unix epoch.
         lost_ns: u64,
     },
 }
@@ -157,7 +157,7 @@ pub enum SegmentState {
     Trimmed,
     /// Its files are gone; or its index was passed over and will never be used.
     Gone,
-    /// An operator gave it up.
+    /// An operator accepted its loss.
     Lost,
 }
 
@@ -205,16 +205,16 @@ pub enum Step {
     TrimDropped,
     /// `Unlinked` and `UnlinkedOn`
     Unlinked,
-    /// `MarkLost` and `GiveUp`
-    MarkLost,
+    /// `SegmentLost` and `RecoveredNothing`
+    SegmentLost,
     /// `ReplicaAdded`
     AddReplica,
     /// `CopyPlanned`
     PlanCopy,
     /// `AcceptLoss`
     AcceptLoss,
-    /// `GiveUpCopies`
-    GiveUpCopies,
+    /// `AcceptCopyLoss`
+    AcceptCopyLoss,
     /// `ArchiveLease`
     Archive,
 }
@@ -229,11 +229,11 @@ impl Step {
         Self::TrimRetention,
         Self::TrimDropped,
         Self::Unlinked,
-        Self::MarkLost,
+        Self::SegmentLost,
         Self::AddReplica,
         Self::PlanCopy,
         Self::AcceptLoss,
-        Self::GiveUpCopies,
+        Self::AcceptCopyLoss,
         Self::Archive,
     ];
 }
@@ -248,11 +248,11 @@ impl fmt::Display for Step {
             Self::TrimRetention => "Trim (retention)",
             Self::TrimDropped => "Trim (dropped)",
             Self::Unlinked => "Unlinked",
-            Self::MarkLost => "MarkLost",
+            Self::SegmentLost => "SegmentLost",
             Self::AddReplica => "ReplicaAdded",
             Self::PlanCopy => "CopyPlanned",
             Self::AcceptLoss => "AcceptLoss",
-            Self::GiveUpCopies => "GiveUpCopies",
+            Self::AcceptCopyLoss => "AcceptCopyLoss",
             Self::Archive => "ArchiveLease",
         })
     }
@@ -282,12 +282,12 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         (Sealed, Step::TrimRetention | Step::TrimDropped) => To(Trimmed),
         // It stays trimmed until the last node that may hold bytes of it has confirmed.
         (Trimmed, Step::Unlinked) => To(Gone),
-        (Unopened | Open | Recovering | Sealed | Gone, Step::MarkLost) => To(Lost),
+        (Unopened | Open | Recovering | Sealed | Gone, Step::SegmentLost) => To(Lost),
         // It stays sealed, and gains a holder.
         (Sealed, Step::AddReplica) => To(Sealed),
         // It stays what it is, with one more node that may have a part of it, or with less to wait for.
         (Recovering, Step::PlanCopy | Step::AcceptLoss) => To(Recovering),
-        (Sealed, Step::PlanCopy | Step::GiveUpCopies) => To(Sealed),
+        (Sealed, Step::PlanCopy | Step::AcceptCopyLoss) => To(Sealed),
         // What is archived of it is on a record of its own.
         (Sealed, Step::Archive) => To(Sealed),
 
@@ -296,10 +296,10 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         | (Sealed, Step::Seal)
         | (Trimmed | Gone, Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped | Step::AddReplica)
         | (Gone, Step::Unlinked)
-        | (Lost, Step::MarkLost) => Same,
+        | (Lost, Step::SegmentLost) => Same,
 
         (Unopened | Open | Sealed | Trimmed | Gone | Lost, Step::AcceptLoss)
-        | (Unopened | Open | Recovering | Trimmed | Gone | Lost, Step::GiveUpCopies | Step::Archive) => Refuse,
+        | (Unopened | Open | Recovering | Trimmed | Gone | Lost, Step::AcceptCopyLoss | Step::Archive) => Refuse,
 
         (
             Unopened,
@@ -319,7 +319,7 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         )
         | (Sealed, Step::Open | Step::BeginRecovery | Step::Unlinked)
         | (Trimmed | Gone, Step::Open | Step::BeginRecovery | Step::Seal | Step::PlanCopy)
-        | (Trimmed, Step::MarkLost)
+        | (Trimmed, Step::SegmentLost)
         | (
             Lost,
             Step::Open
@@ -341,8 +341,8 @@ mod tests {
 
     #[test]
     fn the_table_of_transitions_is_this_one() {
-        // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, MarkLost, ReplicaAdded,
-        // CopyPlanned, AcceptLoss, GiveUpCopies, ArchiveLease
+        // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, SegmentLost, ReplicaAdded,
+        // CopyPlanned, AcceptLoss, AcceptCopyLoss, ArchiveLease
         let expected = "
             Unopened   Open    -          -      -       -       -       -    Lost -      - - - -
             Open       same    Recovering Sealed Trimmed -       -       -    Lost -      - - - -
@@ -368,13 +368,13 @@ mod tests {
 
     #[test]
     fn i1_i2_nothing_leads_back_and_the_ends_are_ends() {
-        use Step::{AcceptLoss, AddReplica, Archive, GiveUpCopies, PlanCopy};
+        use Step::{AcceptCopyLoss, AcceptLoss, AddReplica, Archive, PlanCopy};
         let rank = |s: SegmentState| SegmentState::ALL.iter().position(|x| *x == s);
         for from in SegmentState::ALL {
             for step in Step::ALL {
                 if let Rule::To(to) = rule(from, step) {
                     let stays =
-                        matches!(step, AddReplica | PlanCopy | AcceptLoss | GiveUpCopies | Archive) && to == from;
+                        matches!(step, AddReplica | PlanCopy | AcceptLoss | AcceptCopyLoss | Archive) && to == from;
                     assert!(rank(to) > rank(from) || stays, "{from} {step}");
                     assert!(from != SegmentState::Lost);
                 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::ClockMark;
+use gophership_vault::ledger::KeptClock;
 
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber};
 use crate::dropped::{DroppedKey, DroppedRange};
@@ -91,7 +91,7 @@ pub enum Change {
     /// Sets a shard's record.
     Shard((NodeId, ShardId), ShardRecord),
     /// Sets a node's vault clock.
-    Clock(NodeId, ClockMark),
+    Clock(NodeId, KeptClock),
     /// Sets a segment's record.
     Segment(SegmentRecord),
     /// Removes a segment's record.
@@ -104,10 +104,10 @@ pub enum Change {
     LossAccepted(SegmentId, AcceptedLoss),
     /// Removes that with the segment.
     LossAcceptedGone(SegmentId),
-    /// An operator gave up what no holder of a sealed segment can read.
-    CopiesGivenUp(SegmentId, AcceptedLoss),
+    /// An operator accepted the loss of what no holder of a sealed segment can read.
+    CopyLossAccepted(SegmentId, AcceptedLoss),
     /// Removes that with the segment.
-    CopiesGivenUpGone(SegmentId),
+    CopyLossAcceptedGone(SegmentId),
     /// Sets the record of dropped segments.
     Dropped(DroppedRange),
     /// Removes a record of dropped segments, which was merged into another.
@@ -152,7 +152,7 @@ pub enum Change {
     Archive(ArchiveCounters),
     /// Sets the record of an archive object.
     ArchiveObject(LeaseNumber, ArchiveObject),
-    /// Forgets an object that was given up.
+    /// Forgets a doomed object.
     ArchiveObjectGone(LeaseNumber),
 }
 
@@ -167,7 +167,7 @@ pub struct Counts {
     pub recovering: u64,
     /// Complete segments.
     pub sealed: u64,
-    /// Segments given up by an operator.
+    /// Segments whose loss was accepted.
     pub lost: u64,
     /// Segments trimmed, ever.
     pub trimmed: u64,
@@ -179,8 +179,8 @@ pub struct Counts {
     pub sealed_records: u64,
     /// File bytes of complete segments.
     pub sealed_stored_bytes: u64,
-    /// Sealed segments of which an operator gave up what no holder can read.
-    pub copies_given_up: u64,
+    /// Sealed segments with an accepted loss of what no holder can read.
+    pub accepted_copy_losses: u64,
     /// Replay jobs under way.
     pub jobs_running: u64,
     /// Time at which the oldest recovery under way began, nanoseconds since the Unix epoch.
@@ -203,10 +203,10 @@ pub struct State {
     pub(crate) leftovers: BTreeMap<SegmentId, BTreeSet<NodeId>>,
     /// The losses with which operators let recoveries end, each until its segment is trimmed.
     pub(crate) accepted_losses: BTreeMap<SegmentId, AcceptedLoss>,
-    /// The losses for which operators gave up what no holder of a sealed segment can read, each until it is trimmed.
-    pub(crate) copies_given_up: BTreeMap<SegmentId, AcceptedLoss>,
+    /// The accepted losses of what no holder of a sealed segment can read, each until it is trimmed.
+    pub(crate) accepted_copy_losses: BTreeMap<SegmentId, AcceptedLoss>,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
-    pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
+    pub(crate) clocks: BTreeMap<NodeId, KeptClock>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) exporters: BTreeMap<String, ExporterRecord>,
@@ -225,7 +225,7 @@ pub struct State {
     pub(crate) events: BTreeMap<EventNumber, Event>,
     pub(crate) archive: ArchiveCounters,
     pub(crate) objects: BTreeMap<LeaseNumber, ArchiveObject>,
-    /// The object that each segment is in, kept as those change. Objects that were given up have none.
+    /// The object that each segment is in, kept as those change. Doomed objects have none.
     leases: BTreeMap<SegmentId, LeaseNumber>,
 }
 
@@ -244,7 +244,7 @@ impl Default for State {
             tally: Tally::default(),
             leftovers: BTreeMap::new(),
             accepted_losses: BTreeMap::new(),
-            copies_given_up: BTreeMap::new(),
+            accepted_copy_losses: BTreeMap::new(),
             dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -331,7 +331,7 @@ impl State {
     }
 
     /// The segments that are not sealed, in order: open, under recovery, trimmed with files that may still be there, or
-    /// given up. It costs the same however many are sealed.
+    /// lost. It costs the same however many are sealed.
     pub fn not_sealed(&self) -> impl Iterator<Item = &SegmentRecord> {
         self.tally.not_sealed.iter().filter_map(|id| self.segments.get(id))
     }
@@ -356,14 +356,14 @@ impl State {
         self.accepted_losses.get(&id)
     }
 
-    /// The sealed segments of which an operator gave up what no holder can read.
-    pub fn all_copies_given_up(&self) -> impl Iterator<Item = SegmentId> {
-        self.copies_given_up.keys().copied()
+    /// The sealed segments with an accepted loss of what no holder can read.
+    pub fn accepted_copy_losses(&self) -> impl Iterator<Item = SegmentId> {
+        self.accepted_copy_losses.keys().copied()
     }
 
     /// The loss that an operator accepted of a sealed segment: readers pass what no holder can read of it.
-    pub fn copies_given_up(&self, id: SegmentId) -> Option<&AcceptedLoss> {
-        self.copies_given_up.get(&id)
+    pub fn accepted_copy_loss(&self, id: SegmentId) -> Option<&AcceptedLoss> {
+        self.accepted_copy_losses.get(&id)
     }
 
     /// The state of any segment.
@@ -376,7 +376,7 @@ impl State {
     }
 
     /// A node's vault clock, as it was last recorded.
-    pub fn clock(&self, node: NodeId) -> Option<ClockMark> {
+    pub fn clock(&self, node: NodeId) -> Option<KeptClock> {
         self.clocks.get(&node).copied()
     }
 
@@ -428,7 +428,7 @@ impl State {
             sealed_records: self.tally.records,
             sealed_stored_bytes: self.tally.stored_bytes,
             oldest_recovering_ns: self.tally.oldest_recovering_ns(),
-            copies_given_up: self.copies_given_up.len() as u64,
+            accepted_copy_losses: self.accepted_copy_losses.len() as u64,
             ..Counts::default()
         };
         c.trimmed = self
@@ -463,8 +463,8 @@ impl State {
             Change::LeftoversGone(id) => drop(self.leftovers.remove(&id)),
             Change::LossAccepted(id, loss) => drop(self.accepted_losses.insert(id, loss)),
             Change::LossAcceptedGone(id) => drop(self.accepted_losses.remove(&id)),
-            Change::CopiesGivenUp(id, loss) => drop(self.copies_given_up.insert(id, loss)),
-            Change::CopiesGivenUpGone(id) => drop(self.copies_given_up.remove(&id)),
+            Change::CopyLossAccepted(id, loss) => drop(self.accepted_copy_losses.insert(id, loss)),
+            Change::CopyLossAcceptedGone(id) => drop(self.accepted_copy_losses.remove(&id)),
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)] // it is called by tests alone
 
 use gophership_vault::ids::{Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, SegmentStats, TrimReason};
+use gophership_vault::ledger::{KeptClock, OpenRecord, SealRecord, SegmentStats, TrimReason};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
@@ -271,7 +271,7 @@ fn job_command() -> impl Strategy<Value = Command> {
     )
         .prop_map(|(missing, rejected)| LossNames { missing, rejected });
     let loss_names = prop_oneof![Just(LossNames::default()), loss_names];
-    let position = (1..3u32, 0..2u16, 1..3u32, 1..4u64, 0..3u64).prop_map(|(n, s, i, e, stretches)| {
+    let position = (1..3u32, 0..2u16, 1..3u32, 1..4u64, 0..3u64).prop_map(|(n, s, i, e, ranges)| {
         (
             node(n),
             ShardId::new(s),
@@ -281,7 +281,7 @@ fn job_command() -> impl Strategy<Value = Command> {
                 records: e,
                 bytes: e,
                 loss: JobLoss {
-                    stretches,
+                    ranges,
                     ..JobLoss::default()
                 },
             },
@@ -400,16 +400,16 @@ pub fn command() -> impl Strategy<Value = Command> {
             node: node(n), segments
         }),
         1 => (1..3u32, 0..9u64, 0..9u64).prop_map(|(n, now_ns, credit_ns)| Command::KeepClock {
-            node: node(n), mark: ClockMark { now_ns, credit_ns }
+            node: node(n), mark: KeptClock { now_ns, credit_ns }
         }),
         12 => export_command(),
-        1 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::MarkLost { id, at_ns }),
+        1 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::SegmentLost { id, at_ns }),
         2 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
             Command::AcceptLoss { id, loss: accepted_loss(&by, at_ns, n) }
         }),
-        1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::GiveUp { id, number, at_ns }),
+        1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::RecoveredNothing { id, number, at_ns }),
         1 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
-            Command::GiveUpCopies { id, loss: accepted_loss(&by, at_ns, n) }
+            Command::AcceptCopyLoss { id, loss: accepted_loss(&by, at_ns, n) }
         }),
         2 => (prop::sample::select(What::ALL), 1..3u32, at.clone()).prop_map(|(what, n, at_ns)| Command::Note {
             what, subject: format!("node {n}"), detail: String::new(), at_ns

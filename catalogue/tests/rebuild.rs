@@ -1,4 +1,4 @@
-//! A catalogue that is lost, damaged or an older copy is made anew from the files, and every entry is read again.
+//! A catalogue that is lost, damaged or an older backup is made anew from the files, and every entry is read again.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 use std::fs;
@@ -85,7 +85,7 @@ impl Node {
         n
     }
 
-    /// The payloads that can be read, and the number of missing stretches.
+    /// The payloads that can be read, and the number of missing ranges.
     fn read(&self) -> (u64, usize) {
         wait("recovery", || self.vault.status().recovering_segments == 0);
         let found: Vec<_> = self.vault.cursor(ShardId::new(0), None, TimeRange::ALL).collect();
@@ -147,7 +147,7 @@ fn a_lost_catalogue_is_refused_and_made_anew() {
 }
 
 #[test]
-fn an_older_copy_takes_in_what_came_after_it() {
+fn an_older_backup_takes_in_what_came_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("catalogue.redb");
     let mut node = start(dir.path()).unwrap();
@@ -175,12 +175,12 @@ fn an_older_copy_takes_in_what_came_after_it() {
     assert_eq!(node.read().0, n);
     assert!(!told.gone.is_empty());
     // Files that were spares then were never written to, and are gone. That cannot be known, so they are shown until an
-    // operator gives them up.
+    // operator accepts their loss.
     for (id, state) in node.vault.segments() {
         if let SegmentState::Unreadable(why) = state {
             assert!(why.contains("WAL file is gone"), "{id}: {why}");
             assert!(told.gone.contains(&id), "{id} is said to be gone");
-            node.vault.give_up(id).unwrap();
+            node.vault.accept_loss(id).unwrap();
         }
     }
     assert_eq!(node.vault.status().unreadable_segments, 0);

@@ -546,7 +546,7 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         "what can be read is there"
     );
 
-    // A segment whose file is gone can be given up by name.
+    // A segment whose file is gone can be forgotten by name.
     assert_ne!(
         node.ctl(&["segment", "forget", &name, "--accept-loss"]).code,
         0,
@@ -563,9 +563,9 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         "{}",
         refused.err
     );
-    let given_up = node.ctl(&["segment", "forget", &name, "--accept-loss", "-o", "json"]);
-    assert_eq!(given_up.code, 0, "{}", given_up.err);
-    let list: Value = serde_json::from_str(&given_up.out).unwrap();
+    let forgotten = node.ctl(&["segment", "forget", &name, "--accept-loss", "-o", "json"]);
+    assert_eq!(forgotten.code, 0, "{}", forgotten.err);
+    let list: Value = serde_json::from_str(&forgotten.out).unwrap();
     assert_eq!(list["segments"][0]["state"], "lost");
     node.end();
 }

@@ -283,7 +283,7 @@ impl Cluster {
                 bail!(
                     "not whole after {PATIENCE:?}: {}\n{}",
                     missing.join("; "),
-                    self.log_tails()
+                    self.log_ends()
                 );
             }
             tokio::time::sleep(POLL).await;
@@ -298,7 +298,7 @@ impl Cluster {
                 bail!("{name} was not started");
             };
             if let Some(status) = node.wait_end(Duration::ZERO).await? {
-                bail!("{name} ended ({status}); its log:\n{}", node.log_tail()?);
+                bail!("{name} ended ({status}); its log:\n{}", node.log_end()?);
             }
             if let Some(why) = node.unready().await {
                 missing.push(format!("{name} is not ready ({why})"));
@@ -320,13 +320,13 @@ impl Cluster {
         Ok(missing)
     }
 
-    fn log_tails(&self) -> String {
-        let tail = |slot: &Slot| {
-            let log = slot.running.as_ref().map(|(node, _)| node.log_tail());
+    fn log_ends(&self) -> String {
+        let end = |slot: &Slot| {
+            let log = slot.running.as_ref().map(|(node, _)| node.log_end());
             let log = log.and_then(Result::ok).unwrap_or_default();
             format!("--- {}\n{log}\n", slot.setup.name)
         };
-        self.slots.iter().map(tail).collect()
+        self.slots.iter().map(end).collect()
     }
 
     /// Ends all nodes, and returns the most anonymous memory that any of them held, in bytes.

@@ -40,11 +40,11 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// CRC32 over three parts in order.
-pub(crate) fn crc_of(head: &[u8], middle: &Hasher, tail: &[u8]) -> u32 {
+pub(crate) fn crc_of(head: &[u8], middle: &Hasher, end: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(head);
     hasher.combine(middle);
-    hasher.update(tail);
+    hasher.update(end);
     hasher.finalize()
 }
 
@@ -56,8 +56,8 @@ mod tests {
     fn parts_give_the_crc_of_the_whole() {
         let mut middle = Hasher::new();
         middle.update(b"the same in many");
-        let whole = Fingerprint::of(b"head the same in many tail");
-        assert_eq!(Fingerprint::new(crc_of(b"head ", &middle, b" tail"), 26), whole);
-        assert_ne!(Fingerprint::new(crc_of(b"heed ", &middle, b" tail"), 26), whole);
+        let whole = Fingerprint::of(b"head the same in many ends");
+        assert_eq!(Fingerprint::new(crc_of(b"head ", &middle, b" ends"), 26), whole);
+        assert_ne!(Fingerprint::new(crc_of(b"heed ", &middle, b" ends"), 26), whole);
     }
 }

@@ -326,14 +326,14 @@ impl Node {
             if let Some(status) = self.child.try_wait()? {
                 bail!(
                     "the node ended before it was ready ({status}); its log:\n{}",
-                    self.log_tail()?
+                    self.log_end()?
                 );
             }
             let waited = self.started.elapsed();
             ensure!(
                 waited < READY_PATIENCE,
                 "not ready after {waited:?}; its log:\n{}",
-                self.log_tail()?
+                self.log_end()?
             );
             tokio::time::sleep(READY_POLL).await;
         }
@@ -393,7 +393,7 @@ impl Node {
         ensure!(
             status.success(),
             "after SIGTERM the node ended with {status}; its log:\n{}",
-            self.log_tail()?
+            self.log_end()?
         );
         Ok(())
     }
@@ -428,7 +428,7 @@ impl Node {
     /// # Errors
     ///
     /// The log cannot be read.
-    pub fn log_tail(&self) -> anyhow::Result<String> {
+    pub fn log_end(&self) -> anyhow::Result<String> {
         let log = self.log()?;
         let lines: Vec<_> = log.lines().collect();
         Ok(lines[lines.len().saturating_sub(15)..].join("\n"))

@@ -84,7 +84,7 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum CatalogueCommand {
-    /// Make a lost or damaged catalogue anew from the segment and WAL files of node.data_dir, or add to an older copy
+    /// Make a lost or damaged catalogue anew from the segment and WAL files of node.data_dir, or add to an older backup
     /// what it lacks. The existing file is kept beside it
     Rebuild(ConfigFile),
 }

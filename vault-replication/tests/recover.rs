@@ -1,10 +1,10 @@
 //! Recovery of a dead owner over loopback: three nodes with vaults, consensus and a peers' port each.
 #![allow(clippy::unwrap_used)]
 
+#[path = "recover/accepted_loss.rs"]
+mod accepted_loss;
 #[path = "recover/cluster.rs"]
 mod cluster;
-#[path = "recover/given_up.rs"]
-mod given_up;
 #[path = "recover/lost.rs"]
 mod lost;
 #[path = "recover/node.rs"]

@@ -167,7 +167,7 @@ impl DataDir {
     }
 
     /// True where the folder of segments carries the storage_uuid of this directory, as it did at the start.
-    pub(crate) fn is_marked(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         check_stamp(&self.path.join(DATA[1]), self.identity.storage_uuid).is_ok()
     }
 
@@ -202,17 +202,18 @@ impl DataDir {
         }
     }
 
-    /// Gives up the ballast where the file system has less room than a start needs, so that a start succeeds on a full
+    /// Frees the ballast where the file system has less room than a start needs, so that a start succeeds on a full
     /// disk. Returns whether it did.
     ///
     /// # Errors
     ///
-    /// The ballast cannot be given up.
+    /// The ballast cannot be freed.
     pub fn make_room(&self, shards: u16, segment_size: u64) -> Result<bool, VaultError> {
         ballast::make_room(&self.path, ballast::start_bytes(shards, segment_size))
     }
 
-    /// The highest epoch in the headers of the directory's WAL files: the catalogue may be an older copy than the log.
+    /// The highest epoch in the headers of the directory's WAL files: the catalogue may be an older backup than the
+    /// log.
     ///
     /// # Errors
     ///

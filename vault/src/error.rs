@@ -74,10 +74,10 @@ pub enum VaultError {
         why: String,
     },
     /// The segment can be read, so there is no reason to give it up.
-    #[error("segment {0} can be read, or is being recovered: there is nothing to give up")]
+    #[error("segment {0} can be read, or is being recovered: there is no loss to accept")]
     NotUnreadable(SegmentId),
     /// The segment is another node's, and this one holds a copy.
-    #[error("segment {0} is another node's: its owner alone gives it up, until that is replaced")]
+    #[error("segment {0} is another node's: its loss is accepted at its owner alone, until that is replaced")]
     NotOwn(SegmentId),
     /// A frame from a segment's owner was refused.
     #[error("frame {frame_no} of segment {id} was not taken: {why}")]

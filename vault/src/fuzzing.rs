@@ -150,8 +150,8 @@ fn wal_of(script: &[u8]) -> (Vec<u8>, BTreeMap<u32, Vec<u8>>) {
     bytes.resize(size as usize, 0);
     let page = wal_header(size).encode();
     bytes[..page.len()].copy_from_slice(&page);
-    let tail = bytes.len() - page.len();
-    bytes[tail..].copy_from_slice(&page);
+    let last = bytes.len() - page.len();
+    bytes[last..].copy_from_slice(&page);
     (bytes, put)
 }
 

@@ -81,7 +81,7 @@ pub struct SealRecord {
     pub holders: NodeSet,
 }
 
-/// The reason for which a segment's bytes are given up.
+/// The reason for which a segment's bytes are removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrimReason {
     /// It never held an entry.
@@ -101,7 +101,7 @@ pub enum KnownSegment {
     Sealed(SealRecord),
     /// It is trimmed: any remaining file of it may go. Only this record removes a file.
     Trimmed(SegmentId),
-    /// An operator gave it up: its files stay, and are not read.
+    /// An operator accepted its loss: its files stay, and are not read.
     Lost(SegmentId),
 }
 
@@ -147,9 +147,9 @@ impl FormerSegment {
     }
 }
 
-/// The mark of the vault's clock that is kept between starts.
+/// The reading of the vault's clock that is kept between starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ClockMark {
+pub struct KeptClock {
     /// The vault's time, nanoseconds since the Unix epoch.
     pub now_ns: u64,
     /// Nanoseconds by which later starts may still set it forward after the wall clock.
@@ -223,20 +223,20 @@ pub trait Ledger: Send + Sync {
     /// Refused, or the answer is unknown: an epoch that was granted unheard is never used.
     fn new_epoch(&self, seen: Epoch) -> Result<Epoch, LedgerError>;
 
-    /// Records that an operator gives a segment up.
+    /// Records that an operator accepts the loss of a segment.
     ///
     /// # Errors
     ///
     /// The command is refused, or its answer is unknown.
-    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError>;
+    fn segment_lost(&self, id: SegmentId) -> Result<(), LedgerError>;
 
     /// The vault's clock as it was last kept.
-    fn clock(&self) -> Option<ClockMark>;
+    fn clock(&self) -> Option<KeptClock>;
 
     /// Keeps the vault's clock; it never goes back.
     ///
     /// # Errors
     ///
     /// The command is refused, or its answer is unknown.
-    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError>;
+    fn keep_clock(&self, mark: KeptClock) -> Result<(), LedgerError>;
 }

@@ -82,7 +82,7 @@ pub use read::frames::{FrameReader, OwnedFrame};
 pub use read::quarantine::Quarantined;
 pub use read::segment_file::{SegmentBlock, SegmentFile};
 pub use read::stored_entry::{ScanFault, StoredEntry};
-pub use recover::{Conflict, Durable, Entries, HeldRange, HeldReport, Run, SegmentEnd, segment_end};
+pub use recover::{Conflict, Durable, Entries, EntryRange, HeldRange, HeldReport, SegmentEnd, segment_end};
 pub use recover::{Inventory, take_inventory};
 pub use replicas::{NodeSet, ReplicaSet};
 pub use seam::{Placement, ShardSeam};

@@ -29,9 +29,9 @@ pub const ROLLED_FILES_MAX: usize = 64;
 /// Payload bytes appended before the cutter is woken.
 pub const CUTTER_WAKE_BYTES: u64 = 256 * 1024;
 /// Bytes of an entry, its header included, up to which it waits for others to be written with.
-pub const TAIL_ENTRY_MAX: usize = 16 * 1024;
+pub const GATHERED_ENTRY_MAX: usize = 16 * 1024;
 /// Limit of bytes of entries that wait so.
-pub const TAIL_BYTES: usize = 128 * 1024;
+pub const GATHERED_BYTES: usize = 128 * 1024;
 /// Number of parts of a payload that one write takes; further parts take another write.
 pub const GATHERED_PARTS: usize = 64;
 /// Limit of bytes of a WAL file's map that were cut and stay in memory.
@@ -69,7 +69,7 @@ pub const DISK_REFUSE_REPLICAS_PERCENT: u64 = 95;
 const _: () = assert!(SEGMENT_SIZE_MIN.is_multiple_of(PAGE) && SEGMENT_SIZE_MAX.is_multiple_of(PAGE));
 const _: () = assert!(SEGMENT_SIZE_MIN > 2 * PAGE);
 const _: () = assert!(SEGMENT_SIZE_MAX <= u32::MAX as u64);
-const _: () = assert!(TAIL_ENTRY_MAX <= TAIL_BYTES);
+const _: () = assert!(GATHERED_ENTRY_MAX <= GATHERED_BYTES);
 const _: () = assert!(BLOCK_BYTES <= LZ4_BLOCK_BYTES);
 const _: () = assert!(DISK_EVICT_PERCENT < DISK_DROP_PERCENT && DISK_DROP_PERCENT < DISK_REFUSE_PERCENT);
 const _: () = assert!(DISK_REFUSE_PERCENT < DISK_REFUSE_REPLICAS_PERCENT && DISK_REFUSE_REPLICAS_PERCENT < 100);

@@ -196,7 +196,7 @@ fn keep_parts(
 fn start_clock(ledger: &dyn Ledger, last_seal: Option<u64>, retention: Duration) -> VaultClock {
     let started = |wall_ns| VaultClock::start(wall_ns, ledger.clock(), last_seal, retention);
     let clock = started(now_unix_nano());
-    match ledger.keep_clock(clock.mark()) {
+    match ledger.keep_clock(clock.reading()) {
         Ok(()) => clock,
         Err(error) => {
             tracing::warn!(%error, "vault.clock.not_kept");

@@ -70,13 +70,13 @@ impl KeepParts {
         DiskTier::from_u8(self.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse
     }
 
-    /// Gives up the ballast where a removal failed on a full disk, since the removal may need the missing space.
-    pub(crate) fn give_up_ballast_if_full(&self) {
+    /// Frees the ballast where a removal failed on a full disk, since the removal may need the missing space.
+    pub(crate) fn free_ballast_if_full(&self) {
         if !self.is_refusing() {
             return;
         }
-        match self.ballast.give_up() {
-            Ok(true) => tracing::warn!("disk.ballast.given_up"),
+        match self.ballast.free() {
+            Ok(true) => tracing::warn!("disk.ballast.freed"),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "disk.ballast.failed"),
         }

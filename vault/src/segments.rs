@@ -29,7 +29,7 @@ pub enum SegmentState {
     Recovering,
     /// It cannot be read now.
     Unreadable(String),
-    /// An operator gave it up; its files stay.
+    /// An operator accepted its loss; its files stay.
     Lost,
     /// It is complete.
     Sealed(SealRecord),
@@ -58,7 +58,7 @@ pub struct FolderSeen {
     /// The folder.
     pub path: PathBuf,
     /// True where the storage_uuid of `segments/` can be read, and is this node's.
-    pub is_marked: bool,
+    pub is_ours: bool,
     /// True where the folder is there.
     pub is_there: bool,
     /// Number of sealed segments of the log that are held here.
@@ -106,13 +106,14 @@ impl Vault {
         self.inner.parts.holdings.is_recovering(self.own_log(shard))
     }
 
-    /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more. Of a segment
-    /// that can be read but for some pages, only the entries in those pages are given up. Its files stay.
+    /// Accepts, for an operator, the loss of a segment that cannot be read: readers pass it, and retention waits for it
+    /// no more. Of a segment that can be read but for some pages, only the entries in those pages are lost. Its files
+    /// stay.
     ///
     /// # Errors
     ///
     /// The segment is not held here, it is a copy of another node's, it can be read, or the ledger refused the command.
-    pub fn give_up(&self, id: SegmentId) -> Result<(), VaultError> {
+    pub fn accept_loss(&self, id: SegmentId) -> Result<(), VaultError> {
         let inner = &self.inner;
         // Others may hold good copies: this one says nothing about the segment.
         if id.node != inner.parts.node {
@@ -120,13 +121,13 @@ impl Vault {
         }
         match inner.parts.holdings.get(id) {
             Some(Slot::Unreadable { .. }) => {
-                inner.parts.ledger.mark_lost(id)?;
+                inner.parts.ledger.segment_lost(id)?;
                 inner.parts.holdings.unreadable_is_lost(id);
                 Ok(())
             }
             Some(Slot::Lost) => Ok(()),
             Some(Slot::Sealed(_)) if self.verify(id, &mut |_, _| {})?.misses_pages => {
-                inner.parts.quarantine.give_up_pages(id, &self.segment_file(id))
+                inner.parts.quarantine.accept_page_loss(id, &self.segment_file(id))
             }
             Some(Slot::Live(_) | Slot::Recovering | Slot::Sealed(_)) => Err(VaultError::NotUnreadable(id)),
             None => Err(VaultError::NoSuchSegment(id)),
@@ -271,7 +272,7 @@ impl Vault {
         let bad = self.bad_copies().into_iter().filter(|bad| bad.id.log() == log);
         let path = file_io::parent(&self.segment_file(log.segment(SegmentIndex::FIRST))).to_path_buf();
         FolderSeen {
-            is_marked: self.inner.data.is_marked(),
+            is_ours: self.inner.data.is_ours(),
             is_there: path.is_dir(),
             path,
             copies: self.inner.parts.holdings.count_sealed(log),
@@ -306,7 +307,7 @@ impl Vault {
             Some(Slot::Unreadable { why, sealed: None }) => Err(VaultError::Unreadable { id, why }),
             Some(Slot::Lost) => Err(VaultError::Unreadable {
                 id,
-                why: "an operator gave it up".to_owned(),
+                why: "an operator accepted its loss".to_owned(),
             }),
             Some(Slot::Live(_) | Slot::Recovering) => Err(VaultError::NotSealed(id)),
             None => Err(VaultError::NoSuchSegment(id)),

@@ -237,7 +237,7 @@ fn a_copy_with_another_digest_is_kept_and_shown_and_never_read() {
         "it can be opened, and is not what was sealed"
     );
     assert!(dir.path().join(file_of(other.id)).exists());
-    assert!(matches!(vault.give_up(other.id), Err(VaultError::NotOwn(id)) if id == other.id));
+    assert!(matches!(vault.accept_loss(other.id), Err(VaultError::NotOwn(id)) if id == other.id));
     vault.close(writers);
 }
 
@@ -441,9 +441,9 @@ fn what_is_wrong_with_a_copy_is_known_until_its_file_is_verified_and_good() {
     assert_eq!(vault.next_sealed(Some(a)), Some(b));
     assert_eq!(vault.next_sealed(Some(b)), None);
     let seen = vault.folder_of(a.log());
-    assert!(seen.is_marked && seen.is_there, "{seen:?}");
+    assert!(seen.is_ours && seen.is_there, "{seen:?}");
     assert_eq!((seen.copies, seen.unreadable), (2, 0));
     fs::write(dir.path().join("segments/storage_uuid"), "another").unwrap();
-    assert!(!vault.folder_of(a.log()).is_marked);
+    assert!(!vault.folder_of(a.log()).is_ours);
     vault.close(writers);
 }

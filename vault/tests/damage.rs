@@ -162,7 +162,7 @@ fn numbers(faults: &[ScanFault]) -> Vec<u32> {
         .collect()
 }
 
-/// Checks that each stretch in quarantine is there with its record, and has the length that the record says.
+/// Checks that each range in quarantine is there with its record, and has the length that the record says.
 fn check_quarantine(data: &Path, count: usize) {
     let mut reasons = 0;
     for entry in fs::read_dir(data.join("quarantine")).unwrap() {

@@ -307,13 +307,13 @@ fn a_follower_waits_for_a_bad_sector_in_a_segment_and_goes_on_once_the_disk_give
     let dir = tempfile::tempdir().unwrap();
     let (vault, writers) = with_a_sealed_segment(dir.path());
     let mut follower = vault.follower(SHARD, None);
-    for stretch in ["0-4096", "4096-8192"] {
-        fail::cfg("file.read", &format!("return(000000000001.seg@{stretch})")).unwrap();
-        assert_eq!(drain(&vault, &mut follower), [], "{stretch}");
+    for range in ["0-4096", "4096-8192"] {
+        fail::cfg("file.read", &format!("return(000000000001.seg@{range})")).unwrap();
+        assert_eq!(drain(&vault, &mut follower), [], "{range}");
         let waits = follower.waits().map(str::to_owned);
         assert!(
             waits.as_ref().is_some_and(|why| why.contains("the disk cannot read")),
-            "{stretch}: {waits:?}"
+            "{range}: {waits:?}"
         );
     }
     fail::remove("file.read");
@@ -328,11 +328,11 @@ fn an_operator_gives_up_pages_that_stay_bad_and_nothing_else_of_their_segment() 
     let dir = tempfile::tempdir().unwrap();
     let (vault, writers) = with_a_sealed_segment(dir.path());
     let id = sealed(&vault)[0].id;
-    assert!(vault.give_up(id).is_err(), "it can be read");
+    assert!(vault.accept_loss(id).is_err(), "it can be read");
     fail::cfg("file.read", "return(000000000001.seg@4096-8192)").unwrap();
     let mut follower = vault.follower(SHARD, None);
     assert_eq!(drain(&vault, &mut follower), []);
-    vault.give_up(id).unwrap();
+    vault.accept_loss(id).unwrap();
     let found: Vec<_> = follower.by_ref().collect();
     let faults: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
     assert!(faults.len() == 1 && faults[0].numbers.is_some(), "{faults:?}");

@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, Condvar, Mutex};
 
 use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{KeptClock, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{DataDir, DiskTier, ShardSeam, Vault, VaultOptions, start_bytes};
 use support::{FaultyLedger, append, open, options, payload, sealed, wait, wait_acked};
 
@@ -72,15 +72,15 @@ impl Ledger for Silent {
         self.pass().new_epoch(seen)
     }
 
-    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
-        self.pass().mark_lost(id)
+    fn segment_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        self.pass().segment_lost(id)
     }
 
-    fn clock(&self) -> Option<ClockMark> {
+    fn clock(&self) -> Option<KeptClock> {
         self.inner.clock()
     }
 
-    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+    fn keep_clock(&self, mark: KeptClock) -> Result<(), LedgerError> {
         self.pass().keep_clock(mark)
     }
 }

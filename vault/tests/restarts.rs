@@ -53,7 +53,7 @@ fn drain(vault: &Vault, follower: &mut ShardCursor, got: &mut Vec<Lsn>) {
 }
 
 #[test]
-fn an_older_copy_of_the_catalogue_costs_no_file_at_any_start() {
+fn an_older_backup_of_the_catalogue_costs_no_file_at_any_start() {
     let dir = tempfile::tempdir().unwrap();
     let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
@@ -272,14 +272,14 @@ fn bar(path: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_wal_file_that_is_given_up_stays_given_up_and_holds_no_older_one() {
+fn a_wal_file_of_a_segment_that_is_lost_stays_and_holds_no_older_one() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, wals, all) = two_wal_files(dir.path());
     let away = bar(&wals[1]);
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait("both to be shown", || vault.status().unreadable_segments == 2);
     let second = vault.segments()[1].0;
-    vault.give_up(second).unwrap();
+    vault.accept_loss(second).unwrap();
     wait("the older one's seal", || !sealed(&vault).is_empty());
     // This is read in the next round of the recovery.
     fs::remove_file(&wals[1]).unwrap();
@@ -352,23 +352,23 @@ fn a_damaged_block_of_a_segment_that_the_catalogue_has_as_open_costs_that_block(
 }
 
 #[test]
-fn a_segment_that_an_operator_gives_up_is_passed_and_stays_given_up() {
+fn a_segment_whose_loss_was_accepted_is_passed_and_stays_lost() {
     let dir = tempfile::tempdir().unwrap();
     let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     fill(&vault, &mut writers[0], 0, 2);
     let lost = sealed(&vault)[0];
-    assert!(vault.give_up(lost.id).is_err(), "it can be read");
+    assert!(vault.accept_loss(lost.id).is_err(), "it can be read");
     fs::remove_file(vault.segment_file(lost.id)).unwrap();
     vault.close(writers);
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait("it to be shown", || vault.status().unreadable_segments == 1);
     let mut follower = vault.follower(SHARD, None);
     assert!(follower.next().is_none() && follower.waits().is_some());
-    vault.give_up(lost.id).unwrap();
+    vault.accept_loss(lost.id).unwrap();
     let fault = follower.next().unwrap().unwrap_err();
     assert!(
-        fault.segment == lost.id && fault.what.contains("gave it up"),
+        fault.segment == lost.id && fault.what.contains("accepted its loss"),
         "{fault:?}"
     );
     assert!(follower.next().unwrap().is_ok());

@@ -1101,7 +1101,7 @@ fn a_damaged_copy_is_reported_as_such_with_all_that_is_good_of_it_and_stays_as_i
             let report = copies.report(header.id).unwrap();
             assert!(report.is_damaged, "byte {at}, complete: {complete}");
             if !complete {
-                assert_eq!(!report.entries.runs().is_empty(), has_entries, "byte {at}");
+                assert_eq!(!report.entries.ranges().is_empty(), has_entries, "byte {at}");
             }
             assert_eq!(std::fs::read(&path).unwrap(), damaged, "a report changes nothing");
         }

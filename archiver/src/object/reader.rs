@@ -51,13 +51,13 @@ impl ObjectIndex {
     /// # Errors
     ///
     /// The bytes are not the end of an object, or are damaged.
-    pub fn open(from: u64, tail: &[u8]) -> Result<Opening, ObjectError> {
-        let len = from + tail.len() as u64;
+    pub fn open(from: u64, end: &[u8]) -> Result<Opening, ObjectError> {
+        let len = from + end.len() as u64;
         let fault = |before: usize, what| ObjectError::Damaged {
             offset: len.saturating_sub(before as u64),
             what,
         };
-        let footer = tail.len().checked_sub(seek_table::FOOTER).map(|at| &tail[at..]);
+        let footer = end.len().checked_sub(seek_table::FOOTER).map(|at| &end[at..]);
         let table_len = footer
             .and_then(seek_table::frame_len)
             .filter(|table| *table as u64 <= len)
@@ -65,10 +65,10 @@ impl ObjectIndex {
                 seek_table::FOOTER,
                 "there is no seek table: it is no archive object, or is cut off",
             ))?;
-        let Some(table_at) = tail.len().checked_sub(table_len) else {
+        let Some(table_at) = end.len().checked_sub(table_len) else {
             return Ok(Opening::Needs((len - table_len as u64).saturating_sub(TAIL_BYTES)..len));
         };
-        let table = &tail[table_at..];
+        let table = &end[table_at..];
         let index_len = seek_table::last_frame(table);
         if index_len > INDEX_BYTES_MAX || (index_len + table_len + HEADER_BYTES) as u64 > len {
             return Err(fault(table_len, "the seek table names an index frame that cannot be"));
@@ -77,7 +77,7 @@ impl ObjectIndex {
             return Ok(Opening::Needs(len - (index_len + table_len) as u64..len));
         };
         let index_offset = from + index_at as u64;
-        let (members, blocks) = index::decode(&tail[index_at..table_at], index_offset)?;
+        let (members, blocks) = index::decode(&end[index_at..table_at], index_offset)?;
         if index::seek_table(&blocks, index_len).encode() != table {
             return Err(fault(table_len, "the seek table does not fit the index"));
         }

@@ -110,7 +110,7 @@ pub enum ObjectEnding {
     /// Another node or boot goes on with it.
     Lost,
     /// The object cannot be made here; its segments are free.
-    GivenUp,
+    Doomed,
 }
 
 #[derive(Clone, Copy)]
@@ -174,7 +174,7 @@ impl ObjectRound {
                 false => Stage::Dooming { ends: false },
             },
             (Stage::Committing, Event::Committed) => Stage::Over(ObjectEnding::Committed),
-            (Stage::Dooming { ends: true }, Event::Doomed) => Stage::Over(ObjectEnding::GivenUp),
+            (Stage::Dooming { ends: true }, Event::Doomed) => Stage::Over(ObjectEnding::Doomed),
             // The next attempt begins at the next retry: a store that damages each object is not asked without a pause.
             (Stage::Dooming { ends: false }, Event::Doomed) => {
                 self.stage = Stage::Leasing;
@@ -317,7 +317,7 @@ mod tests {
             ends: true,
         };
         assert_eq!(last, Some(doom));
-        assert_eq!(round.step(ObjectEvent::Doomed), end(ObjectEnding::GivenUp));
+        assert_eq!(round.step(ObjectEvent::Doomed), end(ObjectEnding::Doomed));
         for held in [&[LEASED, WRITTEN, PUT, SAME][..], &[LEASED, WRITTEN, TAKEN]] {
             let (mut round, _) = after(held);
             assert_eq!(round.step(ObjectEvent::Lost), end(ObjectEnding::Lost));

@@ -115,12 +115,12 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
             segment(seal.id),
             &format!("{} entries{}", seal.stats.entries, since_it_began(state, seal)),
         ),
-        Command::GiveUp { id, at_ns, .. } => {
+        Command::RecoveredNothing { id, at_ns, .. } => {
             by_itself(*at_ns, What::SegmentLost, segment(*id), "nothing of it was left")
         }
-        Command::MarkLost { id, .. } => asked(What::SegmentLost, segment(*id), ""),
+        Command::SegmentLost { id, .. } => asked(What::SegmentLost, segment(*id), ""),
         Command::AcceptLoss { id, loss } => asked(What::LossAccepted, segment(*id), &loss.passed_over),
-        Command::GiveUpCopies { id, loss } => asked(What::CopiesGivenUp, segment(*id), &loss.passed_over),
+        Command::AcceptCopyLoss { id, loss } => asked(What::CopyLossAccepted, segment(*id), &loss.passed_over),
         Command::SetExporter {
             exporter: name, paused, ..
         } => match paused {

@@ -99,7 +99,7 @@ pub(super) fn progress(
     loss_names: &LossNames,
 ) -> Decision {
     within(
-        "a job's list of missing stretches",
+        "a job's list of missing ranges",
         loss_names.missing.len(),
         JOB_LOSS_NAMES_MAX,
     )?;

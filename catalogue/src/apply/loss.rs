@@ -1,4 +1,4 @@
-//! Commands by which segments, or entries of them, are given up.
+//! Commands by which the loss of segments, or of entries of them, is accepted.
 //!
 //! **Not here**: the decision that nothing else is left to do, which the callers make.
 
@@ -14,15 +14,15 @@ use crate::refusal::Refusal;
 use crate::segment::{AcceptedLoss, Rule, SegmentRecord, Step};
 use crate::state::{Change, State};
 
-pub(super) fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
-    let was = match (rule_for(state, id, Step::MarkLost)?, state.segment(id)) {
+pub(super) fn segment_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
+    let was = match (rule_for(state, id, Step::SegmentLost)?, state.segment(id)) {
         (Rule::To(_), Some(SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. })) => {
             FormerSegment::Open(*open)
         }
         (Rule::To(_), Some(SegmentRecord::Sealed(seal))) => {
             let holders = other_holders(state, seal);
             // Of a copy that can be read in part the rest would be lost, too.
-            let is_all_lost = state.copies_given_up(id).is_some_and(|loss| loss.reports.is_empty());
+            let is_all_lost = state.accepted_copy_loss(id).is_some_and(|loss| loss.reports.is_empty());
             if !holders.is_empty() && !is_all_lost {
                 return Err(Refusal::HeldByOthers { id, holders });
             }
@@ -49,28 +49,29 @@ pub(super) fn accept_loss(state: &State, id: SegmentId, loss: &AcceptedLoss) -> 
     Ok((Reply::Done, vec![Change::LossAccepted(id, loss.clone())]))
 }
 
-/// Notes that an operator gives up what no holder of a sealed segment can read, so that readers do not wait for it.
-pub(super) fn give_up_copies(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
+/// Notes that an operator accepts the loss of what no holder of a sealed segment can read, so that readers do not wait
+/// for it.
+pub(super) fn accept_copy_loss(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
     describable(loss)?;
-    rule_for(state, id, Step::GiveUpCopies)?;
-    if state.copies_given_up(id) == Some(loss) {
+    rule_for(state, id, Step::AcceptCopyLoss)?;
+    if state.accepted_copy_loss(id) == Some(loss) {
         return unchanged(Reply::Done);
     }
-    Ok((Reply::Done, vec![Change::CopiesGivenUp(id, loss.clone())]))
+    Ok((Reply::Done, vec![Change::CopyLossAccepted(id, loss.clone())]))
 }
 
 /// Refuses the words of a loss that are too long to be kept.
 fn describable(loss: &AcceptedLoss) -> Result<(), Refusal> {
     within("an operator's name", loss.by.len(), ACTOR_BYTES_MAX)?;
-    within("what is given up", loss.passed_over.len(), LOSS_BYTES_MAX)
+    within("what is lost", loss.passed_over.len(), LOSS_BYTES_MAX)
 }
 
-pub(super) fn give_up(state: &State, id: SegmentId, number: RecoveryNumber, at_ns: u64) -> Decision {
+pub(super) fn recovered_nothing(state: &State, id: SegmentId, number: RecoveryNumber, at_ns: u64) -> Decision {
     if let Some(SegmentRecord::Recovering { .. } | SegmentRecord::Lost { .. }) = state.segment(id)
         && state.accepted_loss(id).is_some()
     {
         may_seal(state, id, Some(number))?;
-        return mark_lost(state, id, at_ns);
+        return segment_lost(state, id, at_ns);
     }
     Err(Refusal::LossNotAccepted { id })
 }

@@ -59,7 +59,7 @@ fn with_segment(at: SegmentState) -> State {
         SegmentState::Sealed => vec![open(id, 1), seal],
         SegmentState::Trimmed => vec![open(id, 1), seal, trim],
         SegmentState::Gone => vec![open(id, 1), seal, trim, Command::Unlinked { segments: vec![id] }],
-        SegmentState::Lost => vec![open(id, 1), Command::MarkLost { id, at_ns: 7 }],
+        SegmentState::Lost => vec![open(id, 1), Command::SegmentLost { id, at_ns: 7 }],
     };
     let mut state = booted();
     say(&mut state, &path);
@@ -99,7 +99,7 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                     why: TrimReason::Dropped,
                 },
                 Step::Unlinked => Command::Unlinked { segments: vec![id] },
-                Step::MarkLost => Command::MarkLost { id, at_ns: 9 },
+                Step::SegmentLost => Command::SegmentLost { id, at_ns: 9 },
                 Step::AddReplica => Command::ReplicaAdded {
                     id,
                     node: node(1),
@@ -110,7 +110,7 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                     id,
                     loss: accepted_loss("a", 9, 0),
                 },
-                Step::GiveUpCopies => Command::GiveUpCopies {
+                Step::AcceptCopyLoss => Command::AcceptCopyLoss {
                     id,
                     loss: accepted_loss("a", 9, 2),
                 },
@@ -294,7 +294,7 @@ fn an_epoch_is_above_every_one_seen_on_the_disk() {
     assert_eq!(
         apply(&mut state, &seen(2, 7)),
         Ok(Reply::Up(epoch(8))),
-        "the catalogue is an older copy"
+        "the catalogue is an older backup"
     );
     assert_eq!(apply(&mut state, &seen(3, 2)), Ok(Reply::Up(epoch(9))));
     assert_eq!(
@@ -309,10 +309,10 @@ fn a_clock_never_goes_back() {
     let mut state = booted();
     let keep = |now_ns, credit_ns| Command::KeepClock {
         node: node(1),
-        mark: ClockMark { now_ns, credit_ns },
+        mark: KeptClock { now_ns, credit_ns },
     };
     say(&mut state, &[keep(100, 5), keep(90, 50), keep(100, 50)]);
-    let kept = ClockMark {
+    let kept = KeptClock {
         now_ns: 100,
         credit_ns: 5,
     };
@@ -461,13 +461,13 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
 fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothing_back() {
     let mut state = booted();
     say(&mut state, &[create(1)]);
-    let at = |entry, stretches| JobPosition {
+    let at = |entry, ranges| JobPosition {
         done_lsn: lsn(1, entry),
         entries: entry,
         records: entry,
         bytes: entry,
         loss: JobLoss {
-            stretches,
+            ranges,
             ..JobLoss::default()
         },
     };
@@ -490,7 +490,7 @@ fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothi
         ],
     );
     let record = state.job(job(1)).unwrap();
-    let loss = |shard| record.positions[&(node(1), ShardId::new(shard))].loss.stretches;
+    let loss = |shard| record.positions[&(node(1), ShardId::new(shard))].loss.ranges;
     assert_eq!((loss(0), loss(1)), (2, 1));
     assert_eq!(record.loss_names, names(&["a", "b", "c"], Some("first")));
 
@@ -686,7 +686,7 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
             say(&mut state, &[open(seal.id, 1), Command::Seal { seal }]);
         }
         if let Some(now_ns) = kept {
-            let mark = ClockMark { now_ns, credit_ns: 0 };
+            let mark = KeptClock { now_ns, credit_ns: 0 };
             say(&mut state, &[Command::KeepClock { node: node(1), mark }]);
         }
         let seal = seal_at(others.len(), given);
@@ -726,7 +726,7 @@ fn a_recovered_seal_lies_not_before_the_clock_that_the_owner_kept() {
         let id = segment(1, 0, 1);
         let mut state = with_segment(SegmentState::Open);
         if let Some(now_ns) = kept {
-            let mark = ClockMark { now_ns, credit_ns: 0 };
+            let mark = KeptClock { now_ns, credit_ns: 0 };
             say(&mut state, &[Command::KeepClock { node: node(1), mark }]);
         }
         let begin = Command::BeginRecovery {
@@ -1166,7 +1166,7 @@ fn a_segment_with_replicas_ends_as_empty_by_a_recovery_alone() {
     apply(&mut state, &roll).unwrap();
     assert!(
         apply(&mut state, &trim).is_err(),
-        "its owner's disk may be an older copy"
+        "its owner's disk may be an older backup"
     );
     assert!(apply(&mut state, &Command::Seal { seal }).is_err());
     let begin = Command::BeginRecovery {
@@ -1179,7 +1179,7 @@ fn a_segment_with_replicas_ends_as_empty_by_a_recovery_alone() {
 }
 
 #[test]
-fn a_sealed_segment_that_another_node_holds_is_given_up_only_when_that_node_was_wiped() {
+fn the_loss_of_a_sealed_segment_that_another_node_holds_is_accepted_only_when_that_node_was_wiped() {
     let id = segment(1, 0, 1);
     let mut state = with_segment(SegmentState::Sealed);
     say(&mut state, &[register(2), register(3)]);
@@ -1192,7 +1192,7 @@ fn a_sealed_segment_that_another_node_holds_is_given_up_only_when_that_node_was_
             digest,
         }],
     );
-    let lost = Command::MarkLost { id, at_ns: 9 };
+    let lost = Command::SegmentLost { id, at_ns: 9 };
     let before = state.clone();
     let refused = apply(&mut state, &lost).unwrap_err();
     assert_eq!(
@@ -1216,7 +1216,7 @@ fn a_sealed_segment_that_another_node_holds_is_given_up_only_when_that_node_was_
 }
 
 #[test]
-fn what_no_holder_can_read_of_a_sealed_segment_is_given_up_and_all_of_it_where_none_has_a_part() {
+fn the_loss_of_what_no_holder_can_read_is_accepted_and_of_all_of_it_where_none_has_a_part() {
     let id = segment(1, 0, 1);
     let mut state = with_segment(SegmentState::Sealed);
     say(&mut state, &[register(2)]);
@@ -1226,12 +1226,12 @@ fn what_no_holder_can_read_of_a_sealed_segment_is_given_up_and_all_of_it_where_n
         node: node(2),
         digest,
     };
-    let give_up = |reporting| Command::GiveUpCopies {
+    let accept = |reporting| Command::AcceptCopyLoss {
         id,
         loss: accepted_loss("jo", 9, reporting),
     };
-    let lost = Command::MarkLost { id, at_ns: 9 };
-    say(&mut state, &[added, give_up(1), give_up(1)]);
+    let lost = Command::SegmentLost { id, at_ns: 9 };
+    say(&mut state, &[added, accept(1), accept(1)]);
     assert_eq!(state.segment_state(id), SegmentState::Sealed, "what is left is read");
     assert_eq!(state.accepted_loss(id), None, "its recovery ended without a loss");
     assert!(
@@ -1241,21 +1241,21 @@ fn what_no_holder_can_read_of_a_sealed_segment_is_given_up_and_all_of_it_where_n
     let mut trimmed = state.clone();
     let why = TrimReason::Retention;
     say(&mut trimmed, &[Command::Trim { id, why }]);
-    assert_eq!(trimmed.copies_given_up(id), None);
-    say(&mut state, &[give_up(0), lost]);
+    assert_eq!(trimmed.accepted_copy_loss(id), None);
+    say(&mut state, &[accept(0), lost]);
     assert_eq!(state.segment_state(id), SegmentState::Lost);
-    assert_eq!(state.copies_given_up(id), Some(&accepted_loss("jo", 9, 0)));
+    assert_eq!(state.accepted_copy_loss(id), Some(&accepted_loss("jo", 9, 0)));
 }
 
 #[test]
-fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_or_has_reported_and_only_then_is_it_given_up() {
+fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_or_has_reported_and_only_then_is_it_lost() {
     let id = segment(1, 0, 1);
     let mut state = with_segment(SegmentState::Recovering);
     let accept = |reporting| Command::AcceptLoss {
         id,
         loss: accepted_loss("jo", 9, reporting),
     };
-    let give_up = |number| Command::GiveUp { id, number, at_ns: 10 };
+    let nothing = |number| Command::RecoveredNothing { id, number, at_ns: 10 };
     let not_accepted = Err(Refusal::LossNotAccepted { id });
     assert_eq!(apply(&mut state, &accept(0)), Err(Refusal::OwnerNotReplaced { id }));
     say(&mut state.clone(), &[accept(1)]);
@@ -1263,7 +1263,7 @@ fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_or_has_reported
         &mut state,
         &[register(2), describe(1, "one", None), describe(2, "one", Some(1))],
     );
-    assert_eq!(apply(&mut state, &give_up(1)), not_accepted);
+    assert_eq!(apply(&mut state, &nothing(1)), not_accepted);
     say(&mut state, &[accept(1), accept(0), accept(0)]);
     assert_eq!(state.accepted_loss(id), Some(&accepted_loss("jo", 9, 0)));
     let stale = Refusal::Recovered {
@@ -1271,9 +1271,9 @@ fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_or_has_reported
         recovery: Some(2),
         latest: Some(1),
     };
-    assert_eq!(apply(&mut state, &give_up(2)), Err(stale));
+    assert_eq!(apply(&mut state, &nothing(2)), Err(stale));
     let mut sealed = state.clone();
-    say(&mut state, &[give_up(1), give_up(1)]);
+    say(&mut state, &[nothing(1), nothing(1)]);
     assert_eq!(state.segment_state(id), SegmentState::Lost);
     assert!(state.accepted_loss(id).is_some(), "who lost it stays on record");
     assert_eq!(state.unsealed_of(node(1)).next(), None);
@@ -1281,7 +1281,7 @@ fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_or_has_reported
     let seal = seal_record(id, 1, 2);
     say(&mut sealed, &[Command::SealRecovered { seal, number: 1 }]);
     assert_eq!(
-        apply(&mut sealed, &give_up(1)),
+        apply(&mut sealed, &nothing(1)),
         not_accepted,
         "it is not under recovery"
     );

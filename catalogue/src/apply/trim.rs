@@ -29,7 +29,7 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
     if rule_for(state, id, step)? == Rule::Same {
         return unchanged(Reply::Done);
     }
-    // Its owner's disk may be an older copy: whether a segment with replicas is empty is found out by asking them.
+    // Its owner's disk may be an older backup: whether a segment with replicas is empty is found out by asking them.
     if let Some(SegmentRecord::Open { open, .. }) = state.segment(id)
         && open.replicas.ack_copies() > 1
     {
@@ -65,7 +65,7 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
     }
     changes.extend(export::letters_gone(state, id));
     changes.extend(state.accepted_loss(id).map(|_| Change::LossAcceptedGone(id)));
-    changes.extend(state.copies_given_up(id).map(|_| Change::CopiesGivenUpGone(id)));
+    changes.extend(state.accepted_copy_loss(id).map(|_| Change::CopyLossAcceptedGone(id)));
     Ok((Reply::Done, changes))
 }
 

@@ -1,6 +1,7 @@
 //! The kinds of commands, as they are stored and logged.
 
-/// The kinds of commands. The numbers are stored; none is ever reused.
+/// The kinds of commands. The numbers are stored; none is ever reused. A name in `docs/formats.md` stays as it was
+/// first written, also where the command has another one here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 #[allow(missing_docs)] // each is the kind of the command of its name
@@ -14,7 +15,7 @@ pub enum Kind {
     Trim = 7,
     Unlinked = 8,
     KeepClock = 9,
-    MarkLost = 10,
+    SegmentLost = 10,
     CreateJob = 11,
     JobProgress = 12,
     FinishJob = 13,
@@ -36,8 +37,8 @@ pub enum Kind {
     TakeExport = 30,
     CommitTakenCursors = 31,
     AcceptLoss = 32,
-    GiveUp = 33,
-    GiveUpCopies = 34,
+    RecoveredNothing = 33,
+    AcceptCopyLoss = 34,
     BeginExporter = 35,
     RemoveNode = 36,
     LetterCopied = 37,
@@ -61,7 +62,7 @@ impl Kind {
         Self::Trim,
         Self::Unlinked,
         Self::KeepClock,
-        Self::MarkLost,
+        Self::SegmentLost,
         Self::CreateJob,
         Self::JobProgress,
         Self::FinishJob,
@@ -83,8 +84,8 @@ impl Kind {
         Self::TakeExport,
         Self::CommitTakenCursors,
         Self::AcceptLoss,
-        Self::GiveUp,
-        Self::GiveUpCopies,
+        Self::RecoveredNothing,
+        Self::AcceptCopyLoss,
         Self::BeginExporter,
         Self::RemoveNode,
         Self::LetterCopied,
@@ -113,7 +114,7 @@ impl Kind {
             Self::Trim => "trim",
             Self::Unlinked => "unlinked",
             Self::KeepClock => "keep_clock",
-            Self::MarkLost => "mark_lost",
+            Self::SegmentLost => "mark_lost",
             Self::CreateJob => "create_job",
             Self::JobProgress => "job_progress",
             Self::FinishJob => "finish_job",
@@ -135,8 +136,8 @@ impl Kind {
             Self::TakeExport => "take_export",
             Self::CommitTakenCursors => "commit_taken_cursors",
             Self::AcceptLoss => "accept_loss",
-            Self::GiveUp => "give_up",
-            Self::GiveUpCopies => "give_up_copies",
+            Self::RecoveredNothing => "give_up",
+            Self::AcceptCopyLoss => "give_up_copies",
             Self::BeginExporter => "begin_exporter",
             Self::RemoveNode => "remove_node",
             Self::LetterCopied => "letter_copied",

@@ -173,9 +173,9 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             let w = w.segment(*id).u64(*at_ns);
             if request.is_nil() { w } else { w.uuid(*request) }
         }
-        Command::MarkLost { id, at_ns } => w.segment(*id).u64(*at_ns),
-        Command::AcceptLoss { id, loss } | Command::GiveUpCopies { id, loss } => write_accepted(w.segment(*id), loss),
-        Command::GiveUp { id, number, at_ns } => w.segment(*id).u64(*number).u64(*at_ns),
+        Command::SegmentLost { id, at_ns } => w.segment(*id).u64(*at_ns),
+        Command::AcceptLoss { id, loss } | Command::AcceptCopyLoss { id, loss } => write_accepted(w.segment(*id), loss),
+        Command::RecoveredNothing { id, number, at_ns } => w.segment(*id).u64(*number).u64(*at_ns),
         Command::SealRecovered { seal, number } => parts::write_seal(w, seal).u64(*number),
         Command::ReplicaAdded { id, node, digest } => w.segment(*id).u32(node.get()).bytes(digest),
         Command::CopyPlanned { id, node } => w.segment(*id).u32(node.get()),

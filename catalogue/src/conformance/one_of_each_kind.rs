@@ -1,7 +1,7 @@
 //! One command of each kind, in an order in which each is accepted.
 
 use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::{ClockMark, TrimReason};
+use gophership_vault::ledger::{KeptClock, TrimReason};
 use uuid::Uuid;
 
 use crate::command::Command;
@@ -62,12 +62,12 @@ pub(super) fn one_of_each_kind() -> Vec<Command> {
         Command::Unlinked { segments: vec![id(4)] },
         Command::KeepClock {
             node: node(1),
-            mark: ClockMark {
+            mark: KeptClock {
                 now_ns: 50,
                 credit_ns: 5,
             },
         },
-        Command::MarkLost { id: id(3), at_ns: 8 },
+        Command::SegmentLost { id: id(3), at_ns: 8 },
         Command::CreateJob {
             request: uuid(1),
             spec: "everything".to_owned(),

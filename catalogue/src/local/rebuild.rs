@@ -1,4 +1,5 @@
-//! Makes a catalogue anew from the files of a data folder, or adds to an older copy the segments that it does not know.
+//! Makes a catalogue anew from the files of a data folder, or adds to an older backup the segments that it does not
+//! know.
 //!
 //! **Invariants**:
 //! - I1: everything readable in the existing catalogue is kept: cursors, dead letters, settings, trims under way.
@@ -30,7 +31,7 @@ use crate::state::{Change, Counters, Setting, State};
 pub struct Rebuilt {
     /// Segments that it knows now and did not know before.
     pub taken_in: Vec<SegmentId>,
-    /// Segments that are on record as open and have no file: trimmed after this copy of the catalogue was made, or
+    /// Segments that are on record as open and have no file: trimmed after this backup of the catalogue was made, or
     /// lost. Readers wait for them.
     pub gone: Vec<SegmentId>,
     /// The reason for which nothing of the former file could be used, if so.

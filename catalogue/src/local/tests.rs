@@ -310,7 +310,7 @@ fn commands_of_one_batch_see_each_other() {
         },
         answer: Arc::default(),
     };
-    let lost = Command::MarkLost { id, at_ns: 1 };
+    let lost = Command::SegmentLost { id, at_ns: 1 };
     let seal = Command::Seal {
         seal: seal_record(id, 1, 2),
     };

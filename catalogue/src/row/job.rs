@@ -123,13 +123,13 @@ pub(super) fn read_job(version: u8, v: &mut Reader<'_>) -> Result<JobRecord, Wir
 }
 
 pub(crate) fn write_loss(w: Writer, loss: &JobLoss) -> Writer {
-    let w = w.u64(loss.stretches).u64(loss.missing_entries);
+    let w = w.u64(loss.ranges).u64(loss.missing_entries);
     w.u64(loss.rejected_entries).u64(loss.rejected_records)
 }
 
 pub(crate) fn read_loss(v: &mut Reader<'_>) -> Result<JobLoss, WireError> {
     Ok(JobLoss {
-        stretches: v.u64()?,
+        ranges: v.u64()?,
         missing_entries: v.u64()?,
         rejected_entries: v.u64()?,
         rejected_records: v.u64()?,

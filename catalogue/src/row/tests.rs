@@ -12,7 +12,7 @@ use crate::testkit::{
     entry, exporter, history, letter, lsn, manifest_commit, node, open, register, seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{FormerSegment, KeptClock, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{NodeSet, ReplicaSet};
 
 fn read(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<State, WireError> {
@@ -61,14 +61,14 @@ pub(crate) fn golden_state() -> State {
             at_ns: 6,
         },
         open(id(3), 1),
-        Command::MarkLost { id: id(3), at_ns: 8 },
+        Command::SegmentLost { id: id(3), at_ns: 8 },
         open(id(4), 1),
         Command::Seal {
             seal: seal_record(id(4), 1, 9),
         },
         open(id(5), 1),
         Command::Seal { seal: no_times },
-        Command::MarkLost { id: id(5), at_ns: 9 },
+        Command::SegmentLost { id: id(5), at_ns: 9 },
         open(id(6), 1),
         open(segment(1, 0, 0x0102_0304), 1),
         create(1, "{\"from\":1}"),
@@ -180,11 +180,11 @@ pub(crate) fn golden_trims() -> State {
         }
     }
     state.exporters = exporters;
-    let mark = ClockMark {
+    let mark = KeptClock {
         now_ns: 1_000,
         credit_ns: 77,
     };
-    let lost = Command::MarkLost {
+    let lost = Command::SegmentLost {
         id: segment(1, 3, 99),
         at_ns: 11,
     };
@@ -248,7 +248,7 @@ pub(crate) fn golden_replicas() -> State {
             at_ns: 80,
         },
         opened(base + 3, of_two),
-        Command::MarkLost {
+        Command::SegmentLost {
             id: segment(1, 0, base + 3),
             at_ns: 81,
         },
@@ -264,7 +264,7 @@ pub(crate) fn golden_replicas() -> State {
     ] {
         apply(&mut state, &command).unwrap();
     }
-    // A catalogue of before let a segment be given up that other nodes have.
+    // A catalogue of before let the loss of a segment be accepted that other nodes have.
     let Some(SegmentRecord::Sealed(seal)) = state.segment(segment(1, 0, base + 5)).copied() else {
         panic!("it is sealed")
     };
@@ -447,7 +447,7 @@ fn golden() -> [(State, &'static str); 20] {
             include_str!("../../testdata/v1/rows_accepted_losses.txt"),
         ),
         (
-            golden_copies_given_up(),
+            golden_accepted_copy_loss(),
             include_str!("../../testdata/v1/rows_copies_given_up.txt"),
         ),
         (golden_events(), include_str!("../../testdata/v1/rows_events.txt")),
@@ -473,18 +473,18 @@ fn golden_letter_copied() -> State {
 }
 
 /// That, with a sealed segment that no holder can read.
-fn golden_copies_given_up() -> State {
+fn golden_accepted_copy_loss() -> State {
     let mut state = golden_accepted_losses();
     let is_sealed = |record: &&SegmentRecord| record.state() == SegmentState::Sealed;
     let id = state.segments().find(is_sealed).unwrap().id();
     let loss = accepted_loss("Jörg", 93, 1);
-    apply(&mut state, &Command::GiveUpCopies { id, loss }).unwrap();
+    apply(&mut state, &Command::AcceptCopyLoss { id, loss }).unwrap();
     state
 }
 
 /// That, with events.
 fn golden_events() -> State {
-    let mut state = golden_copies_given_up();
+    let mut state = golden_accepted_copy_loss();
     let replayed = Event::new(95, What::LettersReplayed, "Jörg", "exporter Grün", "3 taken");
     for (number, event) in [
         (0x0102, Event::new(94, What::NodeDead, "node", "node 3", "")),
@@ -561,7 +561,7 @@ pub(crate) fn golden_losses() -> State {
                 records: 2,
                 bytes: 3,
                 loss: JobLoss {
-                    stretches: 4,
+                    ranges: 4,
                     missing_entries: 5,
                     rejected_entries: 6,
                     rejected_records: 7,
@@ -604,7 +604,7 @@ fn golden_configured_nodes() -> State {
     state
 }
 
-/// That, with a recovery whose loss was accepted, and a segment that was given up by it.
+/// That, with a recovery whose loss was accepted, and a segment that is lost by it.
 fn golden_accepted_losses() -> State {
     let mut state = golden_exports_taken();
     let (kept, lost) = (segment(1, 0, 0x0102_0401), segment(1, 0, 0x0102_0402));
@@ -626,7 +626,7 @@ fn golden_accepted_losses() -> State {
         begin(lost),
         accept(kept, 2),
         accept(lost, 0),
-        Command::GiveUp {
+        Command::RecoveredNothing {
             id: lost,
             number: 1,
             at_ns: 92,

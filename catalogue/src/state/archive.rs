@@ -23,7 +23,7 @@ impl State {
         self.objects.iter().map(|(lease, object)| (*lease, object))
     }
 
-    /// The object that a segment is in or is to be in, if it was not given up.
+    /// The object that a segment is in or is to be in, if that is not doomed.
     pub fn archive_of(&self, id: SegmentId) -> Option<(LeaseNumber, &ArchiveObject)> {
         let lease = *self.leases.get(&id)?;
         Some((lease, &self.objects[&lease]))
@@ -40,10 +40,10 @@ impl State {
         self.setting(ARCHIVE_URL).is_some_and(|url| url.value != ARCHIVE_NONE)
     }
 
-    /// True where a segment is to be archived, and is not yet. One of which an operator gave up what no holder can read
+    /// True where a segment is to be archived, and is not yet. One with an accepted loss of what no holder can read
     /// is not waited for.
     pub fn owes_archive(&self, segment: &SealRecord) -> bool {
-        let is_wanted = segment.stats.entries > 0 && self.copies_given_up(segment.id).is_none();
+        let is_wanted = segment.stats.entries > 0 && self.accepted_copy_loss(segment.id).is_none();
         self.has_archive() && is_wanted && !self.is_archived(segment.id)
     }
 

@@ -38,9 +38,9 @@ impl State {
                     .map(|(id, loss)| Change::LossAccepted(*id, loss.clone())),
             )
             .chain(
-                self.copies_given_up
+                self.accepted_copy_losses
                     .iter()
-                    .map(|(id, loss)| Change::CopiesGivenUp(*id, loss.clone())),
+                    .map(|(id, loss)| Change::CopyLossAccepted(*id, loss.clone())),
             )
             .chain(
                 self.events

@@ -26,7 +26,7 @@ pub(super) struct Tally {
     seals: BTreeSet<(NodeId, ShardId, u64, SegmentId)>,
     /// The number of sealed segments with entries by their holders.
     pub(super) held: BTreeMap<NodeSet, u64>,
-    /// Segments that are not sealed: open, under recovery, trimmed or given up.
+    /// Segments that are not sealed: open, under recovery, trimmed or lost.
     pub(super) not_sealed: BTreeSet<SegmentId>,
 }
 

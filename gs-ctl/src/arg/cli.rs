@@ -293,7 +293,7 @@ pub(crate) enum Exporter {
     Forget {
         /// The name that it had in the configuration
         name: String,
-        /// Accept that the entries of its debt, and its dead letters, are given up
+        /// Accept the loss of the entries of its debt and of its dead letters
         #[arg(long)]
         accept_loss: bool,
     },
@@ -412,12 +412,12 @@ pub(crate) enum Segment {
         #[arg(long, value_name = "N")]
         shard: Option<u32>,
     },
-    /// Give up a segment that cannot be read, so that exporters and replays pass it. Its files stay where they are. A
-    /// segment of a replaced node whose recovery nothing else ends is sealed from what is left of it
+    /// Accept the loss of a segment that cannot be read, so that exporters and replays pass it. Its files stay where
+    /// they are. A segment of a replaced node whose recovery nothing else ends is sealed from what is left of it
     Forget {
         /// node/shard/index, as the list shows it
         segment: SegmentName,
-        /// Accept that its entries are given up
+        /// Accept the loss of its entries
         #[arg(long)]
         accept_loss: bool,
     },

@@ -20,7 +20,7 @@ use crate::view::letters::{LetterList, LetterView};
 ///
 /// # Errors
 ///
-/// It gives something up, and the command line does not accept that loss.
+/// It drops something, and the command line does not accept that loss.
 pub(crate) fn check(asked: &Asked) -> Result<(), Failure> {
     match asked {
         Asked::Drop {

@@ -73,7 +73,7 @@ impl Answer for SegmentList {
     }
 }
 
-/// The state of a segment; a sealed one that its holders cannot read is given up once an operator says so.
+/// The state of a segment; a sealed one that no holder can read is shown as given up once that loss is accepted.
 fn state(segment: &SegmentView) -> &str {
     match segment.copies_given_up {
         Some(_) if segment.state == "sealed" => "given up",
@@ -122,7 +122,7 @@ pub(crate) async fn list(
     Ok(Outcome::Done)
 }
 
-/// Makes the node give up a segment that cannot be read.
+/// Has the node accept the loss of a segment that cannot be read.
 pub(crate) async fn forget(
     node: &mut Client,
     name: SegmentName,

@@ -132,7 +132,7 @@ impl Shown {
             (
                 "Segments",
                 format!(
-                    "{} open, {} sealed, {} trimmed, {} stretches in quarantine{}",
+                    "{} open, {} sealed, {} trimmed, {} ranges in quarantine{}",
                     human::count(segments.open),
                     human::count(segments.sealed),
                     human::count(segments.trimmed),

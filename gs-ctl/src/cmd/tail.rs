@@ -46,7 +46,7 @@ fn say_what_is_not_shown(chunk: &TailChunk) {
     }
     if chunk.unreadable_stretches > 0 {
         let count = human::count(chunk.unreadable_stretches);
-        eprintln!("gs-ctl: {count} stretches could not be read: `gs-ctl segment list` shows damage");
+        eprintln!("gs-ctl: {count} ranges could not be read: `gs-ctl segment list` shows damage");
     }
 }
 

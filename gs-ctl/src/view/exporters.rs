@@ -68,7 +68,7 @@ fn counts(exporter: &ExporterView, now: u64) -> [(&'static str, String); 6] {
         count(e.split_requests)
     );
     let not_sent = format!(
-        "{} records rejected, {} entries expired, {} given up, {} dropped, {} malformed, {} stretches unreadable",
+        "{} records rejected, {} entries expired, {} given up, {} dropped, {} malformed, {} ranges unreadable",
         count(e.rejected_records),
         count(e.expired_entries),
         count(e.given_up_entries),

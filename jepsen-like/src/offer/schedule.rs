@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A stretch of a run at another rate.
+/// A part of a run at another rate.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Burst {
     /// Requests per second during it.

@@ -57,8 +57,8 @@ struct Variant {
     /// `middle` as raw deflate that ends at a byte and is not the last block.
     packed: Bytes,
     /// Bytes from the first stamp of the last record on, and the offsets of its stamps.
-    tail: Vec<u8>,
-    tail_stamps: Vec<usize>,
+    end: Vec<u8>,
+    end_stamps: Vec<usize>,
 }
 
 impl Templates {
@@ -91,15 +91,15 @@ impl Templates {
         let pick = usize::try_from(id.sequence).unwrap_or(0) + id.connection as usize;
         let variant = &self.variants[pick % self.variants.len()];
         let head = with_stamps(&variant.head, &variant.head_stamps, &stamp);
-        let tail = with_stamps(&variant.tail, &variant.tail_stamps, &stamp);
-        let crc32 = crc_of(&head, &variant.middle_crc, &tail);
+        let end = with_stamps(&variant.end, &variant.end_stamps, &stamp);
+        let crc32 = crc_of(&head, &variant.middle_crc, &end);
         let pieces = if gzip {
-            variant.zipped(&head, &tail, crc32)
+            variant.zipped(&head, &end, crc32)
         } else {
             let mut front = BytesMut::with_capacity(5 + head.len());
             put_prefix(&mut front, false, variant.plain_bytes());
             front.put_slice(&head);
-            [front.freeze(), variant.middle.clone(), Bytes::from(tail)]
+            [front.freeze(), variant.middle.clone(), Bytes::from(end)]
         };
         Stamped {
             id,
@@ -133,8 +133,8 @@ impl Variant {
         let whole = encode(lines.collect(), time);
         let found = stamps(&whole, blank.as_bytes());
         assert_eq!(found.len(), 4, "a body and an attribute in each of two records");
-        let (head_end, tail_start) = (found[1] + blank.len(), found[2]);
-        let middle = Bytes::copy_from_slice(&whole[head_end..tail_start]);
+        let (head_end, end_start) = (found[1] + blank.len(), found[2]);
+        let middle = Bytes::copy_from_slice(&whole[head_end..end_start]);
         let mut middle_crc = Hasher::new();
         middle_crc.update(&middle);
         Self {
@@ -143,24 +143,24 @@ impl Variant {
             middle_crc,
             head: whole[..head_end].to_vec(),
             head_stamps: found[..2].to_vec(),
-            tail: whole[tail_start..].to_vec(),
-            tail_stamps: found[2..].iter().map(|at| at - tail_start).collect(),
+            end: whole[end_start..].to_vec(),
+            end_stamps: found[2..].iter().map(|at| at - end_start).collect(),
         }
     }
 
     fn plain_bytes(&self) -> usize {
-        self.head.len() + self.middle.len() + self.tail.len()
+        self.head.len() + self.middle.len() + self.end.len()
     }
 
-    fn zipped(&self, head: &[u8], tail: &[u8], crc32: u32) -> [Bytes; 3] {
+    fn zipped(&self, head: &[u8], end: &[u8], crc32: u32) -> [Bytes; 3] {
         const STORED_HEADER: usize = 5;
-        let message = GZIP_HEADER.len() + 2 * STORED_HEADER + head.len() + self.packed.len() + tail.len() + 8;
+        let message = GZIP_HEADER.len() + 2 * STORED_HEADER + head.len() + self.packed.len() + end.len() + 8;
         let mut front = BytesMut::with_capacity(5 + GZIP_HEADER.len() + STORED_HEADER + head.len());
         put_prefix(&mut front, true, message);
         front.put_slice(&GZIP_HEADER);
         put_stored(&mut front, false, head);
-        let mut back = BytesMut::with_capacity(STORED_HEADER + tail.len() + 8);
-        put_stored(&mut back, true, tail);
+        let mut back = BytesMut::with_capacity(STORED_HEADER + end.len() + 8);
+        put_stored(&mut back, true, end);
         back.put_u32_le(crc32);
         back.put_u32_le(u32::try_from(self.plain_bytes()).expect("a request is far under 4 GiB"));
         [front.freeze(), self.packed.clone(), back.freeze()]

@@ -102,7 +102,7 @@ pub async fn run_filler(plan: &Plan, kind: FileSystem) -> anyhow::Result<Report>
         if let Some(status) = node.wait_end(Duration::ZERO).await? {
             run.report.fail(
                 &name,
-                format!("the node ended ({status}); its log:\n{}", node.log_tail()?),
+                format!("the node ended ({status}); its log:\n{}", node.log_end()?),
             );
         }
         node.kill().await?;

@@ -72,7 +72,7 @@ async fn runs(node: &mut Node, setup: &NodeSetup) -> anyhow::Result<()> {
             return Ok(());
         }
         if let Some(status) = node.wait_end(POLL).await? {
-            bail!("the node ended ({status}); its log:\n{}", node.log_tail()?);
+            bail!("the node ended ({status}); its log:\n{}", node.log_end()?);
         }
     }
 }

@@ -92,7 +92,7 @@ pub async fn run(plan: &Plan, overload: &Overload) -> anyhow::Result<Report> {
     }
     if let Some(status) = node.wait_end(Duration::ZERO).await? {
         run.report
-            .fail("burst", format!("the node ended ({status}): {}", node.log_tail()?));
+            .fail("burst", format!("the node ended ({status}): {}", node.log_end()?));
         return Ok(run.report);
     }
     judge(&mut run, &setup, &sink, &offered, &summary).await?;

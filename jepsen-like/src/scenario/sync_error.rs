@@ -129,7 +129,7 @@ async fn judge_end(run: &mut Run, node: &mut Node, name: &str) -> anyhow::Result
     let Some(status) = node.wait_end(END_PATIENCE).await? else {
         run.report.fail(
             name,
-            format!("the node goes on after a failed sync; its log:\n{}", node.log_tail()?),
+            format!("the node goes on after a failed sync; its log:\n{}", node.log_end()?),
         );
         return Ok(());
     };
@@ -147,7 +147,7 @@ async fn judge_end(run: &mut Run, node: &mut Node, name: &str) -> anyhow::Result
     {
         run.report.fail(
             name,
-            format!("the log does not say that a sync failed:\n{}", node.log_tail()?),
+            format!("the log does not say that a sync failed:\n{}", node.log_end()?),
         );
     }
     Ok(())

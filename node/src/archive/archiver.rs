@@ -256,7 +256,7 @@ impl Running {
         let (members, ending, why) = joined(ended);
         for id in members {
             self.under_way.remove(&id);
-            if ending == ObjectEnding::GivenUp && why.is_some() {
+            if ending == ObjectEnding::Doomed && why.is_some() {
                 self.left_alone.insert(id, Instant::now());
             }
         }

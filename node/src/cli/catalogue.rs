@@ -66,7 +66,7 @@ impl fmt::Display for Report {
                 f,
                 "made anew, since nothing of the former could be used: {why}\n\
                  exporters begin at the oldest entry, so sinks get again what they had; replay jobs, dead letters, \
-                 overrides, pauses and which segments were given up are forgotten"
+                 overrides, pauses and accepted losses are forgotten"
             )?,
         }
         writeln!(f, "found     {} sealed segments, {} WAL files", self.sealed, self.open)?;
@@ -79,7 +79,7 @@ impl fmt::Display for Report {
         if !gone.is_empty() {
             write!(
                 f,
-                "\nno file   {}: on record as open; trimmed after this copy of the catalogue was made, or lost. \
+                "\nno file   {}: on record as open; trimmed after this backup of the catalogue was made, or lost. \
                  Readers wait for each until `gs-ctl segment forget ID --accept-loss`",
                 shown(gone)
             )?;

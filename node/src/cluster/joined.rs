@@ -172,7 +172,7 @@ pub(super) fn folder_of_another(state: &State, own: NodeId, name: &str) -> Optio
         format!(
             "this is the folder of {whose} (node {own}), and {name} is node {other}: were folders or mounts swapped? \
              Start {name} with the folder of node {other} and {whose} with this one; with an empty one their data \
-             would be given up"
+             would be lost"
         )
     })
 }

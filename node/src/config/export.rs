@@ -27,7 +27,7 @@ pub struct Export {
     pub batch_bytes: u64,
     /// The position at which the exporter begins when it is new.
     pub start: ExportStart,
-    /// The age at which it gives up entries that it has not sent.
+    /// The age at which entries that it has not sent expire.
     pub expire: Option<Duration>,
     /// True where it may send to the node itself.
     pub into_self: bool,

@@ -44,7 +44,7 @@ pub(super) static EXPORTER_KEYS: &[Key<Export>] = &[
     ),
     key(
         "expire",
-        "The age at which it gives up on what it has not sent, and counts it.",
+        "The age at which what it has not sent expires, and is counted.",
         Field::TimeOrNone(|e| &mut e.expire, millis(SECOND), millis(36_500 * DAY)),
     ),
     key(

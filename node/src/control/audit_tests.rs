@@ -74,7 +74,7 @@ async fn until(control: &TestControl, what: &str, done: impl Fn(&crate::export::
 }
 
 /// Runs all verbs on exporters. Two entries in a sealed segment are refused by the sink; they are sent again, shown,
-/// and given up.
+/// and forgotten.
 async fn steer(control: &mut TestControl) {
     let named = || ExporterRef { name: "a".to_owned() };
     let selection = || DeadLetterSelection {

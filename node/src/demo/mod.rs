@@ -60,7 +60,7 @@ pub fn run(nodes: u16, lose_one: bool) -> anyhow::Result<()> {
     judge_three(&story)
 }
 
-/// Refuses a disk that is so full that a node would give up entries that it has sent on before their retention is over:
+/// Refuses a disk that is so full that a node would remove entries that it has sent on before their retention is over:
 /// they could not be replayed, and would look lost.
 fn check_room(dir: &Path) -> anyhow::Result<()> {
     let found =

@@ -1,8 +1,8 @@
 //! Dead letters: entries that a sink refused because of their content. A lane puts them on record; an operator sends
-//! them again or gives them up.
+//! them again or drops them.
 //!
 //! **Invariants**:
-//! - I1: a dead letter leaves the record only when its sink accepted it or an operator gave it up.
+//! - I1: a dead letter leaves the record only when its sink accepted it or an operator dropped it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

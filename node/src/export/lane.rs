@@ -3,7 +3,7 @@
 //!
 //! **Invariants**:
 //! - I1: its cursor moves past an entry only when the sink accepted it, refused its data (then it is a dead letter, on
-//!   record before the cursor moves), or it was given up for its age.
+//!   record before the cursor moves), or it expired.
 //! - I2: it waits for its own sink and for no other.
 //! - I3: a request that can be retried is retried for ever.
 //!

@@ -57,7 +57,7 @@ impl LetterStore {
             copies.partition(|entry| is_needed(state, own, *entry))
         });
         if !unknown.is_empty() {
-            // The catalogue may be an older copy, or rebuilt: its silence about them is no reason to remove them.
+            // The catalogue may be an older backup, or rebuilt: its silence about them is no reason to remove them.
             tracing::warn!(count = unknown.len(), "dead_letter.copies.unknown");
         }
         Arc::new(Self {

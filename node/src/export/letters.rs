@@ -1,4 +1,4 @@
-//! The dead letters of an exporter: named, read, sent again, given up.
+//! The dead letters of an exporter: named, read, sent again, dropped.
 //!
 //! **Not here**: the sending (`dead_letters`), the record (`letter_store`).
 
@@ -70,7 +70,7 @@ impl Exporters {
         })
     }
 
-    /// Gives dead letters up. It blocks.
+    /// Drops dead letters. It blocks.
     ///
     /// # Errors
     ///

@@ -102,7 +102,7 @@ impl Exporters {
                 count = lost.entries,
                 bytes = lost.bytes,
                 by,
-                "export.seek.gave_up"
+                "export.seek.loss_accepted"
             );
         } else {
             tracing::info!(exporter = name, %to, by, "export.seek.done");

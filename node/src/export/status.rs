@@ -305,7 +305,7 @@ pub struct ExporterView {
     pub expired_entries: u64,
     /// Deferred entries that proved malformed.
     pub malformed_entries: u64,
-    /// Stretches of the log that could not be read, and were passed over.
+    /// Ranges of the log that could not be read, and were passed over.
     pub unreadable_stretches: u64,
     /// Entries that a seek passed over.
     pub given_up_entries: u64,

@@ -43,7 +43,7 @@ pub(super) struct Standing {
     pub(super) is_here: bool,
     /// True where nothing was heard of the owner for so long that it counts as dead.
     pub(super) is_owner_dead: bool,
-    /// True where not all of its segments are sealed or given up.
+    /// True where not all of its segments are sealed or lost.
     pub(super) is_unsealed: bool,
     /// True where the exporter has not got all of its sealed segments.
     pub(super) is_owed: bool,

@@ -92,7 +92,7 @@ const COUNTERS: [PerExporter; 12] = [
     ),
     (
         "gophership_export_unreadable_total",
-        "Stretches of the log that could not be read, and were passed over",
+        "Ranges of the log that could not be read, and were passed over",
         |v| v.unreadable_stretches as f64,
     ),
 ];

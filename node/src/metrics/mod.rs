@@ -65,6 +65,8 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -72,5 +74,44 @@ mod tests {
         let text = render(&NodeState::new("n".to_owned(), false)).unwrap();
         assert!(text.contains("gophership_node_ready 0"), "{text}");
         assert!(text.contains("process_cpu_seconds_total"), "{text}");
+    }
+
+    #[test]
+    fn alerts_are_about_metrics_that_exist_and_each_has_a_runbook() {
+        let here = [
+            include_str!("cluster.rs"),
+            include_str!("exporters.rs"),
+            include_str!("ingester.rs"),
+            include_str!("machine.rs"),
+            include_str!("mod.rs"),
+            include_str!("tls.rs"),
+            include_str!("vault.rs"),
+            include_str!("zone.rs"),
+        ]
+        .concat();
+        let rules = include_str!("../../../deploy/prometheus/rules.yaml");
+        let runbooks = include_str!("../../../docs/runbooks.md");
+        let words = |text: &'static str| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let named: BTreeSet<&str> = words(rules).filter(|word| word.starts_with("gophership_")).collect();
+        assert!(named.len() > 30, "{named:?}");
+        let unknown = |name: &&&str| !here.contains(&format!("\"{}\"", name.trim_end_matches("_bucket")));
+        let unknown: Vec<_> = named.iter().filter(unknown).collect();
+        assert!(unknown.is_empty(), "no metric has these names: {unknown:?}");
+        let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+        for alert in alerts {
+            assert!(
+                runbooks.contains(&format!("\n### {alert}\n")),
+                "docs/runbooks.md has no section {alert}"
+            );
+            let link = format!("docs/runbooks.md#{}\n", alert.to_lowercase());
+            assert!(rules.contains(&link), "{alert} has no link to its runbook");
+        }
+        let told = words(runbooks).filter(|word| word.starts_with("GopherShip") && *word != "GopherShip");
+        for alert in told {
+            assert!(
+                rules.contains(&format!("- alert: {alert}\n")),
+                "there is no alert {alert}"
+            );
+        }
     }
 }

@@ -42,7 +42,7 @@ const GAUGES: [Plain; 9] = [
     }),
     (
         "gophership_vault_quarantined_stretches",
-        "Damaged stretches in quarantine",
+        "Damaged ranges in quarantine",
         |v| v.quarantined,
     ),
     ("gophership_vault_quarantined_bytes", "Their bytes", |v| {

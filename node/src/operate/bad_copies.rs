@@ -49,7 +49,7 @@ pub(super) fn add_to(report: &mut v1::NodeReport, vault: &Vault) {
         node: vault.identity().node_id,
         shard: ShardId::new(0),
     };
-    logs.extend(Some(own).filter(|own| !vault.folder_of(*own).is_marked));
+    logs.extend(Some(own).filter(|own| !vault.folder_of(*own).is_ours));
     let silent = logs.into_iter().filter_map(|log| answers(&vault.folder_of(log)).err());
     report.silent_folders = silent.collect();
 }
@@ -119,8 +119,8 @@ pub(super) fn segments(state: &State, reply: &v1::ClusterStatusReply) -> Vec<v1:
             reports.insert(node.id, by_id.collect());
         }
     }
-    // What an operator gave up is told apart from these, and nothing is to be done about it.
-    let is_wanted = |id: &SegmentId| state.copies_given_up(*id).is_none();
+    // An accepted loss is told apart from these, and nothing is to be done about it.
+    let is_wanted = |id: &SegmentId| state.accepted_copy_loss(*id).is_none();
     let ids = reports.values().flat_map(BTreeMap::keys).copied().filter(is_wanted);
     let ids: BTreeSet<SegmentId> = ids.collect();
     let segment = |id: SegmentId| {

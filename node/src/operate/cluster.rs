@@ -225,7 +225,7 @@ fn recovery(view: &RecoveryView, down: &[String]) -> v1::RecoveryWait {
 fn ends_with(id: SegmentId, left: &Left) -> String {
     let from: Vec<String> = left.reports.iter().map(|node| node.to_string()).collect();
     let ends = match left.last {
-        None => "gives it up: no node that answers has an entry of it".to_owned(),
+        None => "ends with nothing: no node that answers has an entry of it".to_owned(),
         Some(last) => format!(
             "seals what nodes {} have: entries up to {last}, {} of which are missing; what was acknowledged behind \
              them is lost",
@@ -290,7 +290,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         lost_debt: exporters::lost_debts(context),
         not_joined: not_joined.unwrap_or_default(),
         bad_segments: Vec::new(),
-        given_up_segments: counts.lost + counts.copies_given_up,
+        given_up_segments: counts.lost + counts.accepted_copy_losses,
     };
     for node in &mut reply.nodes {
         let heard = life.iter().find(|life| life.node.get() == node.id);
@@ -558,7 +558,7 @@ mod tests {
         };
         let command = "gs-ctl segment forget 1/0/7 --accept-loss, which";
         let sealed = format!("{command} seals what nodes 2 have: entries up to 41, 3 of which are missing;");
-        let given_up = format!("{command} gives it up");
+        let nothing = format!("{command} ends with nothing");
         let reports = || {
             Waiting::Reports(Missing {
                 awaited: NodeSet::EMPTY,
@@ -580,7 +580,7 @@ mod tests {
                 "start node-3, with the data that is there; where its disk is lost",
             ),
             (reports(), Ok(left(41)), sealed.as_str()),
-            (reports(), Ok(left(0)), given_up.as_str()),
+            (reports(), Ok(left(0)), nothing.as_str()),
             (conflict(), owner(), "keep the data of both"),
             (conflict(), Ok(left(41)), sealed.as_str()),
             (Waiting::Catalogue, Err(Hope::GoesOn), ""),

@@ -43,7 +43,7 @@ pub(crate) enum OperateError {
     },
     /// The recovery of a segment may still end without a loss.
     #[error(
-        "segment {segment} is not given up: its recovery may still end by itself. It waits for {waits_for}{}",
+        "the loss of segment {segment} is not accepted: its recovery may still end by itself. It waits for {waits_for}{}",
         if .remedy.is_empty() { String::new() } else { format!("; {remedy}") }
     )]
     MayStillEnd {
@@ -56,7 +56,7 @@ pub(crate) enum OperateError {
     },
     /// A holder of a sealed segment has all of it, or may have.
     #[error(
-        "segment {segment} is not given up: node {node} holds it, and may give all of it: {why}. Start or mend it with the data that is there; where its disk is lost, start it with an empty node.data_dir"
+        "the loss of segment {segment} is not accepted: node {node} holds it, and may give all of it: {why}. Start or mend it with the data that is there; where its disk is lost, start it with an empty node.data_dir"
     )]
     MayBeRead {
         /// The segment.
@@ -67,7 +67,9 @@ pub(crate) enum OperateError {
         why: String,
     },
     /// Nobody says what the recovery of a segment waits for.
-    #[error("what the recovery of segment {segment} waits for is not known, so it is not given up: {why}. Ask again")]
+    #[error(
+        "what the recovery of segment {segment} waits for is not known, so its loss is not accepted: {why}. Ask again"
+    )]
     RecoveryUnknown {
         /// The segment.
         segment: SegmentId,

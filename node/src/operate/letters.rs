@@ -1,4 +1,4 @@
-//! Verbs on dead letters: list, show, give up. Sending them again is done by `operator`, since it may take long.
+//! Verbs on dead letters: list, show, drop. Sending them again is done by `operator`, since it may take long.
 
 use gophership_catalogue::State;
 use gophership_catalogue::exporter::{DeadLetter, EntryId};

@@ -35,14 +35,14 @@ impl LiveCopies {
         let by_name: BTreeSet<SegmentId> = bad
             .iter()
             .map(|(id, _)| *id)
-            .chain(state.all_copies_given_up())
+            .chain(state.accepted_copy_losses())
             .collect();
         for record in by_name.iter().filter_map(|id| state.segment(*id)) {
             if let Some(copies) = lacks(record, replicas, &alive, &BadCopies::new()) {
                 counted.remove(copies);
             }
-            // Of a segment that an operator gave up no more copies are to be had.
-            if state.copies_given_up(record.id()).is_none()
+            // Of a segment whose loss was accepted no more copies are to be had.
+            if state.accepted_copy_loss(record.id()).is_none()
                 && let Some(copies) = lacks(record, replicas, &alive, bad)
             {
                 counted.add(copies, 1);
@@ -114,19 +114,19 @@ mod tests {
         let mut state = nodes(&["node-1", "node-2", "node-3"]);
         all.clone()
             .for_each(|seal| state.install(Change::Segment(SegmentRecord::Sealed(seal))));
-        let given_up = all.clone().find(|seal| seal.id.index.get() == 11).unwrap().id;
+        let lost = all.clone().find(|seal| seal.id.index.get() == 11).unwrap().id;
         let loss = AcceptedLoss {
             by: "jo".to_owned(),
             at_ns: 1,
             reports: NodeSet::EMPTY,
             passed_over: String::new(),
         };
-        state.install(Change::CopiesGivenUp(given_up, loss));
+        state.install(Change::CopyLossAccepted(lost, loss));
         let bad: BadCopies = all.clone().step_by(3).map(|seal| (seal.id, node(2))).collect();
         for (living, bad) in [(3, &BadCopies::new()), (3, &bad), (2, &bad), (1, &bad), (0, &bad)] {
             let is_alive = |of: NodeId| of.get() <= living;
             let living = alive(&state, &is_alive);
-            let lacking = state.segments().filter(|record| record.id() != given_up);
+            let lacking = state.segments().filter(|record| record.id() != lost);
             let copies: Vec<usize> = lacking.filter_map(|record| lacks(record, 3, &living, bad)).collect();
             let with = |wanted| copies.iter().filter(|copies| **copies == wanted).count() as u64;
             let counted = LiveCopies::count(&state, 3, &is_alive, bad);

@@ -20,7 +20,7 @@ use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{exporters, give_up, letters, nodes, segments, settings, zone};
+use super::{accept_loss, exporters, letters, nodes, segments, settings, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo, ToldDebts};
 use crate::flag::raised;
@@ -123,22 +123,22 @@ impl Operator {
     ) -> Result<v1::SegmentSummary, OperateError> {
         if accept_loss && segments::is_recovered(&self.context, id) {
             let shown = self.viewer.cluster_status().await?;
-            self.call(move |context| give_up::accept_loss(context, id, &shown, &by))
+            self.call(move |context| accept_loss::accept_loss(context, id, &shown, &by))
                 .await??;
             return segments::ended(&self.context, id).await;
         }
-        if accept_loss && let Some(seal) = give_up::sealed_in_a_cluster(&self.context, id) {
-            let loss = give_up::loss_of_copies(&self.context, &seal, &self.verifies, &by).await?;
+        if accept_loss && let Some(seal) = accept_loss::sealed_in_a_cluster(&self.context, id) {
+            let loss = accept_loss::copy_loss(&self.context, &seal, &self.verifies, &by).await?;
             let (by, has_parts) = (by.clone(), !loss.reports.is_empty());
-            self.call(move |context| give_up::give_up_copies(context, id, loss, &by))
+            self.call(move |context| accept_loss::accept_copy_loss(context, id, loss, &by))
                 .await??;
             // What is left is read from all who hold a part; only of nothing the owner makes a loss of all.
             if has_parts || id.node != self.context.vault.identity().node_id {
-                let given_up = segments::one(&self.context, id).segments.into_iter().next();
-                return given_up.ok_or(OperateError::Vault(VaultError::NoSuchSegment(id)));
+                let shown = segments::one(&self.context, id).segments.into_iter().next();
+                return shown.ok_or(OperateError::Vault(VaultError::NoSuchSegment(id)));
             }
         }
-        self.call(move |context| give_up::forget(context, id, accept_loss, &by))
+        self.call(move |context| accept_loss::forget(context, id, accept_loss, &by))
             .await?
     }
 

@@ -196,7 +196,7 @@ fn on_record(state: &State, record: &SegmentRecord) -> Option<v1::SegmentSummary
         passed_over: loss.passed_over.clone(),
     };
     let accepted_loss = state.accepted_loss(record.id()).map(shown);
-    let copies_given_up = state.copies_given_up(record.id()).map(shown);
+    let copies_given_up = state.accepted_copy_loss(record.id()).map(shown);
     let state = match record {
         SegmentRecord::Sealed(seal) => {
             return Some(v1::SegmentSummary {

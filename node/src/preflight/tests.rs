@@ -305,7 +305,7 @@ fn a_catalogue_with_which_a_member_would_not_start_is_told() {
     let (catalogue, mark) = (data.join("catalogue.redb"), data.join("raft.mark"));
     let text = in_cluster(&dir, "node-1", "node-1");
     fs::write(&mark, [7; 64]).unwrap();
-    only(&dir, &text, "node.data_dir", "is an older copy");
+    only(&dir, &text, "node.data_dir", "is an older backup");
     fs::remove_file(&mark).unwrap();
     fs::write(&catalogue, b"no catalogue, and long enough to be read as one").unwrap();
     only(&dir, &text, "node.data_dir", "it joins again as a new one");

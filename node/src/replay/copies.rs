@@ -4,7 +4,7 @@
 //! - I1: an entry is named as missing only when every holder that can be asked lacks it.
 //! - I2: a reader for good is told so only when every node that holds the segment lacks it for good: one that is away,
 //!   or cannot read it for the moment, is waited for.
-//! - I3: once an operator gave up what no holder can read, only one that is away is waited for.
+//! - I3: once an operator accepted the loss of what no holder can read, only one that is away is waited for.
 //!
 //! **Not here**: the order in which holders are asked (`holders`).
 
@@ -16,7 +16,7 @@ use gophership_vault::ledger::SealRecord;
 use gophership_vault::{ScanFault, SegmentState};
 
 use super::holders::{Asked, Holder, Lack, Turn};
-use super::log_reading::{Attempt, GIVEN_UP, LogReading, Wait, gives_nothing, gone};
+use super::log_reading::{Attempt, LOSS_ACCEPTED, LogReading, Wait, gives_nothing, gone};
 use super::plan::{self, Part};
 use super::reader::Found;
 use super::reading::Reading;
@@ -47,8 +47,8 @@ impl LogReading<'_> {
             dropped: None,
             ..part.clone()
         };
-        let given_up = |state: &State| state.copies_given_up(seal.id).is_some();
-        self.is_given_up = self.source.catalogue.read(given_up);
+        let is_accepted = |state: &State| state.accepted_copy_loss(seal.id).is_some();
+        self.loss_is_accepted = self.source.catalogue.read(is_accepted);
         let mut unusable = Vec::new();
         loop {
             if self.done >= seal.stats.last_lsn {
@@ -57,8 +57,8 @@ impl LogReading<'_> {
             let (node, passes_to) = match self.turn(seal, &unusable) {
                 Turn::Ask(node) => (node, None),
                 Turn::PassOver(node, next) => (node, Some(next)),
-                Turn::WaitFor(nodes) if nodes.is_empty() && self.is_given_up => {
-                    return Attempt::Over(self.hand_on(gone(seal.id, GIVEN_UP), each));
+                Turn::WaitFor(nodes) if nodes.is_empty() && self.loss_is_accepted => {
+                    return Attempt::Over(self.hand_on(gone(seal.id, LOSS_ACCEPTED), each));
                 }
                 Turn::WaitFor(nodes) => return Attempt::Waits(self.wait_for(seal, &nodes)),
             };
@@ -95,7 +95,7 @@ impl LogReading<'_> {
         let (node, is_for_good) = (asked.node, self.reading.for_good);
         let segment = Some(seal.id.index);
         if let Some(why) = asked.unreadable {
-            if self.is_given_up {
+            if self.loss_is_accepted {
                 let lack = self.lack(None, &[]);
                 self.lacking.insert(self.done, node, lack);
                 return Next::Again;
@@ -205,7 +205,7 @@ impl LogReading<'_> {
         if node == self.own {
             match self.source.vault.segment_state(seal.id) {
                 Some(SegmentState::Sealed(_)) => Holder::There,
-                Some(SegmentState::Unreadable(_)) if self.is_given_up => Holder::Replaced,
+                Some(SegmentState::Unreadable(_)) if self.loss_is_accepted => Holder::Replaced,
                 Some(
                     SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost,
                 )
@@ -223,7 +223,7 @@ impl LogReading<'_> {
     /// What a holder lacks before the next entry that it has. A replay ends with what is lost, and waits for no disk.
     fn lack(&self, next: Option<Lsn>, faults: &[ScanFault]) -> Lack {
         let for_now = faults.iter().find(|fault| fault.is_for_now);
-        let for_now = for_now.filter(|_| self.reading.for_good && !self.is_given_up);
+        let for_now = for_now.filter(|_| self.reading.for_good && !self.loss_is_accepted);
         Lack {
             next,
             for_now: for_now.map(|fault| fault.what.clone()),
@@ -237,7 +237,7 @@ impl LogReading<'_> {
         found: Found,
         each: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> ControlFlow<(), Option<Found>> {
-        let (is_for_good, is_given_up) = (self.reading.for_good, self.is_given_up);
+        let (is_for_good, loss_is_accepted) = (self.reading.for_good, self.loss_is_accepted);
         let Some(asked) = &mut self.asked else {
             return ControlFlow::Continue(Some(found));
         };
@@ -245,7 +245,7 @@ impl LogReading<'_> {
             Found::Fault(fault)
                 if fault.numbers.is_none()
                     && (is_for_good || fault.is_for_now)
-                    && !(is_given_up && asked.passes_to == Some(None)) =>
+                    && !(loss_is_accepted && asked.passes_to == Some(None)) =>
             {
                 asked.unreadable = Some(fault.what);
                 ControlFlow::Break(())
@@ -276,7 +276,9 @@ impl LogReading<'_> {
 
 /// The way out, for a person, where holders are there and cannot read a segment.
 fn way_out(id: SegmentId) -> String {
-    format!("where no holder can be mended, gs-ctl segment forget {id} --accept-loss gives up what none can read")
+    format!(
+        "where no holder can be mended, gs-ctl segment forget {id} --accept-loss accepts the loss of what none can read"
+    )
 }
 
 /// A fault, with the node that found it.

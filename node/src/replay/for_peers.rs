@@ -92,7 +92,7 @@ impl ReplayHandler for ForPeers {
             Some((segment, _)) => return Err(format!("its copy of segment {segment} cannot be read yet")),
             None => {}
         }
-        let _given_up = reader::read(vault, &part, time, done, move || !wanted(), &mut |found| {
+        let _ended_early = reader::read(vault, &part, time, done, move || !wanted(), &mut |found| {
             let found = match found {
                 Found::Entry(entry) => ReplayFound::Entry(entry),
                 Found::Fault(fault) => ReplayFound::Missing(Missing::Fault(fault).to_bytes()),

@@ -51,7 +51,7 @@ pub(super) struct LogReading<'a> {
     /// may take long.
     silence_max: Duration,
     /// The last segment that was waited for in vain.
-    given_up: Option<SegmentIndex>,
+    passed: Option<SegmentIndex>,
     /// What is missing and was handed on.
     missing: BTreeSet<String>,
     /// The number of attempts, by which the holders take turns.
@@ -62,8 +62,8 @@ pub(super) struct LogReading<'a> {
     is_by_owner: bool,
     /// A segment of which that node found something damaged, and which others hold, too.
     to_mend: Option<SealRecord>,
-    /// True where an operator gave up what no holder can read of the segment that is read from copies.
-    pub(super) is_given_up: bool,
+    /// True where an operator accepted the loss of what no holder can read of the segment that is read from copies.
+    pub(super) loss_is_accepted: bool,
     /// The holders that lack what comes next.
     pub(super) lacking: Lacking,
     /// The holder from which a segment is read.
@@ -119,13 +119,13 @@ impl<'a> LogReading<'a> {
             told: String::new(),
             silent: BTreeSet::new(),
             silence_max: silence_max(reading.patience),
-            given_up: None,
+            passed: None,
             missing: BTreeSet::new(),
             attempts: 0,
             found: Instant::now(),
             is_by_owner: false,
             to_mend: None,
-            is_given_up: false,
+            loss_is_accepted: false,
             lacking: Lacking::default(),
             asked: None,
         }
@@ -145,7 +145,7 @@ impl<'a> LogReading<'a> {
                 self.silence_max *= 2;
             }
             if self.is_out_of_patience(wait.nobody) {
-                if !self.give_up(&wait, each)? {
+                if !self.pass(&wait, each)? {
                     return ControlFlow::Continue(());
                 }
                 continue;
@@ -196,7 +196,7 @@ impl<'a> LogReading<'a> {
     }
 
     /// Names what was waited for in vain. True where something behind it may be read.
-    fn give_up(&mut self, wait: &Wait, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<(), bool> {
+    fn pass(&mut self, wait: &Wait, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<(), bool> {
         let was_vain = self
             .reading
             .patience
@@ -210,7 +210,7 @@ impl<'a> LogReading<'a> {
             Some(segment) => (segment, "nobody can read it"),
             None => (from, "nobody can read on from here"),
         };
-        self.given_up = wait.segment;
+        self.passed = wait.segment;
         self.to_mend = None;
         self.hand_on(gone(self.log.segment(segment), &format!("{what}: {}", wait.why)), each)?;
         ControlFlow::Continue(wait.segment.is_some())
@@ -307,8 +307,8 @@ impl<'a> LogReading<'a> {
 
     fn is_out_of_patience(&self, nobody: bool) -> bool {
         self.reading.patience.is_some_and(|patience| {
-            let is_given_up = nobody && patience.vain.get();
-            is_given_up || self.found.elapsed() > patience.limit
+            let is_in_vain = nobody && patience.vain.get();
+            is_in_vain || self.found.elapsed() > patience.limit
         })
     }
 
@@ -343,7 +343,7 @@ impl<'a> LogReading<'a> {
         for known in &on_record {
             let (done, index) = (self.done.map(Lsn::index), known.id().index);
             let attempt = match known {
-                _ if done > Some(index) || self.given_up >= Some(index) => continue,
+                _ if done > Some(index) || self.passed >= Some(index) => continue,
                 KnownSegment::Sealed(seal) => self.copy(seal, each),
                 KnownSegment::Open(open) => {
                     let why = match self.silent.contains(&log.node) {
@@ -352,7 +352,7 @@ impl<'a> LogReading<'a> {
                     };
                     return Attempt::Waits(Wait::nobody(Some(index), why));
                 }
-                KnownSegment::Lost(id) => Attempt::Over(self.hand_on(gone(*id, GIVEN_UP), each)),
+                KnownSegment::Lost(id) => Attempt::Over(self.hand_on(gone(*id, LOSS_ACCEPTED), each)),
                 KnownSegment::Trimmed(id) if self.is_planned(*id) => {
                     Attempt::Over(self.hand_on(gone(*id, TRIMMED), each))
                 }
@@ -385,8 +385,7 @@ impl<'a> LogReading<'a> {
             return None;
         };
         let has_others = seal.holders.iter().any(|node| node != self.log.node);
-        let is_mendable =
-            has_others && self.given_up < Some(seal.id.index) && plan::overlaps(&seal, self.reading.range);
+        let is_mendable = has_others && self.passed < Some(seal.id.index) && plan::overlaps(&seal, self.reading.range);
         is_mendable.then_some(seal)
     }
 
@@ -434,7 +433,7 @@ pub(super) fn gives_nothing(node: NodeId) -> String {
 
 const TRIMMED: &str = "it was trimmed before it was read to its end";
 
-pub(super) const GIVEN_UP: &str = "an operator gave it up";
+pub(super) const LOSS_ACCEPTED: &str = "an operator accepted its loss";
 
 pub(super) fn gone(segment: SegmentId, why: &str) -> Found {
     Found::Fault(ScanFault {

@@ -9,7 +9,7 @@ use super::limits::REASON_BYTES_MAX;
 use super::plan::Dropped;
 use super::reader;
 
-/// Stretches that could not be read, and what the sink rejected.
+/// Ranges that could not be read, and what the sink rejected.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Loss {
     pub(super) counts: JobLoss,
@@ -18,17 +18,17 @@ pub(super) struct Loss {
 
 impl Loss {
     pub(super) fn missing(&mut self, fault: &ScanFault) {
-        self.stretch(reader::entries_lost(fault), &reader::describe(fault));
+        self.range(reader::entries_lost(fault), &reader::describe(fault));
     }
 
     pub(super) fn dropped(&mut self, first: SegmentId, dropped: &Dropped) {
-        self.stretch(dropped.entries, &reader::describe_dropped(first, dropped));
+        self.range(dropped.entries, &reader::describe_dropped(first, dropped));
     }
 
-    fn stretch(&mut self, entries: u64, name: &str) {
+    fn range(&mut self, entries: u64, name: &str) {
         self.add(&Self {
             counts: JobLoss {
-                stretches: 1,
+                ranges: 1,
                 missing_entries: entries,
                 ..JobLoss::default()
             },
@@ -67,11 +67,11 @@ impl Loss {
     }
 
     fn missing_shown(&self) -> Option<String> {
-        let (JobLoss { stretches, .. }, named) = (self.counts, &self.names.missing);
-        if stretches == 0 {
+        let (JobLoss { ranges, .. }, named) = (self.counts, &self.names.missing);
+        if ranges == 0 {
             return None;
         }
-        let more = match stretches.saturating_sub(named.len() as u64) {
+        let more = match ranges.saturating_sub(named.len() as u64) {
             0 => String::new(),
             unnamed => format!("; and {unnamed} more"),
         };
@@ -80,9 +80,7 @@ impl Loss {
             n => format!("at least {n} entries"),
         };
         let list = shortened(&named.join("; "));
-        Some(format!(
-            "{stretches} stretches could not be read ({count}): {list}{more}"
-        ))
+        Some(format!("{ranges} ranges could not be read ({count}): {list}{more}"))
     }
 }
 
@@ -127,7 +125,7 @@ mod tests {
         loss.missing(&fault(None));
         assert_eq!(
             loss.shown().unwrap(),
-            "2 stretches could not be read (at least 3 entries): segment 1/0/1, entries 3 to 5: the bytes are bad; \
+            "2 ranges could not be read (at least 3 entries): segment 1/0/1, entries 3 to 5: the bytes are bad; \
              segment 1/0/1: the bytes are bad"
         );
         for n in 0..JOB_LOSS_NAMES_MAX as u32 {

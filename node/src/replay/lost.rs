@@ -121,7 +121,7 @@ impl LostLogs {
     }
 
     /// True where a sealed segment is read from all who hold it, because this node's copy may not be all of it that
-    /// is left: others have one, or an operator gave up what none of them can read.
+    /// is left: others have one, or an operator accepted the loss of what none of them can read.
     pub(crate) fn is_elsewhere(&self, id: SegmentId) -> bool {
         self.source.is_elsewhere(id)
     }

@@ -68,7 +68,7 @@ pub(super) fn read(
         ControlFlow::Continue(())
     };
     let stop = Arc::new(stop);
-    for (from, until) in stretches(part, log.node != vault.identity().node_id, done) {
+    for (from, until) in ranges(part, log.node != vault.identity().node_id, done) {
         let stop = Arc::clone(&stop);
         for found in vault.cursor_of(log, from, range).stop_when(move || stop()) {
             let index = match &found {
@@ -84,10 +84,10 @@ pub(super) fn read(
     trimmed_before(None, each)
 }
 
-/// The stretches of a log that are read, from (its beginning where `None`) and to: all of an own log up to the end of
+/// The ranges of a log that are read, from (its beginning where `None`) and to: all of an own log up to the end of
 /// the plan, and of another node's log the planned segments only, since other nodes read the rest. What lies before
 /// `done` is left out.
-fn stretches(part: &Part, is_foreign: bool, done: Option<Lsn>) -> Vec<(Option<Lsn>, Lsn)> {
+fn ranges(part: &Part, is_foreign: bool, done: Option<Lsn>) -> Vec<(Option<Lsn>, Lsn)> {
     if !is_foreign {
         return vec![(done, part.until)];
     }

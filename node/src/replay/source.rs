@@ -51,13 +51,13 @@ impl Source {
     }
 
     /// True where this node's copy of a sealed segment may not be all of it that is left: other nodes have one, or an
-    /// operator gave up what no holder can read.
+    /// operator accepted the loss of what no holder can read.
     pub(super) fn is_elsewhere(&self, id: SegmentId) -> bool {
         let own = self.vault.identity().node_id;
         self.catalogue.read(|state| match state.segment(id) {
             Some(SegmentRecord::Sealed(seal)) => {
                 let has = |node| node != own && !state.is_replaced(node);
-                state.copies_given_up(id).is_some() || seal.holders.iter().any(has)
+                state.accepted_copy_loss(id).is_some() || seal.holders.iter().any(has)
             }
             Some(
                 SegmentRecord::Open { .. }

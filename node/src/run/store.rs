@@ -109,7 +109,7 @@ fn open_store(
     let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
     let seen = data.highest_epoch()?;
     if seen > catalogue.newest_epoch() {
-        // The catalogue is an older copy: the cursors of exporters that it does not know are lost.
+        // The catalogue is an older backup: the cursors of exporters that it does not know are lost.
         tracing::warn!(path = %data_path.display(), "catalogue.file.older");
         catalogue.begin_unknown_exporters_at_oldest()?;
     }
@@ -166,7 +166,7 @@ mod tests {
     use crate::machine::Machine;
 
     #[test]
-    fn an_older_copy_of_the_catalogue_has_unknown_exporters_begin_at_the_oldest_entry() {
+    fn an_older_backup_of_the_catalogue_has_unknown_exporters_begin_at_the_oldest_entry() {
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
             "node: {{ data_dir: {:?} }}\nvault: {{ any_filesystem: true }}",

@@ -26,7 +26,7 @@ use super::verdict::{Hold, Rules, Standing, Verdict, decide};
 /// The host's decision on a request.
 pub(crate) enum Go {
     Send,
-    /// It is given up because it is too old.
+    /// It expired.
     Expired,
 }
 

@@ -155,7 +155,7 @@ fn an_exporter_passes_over_nothing_of_its_own_log_that_another_holder_has() {
 }
 
 #[test]
-fn an_exporter_of_a_live_owner_says_what_it_waits_for_and_goes_on_with_what_is_left_of_what_was_given_up() {
+fn an_exporter_of_a_live_owner_says_what_it_waits_for_and_goes_on_with_what_is_left_after_an_accepted_loss() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Sink::start();
     let cluster = Cluster::form(dir.path(), 3, &sink);
@@ -174,9 +174,9 @@ fn an_exporter_of_a_live_owner_says_what_it_waits_for_and_goes_on_with_what_is_l
     let before = sink.taken().len();
     assert!((1..60).contains(&before), "{before}");
 
-    let given_up = cluster.forget(2, segment).unwrap();
-    assert_eq!(given_up.state(), SegmentState::Sealed, "{given_up:?}");
-    assert!(given_up.copies_given_up.is_some(), "{given_up:?}");
+    let forgotten = cluster.forget(2, segment).unwrap();
+    assert_eq!(forgotten.state(), SegmentState::Sealed, "{forgotten:?}");
+    assert!(forgotten.copies_given_up.is_some(), "{forgotten:?}");
     until_taken(&sink, &cluster, &sent[59..]);
     let kept: Vec<String> = sent
         .iter()

@@ -521,12 +521,12 @@ impl Cluster {
         };
         let began = Instant::now();
         loop {
-            let given_up = self.ask(i, async |channel| {
+            let forgotten = self.ask(i, async |channel| {
                 ControlClient::new(channel).forget_segment(forget).await
             });
-            match given_up {
+            match forgotten {
                 Err(refused) if is_between_leads(&refused) && began.elapsed() < PATIENCE => thread::sleep(POLL),
-                given_up => return given_up.map(tonic::Response::into_inner),
+                forgotten => return forgotten.map(tonic::Response::into_inner),
             }
         }
     }

@@ -327,10 +327,10 @@ fn a_segment_of_a_replaced_node_that_nothing_recovers_holds_its_logs_up_until_it
     );
     let is_shown = || cluster.recoveries(0).iter().any(|wait| wait.remedy.contains(&command));
     until("the command that ends it", is_shown, seen);
-    let given_up = cluster.forget(2, segment).unwrap();
-    assert_eq!(given_up.state(), SegmentState::Sealed);
-    assert!((1..RECORDS as u64).contains(&given_up.entries), "{given_up:?}");
-    let loss = given_up.accepted_loss.unwrap();
+    let forgotten = cluster.forget(2, segment).unwrap();
+    assert_eq!(forgotten.state(), SegmentState::Sealed);
+    assert!((1..RECORDS as u64).contains(&forgotten.entries), "{forgotten:?}");
+    let loss = forgotten.accepted_loss.unwrap();
     assert!(
         loss.passed_over.contains("more report") && !loss.by.is_empty(),
         "{loss:?}"
@@ -338,7 +338,7 @@ fn a_segment_of_a_replaced_node_that_nothing_recovers_holds_its_logs_up_until_it
 
     // What it owes is sent now.
     sink.take(usize::MAX);
-    let kept = &lost[..given_up.entries as usize];
+    let kept = &lost[..forgotten.entries as usize];
     until_taken(&sink, &cluster, kept);
     assert_in_order(&sink, kept);
     until_nothing_is_owed(&cluster, 0);
@@ -373,7 +373,7 @@ fn an_owner_that_is_there_and_has_too_little_ends_the_recovery_of_its_own_segmen
 }
 
 #[test]
-fn a_sealed_segment_of_a_replaced_node_that_no_holder_can_read_holds_its_readers_up_until_it_is_given_up() {
+fn a_sealed_segment_of_a_replaced_node_that_no_holder_can_read_holds_its_readers_up_until_its_loss_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Sink::start();
     let mut cluster = Cluster::form(dir.path(), 3, &sink);
@@ -418,13 +418,13 @@ fn a_sealed_segment_of_a_replaced_node_that_no_holder_can_read_holds_its_readers
     assert!(is_of_other(refused.message()), "{refused:?}");
     cluster.start(1);
     cluster.until_ready(1);
-    let given_up = || cluster.forget(2, segment).ok();
+    let forgotten = || cluster.forget(2, segment).ok();
     let mut shown = None;
-    let is_given_up = || {
-        shown = given_up();
+    let is_accepted = || {
+        shown = forgotten();
         shown.is_some()
     };
-    until("a segment that is given up", is_given_up, || {
+    until("an accepted loss", is_accepted, || {
         format!("{:?} {}", cluster.forget(2, segment), cluster.logs())
     });
     let loss = shown.unwrap().copies_given_up.unwrap();

@@ -130,7 +130,7 @@ async fn a_damaged_file_of_consensus_is_refused_with_a_way_out_or_forgets_nothin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_put_back_from_an_older_copy_is_refused_and_the_node_joins_again() {
+async fn a_folder_put_back_from_an_older_backup_is_refused_and_the_node_joins_again() {
     let site = Site::new();
     let mut nodes = site.three().await;
     nodes.pop().unwrap().stop().await;
@@ -143,7 +143,7 @@ async fn a_folder_put_back_from_an_older_copy_is_refused_and_the_node_joins_agai
     for _ in 0..2 {
         let said = site.start(3).error().await;
         assert!(
-            said.contains("older copy") && said.contains("start the node with an empty one"),
+            said.contains("older backup") && said.contains("start the node with an empty one"),
             "{said}"
         );
     }

@@ -190,7 +190,7 @@ impl Starting {
     }
 
     /// Ends it while it waits.
-    pub(crate) async fn give_up(self) {
+    pub(crate) async fn cancel(self) {
         self.entered.abort();
         let _cancelled = self.entered.await;
         // The thread that makes the folder lets go of it by itself.

@@ -25,7 +25,7 @@ async fn several_nodes_with_data_are_refused_by_name() {
         assert!(refused.contains("empty node.data_dir"), "{refused}");
     }
     for node in starting {
-        node.give_up().await;
+        node.cancel().await;
     }
 }
 
@@ -39,7 +39,7 @@ async fn one_invitation_is_accepted_until_it_is_forgotten() {
         alone.contains("1 of 3 nodes accepted the invitation, and 2 must"),
         "{alone}"
     );
-    second.give_up().await;
+    second.cancel().await;
     assert!(site.folder(2).join("invitation.json").exists(), "it is kept");
 
     let second = site.start(2);
@@ -148,7 +148,7 @@ async fn a_second_process_of_one_name_does_not_take_it_while_the_first_restarts(
     says("none that is to join answers at").await;
     let again = site.start(3).member().await;
     assert_eq!(again.identity(), identity);
-    second.give_up().await;
+    second.cancel().await;
     nodes.push(again);
     for node in nodes {
         node.stop().await;

@@ -39,7 +39,7 @@ impl World {
         Ok(catalogue.read(State::clone))
     }
 
-    pub(crate) fn copy_of_catalogue(&self) -> Checked<Copy> {
+    pub(crate) fn backup_of_catalogue(&self) -> Checked<Copy> {
         let bytes = fs::read(self.catalogue_path()).unwrap();
         let data = DataDir::open(&self.data, true).map_err(|e| e.to_string())?;
         let state = self.state_of(&bytes, data.identity())?;
@@ -49,7 +49,7 @@ impl World {
     pub(crate) fn copy_catalogue(&mut self) -> Checked {
         self.stop()?;
         if self.boot > 0 {
-            let copy = self.copy_of_catalogue()?;
+            let copy = self.backup_of_catalogue()?;
             self.copies.push(copy);
         }
         Ok(())
@@ -83,7 +83,7 @@ impl World {
         let Some(at) = usize::from(which).checked_rem(self.copies.len()) else {
             return Ok(());
         };
-        let now = self.copy_of_catalogue()?;
+        let now = self.backup_of_catalogue()?;
         let copy = &self.copies[at];
         self.model.note_dropped(&dropped(), &now.state);
         self.model.replaced(&now.state, &copy.state);
@@ -99,7 +99,7 @@ impl World {
         if self.boot == 0 {
             return Ok(());
         }
-        let before = self.copy_of_catalogue()?;
+        let before = self.backup_of_catalogue()?;
         self.model.note_dropped(&dropped(), &before.state);
         if is_lost {
             fs::remove_file(self.catalogue_path()).unwrap();
@@ -109,7 +109,7 @@ impl World {
         let rebuilt = rebuild(&self.catalogue_path(), &data.identity(), &inventory);
         let rebuilt = rebuilt.map_err(|e| format!("the catalogue is not made anew: {e}"))?;
         drop(data);
-        let after = self.copy_of_catalogue()?;
+        let after = self.backup_of_catalogue()?;
         if self.set_off_hours > 0 {
             // A segment that is adopted counts as sealed now, by the wall clock, and the vault's own clock is never
             // behind that.
@@ -122,8 +122,8 @@ impl World {
         Ok(())
     }
 
-    /// Gives up one of the segments that cannot be read.
-    pub(crate) fn give_up(&mut self, which: u8) -> Checked {
+    /// Accepts the loss of one of the segments that cannot be read.
+    pub(crate) fn accept_loss(&mut self, which: u8) -> Checked {
         self.up()?;
         let vault = self.node().store.vault.clone();
         let mut unreadable = vault.segments();
@@ -132,7 +132,7 @@ impl World {
             return Ok(());
         };
         let (id, _) = &unreadable[at];
-        if let Err(refused) = vault.give_up(*id) {
+        if let Err(refused) = vault.accept_loss(*id) {
             // The segment may be adopted or trimmed meanwhile.
             let is_there =
                 |(other, state): (_, SegmentState)| other == *id && matches!(state, SegmentState::Unreadable(_));
@@ -143,7 +143,7 @@ impl World {
             };
         }
         let has_file = self.files().contains_key(&id.index.get());
-        self.model.segment_given_up(id.index.get(), has_file);
+        self.model.loss_accepted(id.index.get(), has_file);
         Ok(())
     }
 

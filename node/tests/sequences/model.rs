@@ -43,7 +43,7 @@ pub(crate) struct Entry {
     /// It was dropped from a full disk.
     pub(crate) dropped: bool,
     /// An operator moved the cursor past it.
-    pub(crate) given_up: bool,
+    pub(crate) loss_is_accepted: bool,
     /// Number of times that the sink accepted it.
     pub(crate) delivered: u64,
 }
@@ -81,7 +81,7 @@ pub(crate) struct Model {
     pub(crate) unrecovered: BTreeSet<u32>,
     /// Segments about which an older catalogue says something else than the one it replaced.
     pub(crate) off_record: BTreeSet<u32>,
-    /// Segments with a file that an operator gave up.
+    /// Segments with a file whose loss an operator accepted.
     forsaken: BTreeSet<u32>,
     /// Bits that have flipped, by segment.
     pub(crate) flips: BTreeMap<u32, u32>,
@@ -137,7 +137,7 @@ impl Model {
         self.last_taken = None;
         // Entries that a recovery has yet to find are passed over too.
         for entry in self.entries.values_mut().filter(|_| now) {
-            entry.given_up = true;
+            entry.loss_is_accepted = true;
         }
     }
 
@@ -249,7 +249,7 @@ impl Model {
         if entry.boot < seen.boot {
             (entry.kept, entry.hurt) = (true, false);
         }
-        // A segment that is given up while a start adopts it can be read until the next start.
+        // A segment whose loss is accepted while a start adopts it can be read until the next start.
         entry.lost &= seen.catalogue.segment_state(segment_of(entry.lsn)) == SegmentState::Lost;
         (entry.trimmed, entry.dropped) = (false, false);
         if entry.boot < seen.boot {
@@ -268,7 +268,7 @@ impl Model {
             && !seen.files.contains(&index)
         {
             return Err(format!(
-                "P7: the file of segment {index} is gone, which was only given up"
+                "P7: the file of segment {index} is gone, of which only the loss was accepted"
             ));
         }
         if entry.void || entry.trimmed || entry.lost {
@@ -394,8 +394,8 @@ impl Model {
         }
     }
 
-    /// Notes that an operator gave up a segment.
-    pub(crate) fn segment_given_up(&mut self, index: u32, has_file: bool) {
+    /// Notes that an operator accepted the loss of a segment.
+    pub(crate) fn loss_accepted(&mut self, index: u32, has_file: bool) {
         if has_file {
             self.forsaken.insert(index);
         }
@@ -433,9 +433,9 @@ impl Model {
             let is_held = !e.trimmed || self.off_record.contains(&index);
             is_held && (Some(e.lsn) > done || (in_hand && !is_sealed(e)))
         };
-        // A reader that follows the log passes a segment that was given up.
+        // A reader that follows the log passes a segment whose loss was accepted.
         let is_lost = |e: &&Entry| catalogue.segment_state(segment_of(e.lsn)) == SegmentState::Lost;
-        let given_up: BTreeSet<u32> = self
+        let loss_is_accepted: BTreeSet<u32> = self
             .entries
             .values()
             .filter(is_lost)
@@ -448,7 +448,7 @@ impl Model {
         let until = needed
             .chain(ahead)
             .filter(|index| self.cannot_be_read(*index) || self.off_record.contains(index))
-            .filter(|index| !given_up.contains(index))
+            .filter(|index| !loss_is_accepted.contains(index))
             .min();
         let before = self
             .entries
@@ -484,7 +484,7 @@ fn key(entry: &Entry) -> (NodeId, ShardId, Lsn) {
 
 /// True where no reader needs an entry any more, by the catalogue and what the sink accepted.
 fn is_settled(entry: &Entry, catalogue: &State) -> bool {
-    let for_good = entry.given_up || entry.lost || entry.trimmed || entry.dropped;
+    let for_good = entry.loss_is_accepted || entry.lost || entry.trimmed || entry.dropped;
     for_good || entry.delivered > 0 || catalogue.dead_letter(EXPORTER, key(entry)).is_some()
 }
 

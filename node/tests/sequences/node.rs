@@ -13,7 +13,7 @@ use gophership::machine::Machine;
 use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Epoch, Lsn, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{KeptClock, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{
     BlockSink, DataDir, OnFull, Release, SegmentHeader, ShardSeam, ShardWriter, TailFrame, Vault, VaultOptions,
 };
@@ -26,7 +26,7 @@ use crate::model::{Checked, EXPORTER};
 
 /// Time after which a test gives up waiting.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
-/// Time for which a released segment is kept, and age at which the exporter gives up an entry.
+/// Time for which a released segment is kept, and age at which an entry expires.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// Waits until `done` holds.
@@ -145,15 +145,15 @@ impl Ledger for Gated {
         self.0.new_epoch(seen)
     }
 
-    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
-        self.submit(|ledger| ledger.mark_lost(id))
+    fn segment_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        self.submit(|ledger| ledger.segment_lost(id))
     }
 
-    fn clock(&self) -> Option<ClockMark> {
+    fn clock(&self) -> Option<KeptClock> {
         self.0.clock()
     }
 
-    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+    fn keep_clock(&self, mark: KeptClock) -> Result<(), LedgerError> {
         self.submit(|ledger| ledger.keep_clock(mark))
     }
 }

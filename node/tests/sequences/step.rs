@@ -14,7 +14,7 @@ pub(crate) struct Setup {
     pub(crate) small_blocks: bool,
     /// A segment is rolled by every tick; otherwise a tick writes the idle mark.
     pub(crate) rolls_by_age: bool,
-    /// The exporter gives up entries older than a day. No sequence takes a day, whatever the wall clock says.
+    /// Entries expire after a day. No sequence takes a day, whatever the wall clock says.
     pub(crate) expires: bool,
 }
 
@@ -69,12 +69,12 @@ pub(crate) enum Step {
     CopyCatalogue,
     /// Removes the catalogue: a start is refused. Then the catalogue is put back.
     LoseCatalogue,
-    /// Puts an older copy of the catalogue back.
+    /// Puts an older backup of the catalogue back.
     OldCatalogue(u8),
     /// Makes the catalogue anew from the files and its own content, or, where it is lost, from the files alone.
     Rebuild { is_lost: bool },
-    /// Gives up, as an operator, one of the segments that cannot be read.
-    GiveUp(u8),
+    /// Accepts, as an operator, the loss of one of the segments that cannot be read.
+    AcceptLoss(u8),
     /// Flips a bit of a file while the node is down.
     Flip { spot: Spot, bit: u8 },
     /// Makes a file impossible to open from now on.
@@ -144,7 +144,7 @@ fn older_than_the_data(rng: &mut Rng) -> Vec<Step> {
     match rng.below(10) {
         0..7 => steps.push(Step::Restart),
         7..9 => steps.extend([Step::Rebuild { is_lost: false }, Step::Restart]),
-        _ => steps.extend([Step::Restart, Step::GiveUp(rng.next() as u8)]),
+        _ => steps.extend([Step::Restart, Step::AcceptLoss(rng.next() as u8)]),
     }
     steps
 }
@@ -237,7 +237,7 @@ fn unreadable_for_now(rng: &mut Rng) -> Vec<Step> {
     };
     let mut steps = vec![Step::Sink(Mood::Dead), append(rng), end, bar, append(rng)];
     if rng.chance(25) {
-        steps.push(Step::GiveUp(rng.next() as u8));
+        steps.push(Step::AcceptLoss(rng.next() as u8));
     }
     steps.push(Step::Settle(Mood::Takes));
     steps
@@ -251,7 +251,7 @@ fn next(rng: &mut Rng, before: Option<&Step>) -> Step {
         Some(Step::Flip { .. } | Step::OldCatalogue(_) | Step::Bar(_)) if rng.chance(45) => crash_in_start(rng),
         Some(Step::OldCatalogue(_)) if rng.chance(20) => Step::Rebuild { is_lost: false },
         Some(Step::OldCatalogue(_)) if rng.chance(50) => Step::Restart,
-        Some(Step::Restart | Step::CrashInStart { .. }) if rng.chance(12) => Step::GiveUp(rng.next() as u8),
+        Some(Step::Restart | Step::CrashInStart { .. }) if rng.chance(12) => Step::AcceptLoss(rng.next() as u8),
         Some(Step::Bar(_)) if rng.chance(40) => Step::Restart,
         _ => any(rng),
     }
@@ -286,7 +286,7 @@ fn any(rng: &mut Rng) -> Step {
         (4, |rng| Step::Rebuild {
             is_lost: rng.chance(50),
         }),
-        (4, |rng| Step::GiveUp(rng.next() as u8)),
+        (4, |rng| Step::AcceptLoss(rng.next() as u8)),
         (4, |rng| Step::Pause(rng.chance(70))),
         (2, |_| Step::ForgetExporter),
         (4, |rng| Step::Clock(rng.pick(&[(3, 2000), (1, -2000), (1, 30)]))),

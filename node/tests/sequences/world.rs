@@ -110,7 +110,7 @@ impl World {
             Step::Unbar => self.unbar()?,
             Step::FailInStart(at) => self.fail_in_start(*at)?,
             Step::Rebuild { is_lost } => self.rebuild(*is_lost)?,
-            Step::GiveUp(which) => self.give_up(*which)?,
+            Step::AcceptLoss(which) => self.accept_loss(*which)?,
             Step::Fill => self.restart_with(RETENTION, 1)?,
             Step::Narrow { kib, drops } => {
                 self.stop()?;
@@ -261,7 +261,7 @@ impl World {
                 trimmed: false,
                 may_go: self.may_go,
                 dropped: false,
-                given_up: false,
+                loss_is_accepted: false,
                 delivered: 0,
             })?;
         }

@@ -54,8 +54,8 @@ impl Fault {
 #[inline(always)]
 pub(super) fn key(rest: &mut &[u8]) -> Result<u32, Fault> {
     match rest.split_first() {
-        Some((&byte, tail)) if byte < 0x80 => {
-            *rest = tail;
+        Some((&byte, after)) if byte < 0x80 => {
+            *rest = after;
             Ok(u32::from(byte))
         }
         _ => key_long(rest),
@@ -71,8 +71,8 @@ fn key_long(rest: &mut &[u8]) -> Result<u32, Fault> {
 #[inline(always)]
 pub(super) fn varint(rest: &mut &[u8]) -> Result<u64, Fault> {
     match rest.split_first() {
-        Some((&byte, tail)) if byte < 0x80 => {
-            *rest = tail;
+        Some((&byte, after)) if byte < 0x80 => {
+            *rest = after;
             Ok(u64::from(byte))
         }
         _ => varint_long(rest),
@@ -107,8 +107,8 @@ pub(super) fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Fault> {
     let len = varint(rest)?;
     // On a 32-bit machine a length that does not fit a usize is larger than any payload.
     match rest.split_at_checked(usize::try_from(len).unwrap_or(usize::MAX)) {
-        Some((body, tail)) => {
-            *rest = tail;
+        Some((body, after)) => {
+            *rest = after;
             Ok(body)
         }
         None => Err(Fault::new(SkimErrorKind::Truncated, rest)),
@@ -118,8 +118,8 @@ pub(super) fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Fault> {
 #[inline(always)]
 pub(super) fn fixed<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Fault> {
     match rest.split_first_chunk::<N>() {
-        Some((value, tail)) => {
-            *rest = tail;
+        Some((value, after)) => {
+            *rest = after;
             Ok(*value)
         }
         None => Err(Fault::new(SkimErrorKind::Truncated, rest)),

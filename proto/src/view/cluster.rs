@@ -45,7 +45,7 @@ pub struct ClusterView {
     pub unreachable_segments: u64,
     /// Segments that are not sealed and one of whose peers was replaced: the loss of one more node may lose something.
     pub unsealed_on_replaced_segments: u64,
-    /// Segments that an operator gave up, whole or what no holder of them can read; until they are trimmed.
+    /// Segments with an accepted loss, whole or of what no holder of them can read; until they are trimmed.
     pub given_up_segments: u64,
     /// Segments whose end is being determined.
     pub recovering_segments: u64,

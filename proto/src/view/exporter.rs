@@ -49,13 +49,13 @@ pub struct ExporterView {
     pub rejected_records: u64,
     /// Requests since the boot that were sent in halves.
     pub split_requests: u64,
-    /// Entries since the boot that were given up as too old.
+    /// Entries since the boot that expired.
     pub expired_entries: u64,
     /// Deferred entries since the boot that proved malformed.
     pub malformed_entries: u64,
-    /// Stretches since the boot that could not be read.
+    /// Ranges since the boot that could not be read.
     pub unreadable_stretches: u64,
-    /// Entries since the boot that an operator gave up.
+    /// Entries since the boot whose loss an operator accepted.
     pub given_up_entries: u64,
     /// Entries dropped to make room before it had sent them.
     pub dropped_entries: u64,

@@ -48,11 +48,11 @@ pub struct SegmentView {
     pub replicas: Vec<u32>,
     /// The same nodes, and whether each has it; empty where that was not asked for.
     pub holders: Vec<HolderView>,
-    /// Damaged stretches in all copies, as far as their nodes answered.
+    /// Damaged ranges in all copies, as far as their nodes answered.
     pub bad_ranges: u32,
     /// Set where an operator had its recovery end with a loss.
     pub accepted_loss: Option<AcceptedLossView>,
-    /// Set where an operator gave up what no holder of the sealed segment can read: readers pass it.
+    /// Set where an operator accepted the loss of what no holder of the sealed segment can read: readers pass it.
     pub copies_given_up: Option<AcceptedLossView>,
 }
 
@@ -75,7 +75,7 @@ pub struct HolderView {
     /// `has`, `missing`, `unreadable` where its disk does not give all of it, `damaged` where it is not what was sealed,
     /// or `unknown` where the node did not answer.
     pub state: &'static str,
-    /// Stretches of its copy, or of the log that it was made of, that were found damaged.
+    /// Ranges of its copy, or of the log that it was made of, that were found damaged.
     pub bad_ranges: u32,
     /// What is wrong with the copy of a sealed segment.
     pub why: Option<String>,

@@ -131,7 +131,7 @@ pub struct SegmentsView {
     pub sealed: u64,
     /// Segments on record as removed.
     pub trimmed: u64,
-    /// Stretches in quarantine.
+    /// Ranges in quarantine.
     pub quarantined_blocks: u64,
     /// Segments that cannot be read.
     pub unreadable: u64,

@@ -36,7 +36,7 @@ pub(crate) struct Seen {
     stale_refused: u64,
     names_taken: u64,
     damaged: u64,
-    given_up: u64,
+    doomed: u64,
     overtaken: u64,
     committed: u64,
     released: u64,
@@ -53,7 +53,7 @@ impl Seen {
             ("stale holders refused", self.stale_refused),
             ("names taken", self.names_taken),
             ("objects damaged", self.damaged),
-            ("leases given up", self.given_up),
+            ("doomed leases", self.doomed),
             ("manifests overtaken", self.overtaken),
             ("objects committed", self.committed),
             ("segments released", self.released),
@@ -69,7 +69,7 @@ impl Seen {
         self.stale_refused += other.stale_refused;
         self.names_taken += other.names_taken;
         self.damaged += other.damaged;
-        self.given_up += other.given_up;
+        self.doomed += other.doomed;
         self.overtaken += other.overtaken;
         self.committed += other.committed;
         self.released += other.released;
@@ -392,7 +392,7 @@ impl World {
                 match event {
                     ObjectEvent::NameTaken { .. } => self.seen.names_taken += 1,
                     ObjectEvent::Lost => self.seen.stale_refused += 1,
-                    ObjectEvent::CannotWrite => self.seen.given_up += 1,
+                    ObjectEvent::CannotWrite => self.seen.doomed += 1,
                     ObjectEvent::Committed => self.seen.committed += 1,
                     _ => {}
                 }

@@ -229,7 +229,7 @@ impl World {
             LeaderAction::Begin => self.submit(host, Token::Begin(id), Command::BeginRecovery { id, request, at_ns }),
             LeaderAction::Ask(node, number) => self.ask(host, node, Body::Ask(open, number)),
             LeaderAction::Copy(node, number, end) => self.ask(host, node, Body::Copy(open, number, end)),
-            LeaderAction::GiveUp(_) => unreachable!("no operator accepts a loss"),
+            LeaderAction::RecoveredNothing(_) => unreachable!("no operator accepts a loss"),
             LeaderAction::Seal(number, ending) => {
                 let number = match self.consensus.head.segment(id) {
                     Some(SegmentRecord::Recovering { recovery, .. }) if self.has(Bug::NumberIgnored) => recovery.number,
@@ -388,7 +388,12 @@ impl World {
         };
         match report {
             Ok(report) => {
-                let runs: Vec<_> = report.entries.runs().iter().map(|run| (run.first, run.last)).collect();
+                let runs: Vec<_> = report
+                    .entries
+                    .ranges()
+                    .iter()
+                    .map(|run| (run.first, run.last))
+                    .collect();
                 let (durable, damaged) = (report.durable, (report.is_damaged, report.is_doubtful));
                 self.note(format_args!(
                     "{host} reports {id} to recovery {number}: {runs:?} {durable:?} {damaged:?}"

@@ -114,7 +114,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// The file is damaged, in use, of another version or storage, or an older copy.
+    /// The file is damaged, in use, of another version or storage, or an older backup.
     pub(crate) fn open(path: &Path, identity: &Identity) -> Result<Arc<Self>, CatalogueError> {
         let opened = Store::open(path).and_then(|opened| Self::over(opened, identity));
         opened.map_err(of_a_part)

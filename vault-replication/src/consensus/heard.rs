@@ -1,6 +1,6 @@
 //! The promises that a node has heard from its peers, so that it can contradict one that has forgotten its own.
 //!
-//! The mark beside a catalogue tells an older copy of the catalogue alone. Of a folder that was put back as a whole
+//! The mark beside a catalogue tells an older backup of the catalogue alone. Of a folder that was put back as a whole
 //! only the peers know that the node had promised more: every message and answer carries what its sender has heard of
 //! the receiver.
 //!

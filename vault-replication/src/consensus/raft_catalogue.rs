@@ -51,7 +51,7 @@ impl RaftCatalogue {
     /// Opens the catalogue of this node and takes part in its cluster. What consensus does runs on `runtime`.
     ///
     /// # Errors
-    /// The file is damaged, in use, of another version or storage, or an older copy than was promised by.
+    /// The file is damaged, in use, of another version or storage, or an older backup than was promised by.
     pub fn open(
         config: &RaftConfig,
         transport: Arc<dyn PeerTransport>,

@@ -1,6 +1,6 @@
 //! The moment from which a node that has started takes part: not before its peers have said what they heard of it.
 //!
-//! Until then it answers no append and no vote, sends none, and takes no command: it may have an older copy of its
+//! Until then it answers no append and no vote, sends none, and takes no command: it may have an older backup of its
 //! folder, and not know what it has promised.
 //!
 //! **Invariants**:

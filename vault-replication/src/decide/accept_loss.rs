@@ -1,10 +1,10 @@
-//! Decides whether an operator may have a recovery end without the reports that it needs, and may give up what no
-//! holder of a sealed segment can read.
+//! Decides whether an operator may have a recovery end without the reports that it needs, and may accept the loss of
+//! what no holder of a sealed segment can read.
 //!
 //! **Invariants**:
 //! - I1: no loss is accepted while the recovery may still end by itself: its owner can come back, or enough reports
 //!   can. An owner whose report is there, and does not suffice, can give no more.
-//! - I2: no copy is given up while a holder has all of it, or may have: one that did not say may come back with it.
+//! - I2: no copy is lost by it while a holder has all of it, or may have: one that did not say may come back with it.
 
 use std::collections::BTreeMap;
 
@@ -82,12 +82,12 @@ pub enum CopyState {
     Unknown,
 }
 
-/// Decides whether what no holder can read of a sealed segment may be given up. `copies` are those of all holders but
-/// the nodes that were replaced. Returns the nodes that have a part.
+/// Decides whether the loss of what no holder can read of a sealed segment may be accepted. `copies` are those of all
+/// holders but the nodes that were replaced. Returns the nodes that have a part.
 ///
 /// # Errors
 /// The first node that has all of it, or may have.
-pub fn may_give_up_copies(copies: &BTreeMap<NodeId, CopyState>) -> Result<NodeSet, NodeId> {
+pub fn may_accept_copy_loss(copies: &BTreeMap<NodeId, CopyState>) -> Result<NodeSet, NodeId> {
     let hope = |state: CopyState| copies.iter().find(|(_, of_node)| **of_node == state);
     if let Some((node, _)) = hope(CopyState::Whole).or_else(|| hope(CopyState::Unknown)) {
         return Err(*node);
@@ -105,7 +105,7 @@ mod tests {
     use crate::testkit::{node, nodes, number, opened};
 
     #[test]
-    fn i2_copies_are_given_up_where_each_holder_says_that_it_has_not_all_of_it() {
+    fn i2_the_loss_of_copies_is_accepted_where_each_holder_says_that_it_has_not_all_of_it() {
         use CopyState::{InPart, Unknown, Unreadable, Whole};
         for (what, copies, expected) in [
             ("nobody is left", &[][..], Ok(nodes(&[]))),
@@ -117,7 +117,7 @@ mod tests {
             ("one is away and one has all", &[Unknown, Whole], Err(node(2))),
         ] {
             let copies = (1..).map(node).zip(copies.iter().copied()).collect();
-            assert_eq!(may_give_up_copies(&copies), expected, "{what}");
+            assert_eq!(may_accept_copy_loss(&copies), expected, "{what}");
         }
     }
 

@@ -115,14 +115,14 @@ fn only_copies(state: &State, node: NodeId, stays: &dyn Fn(NodeId) -> bool, doub
         .sum();
     // These were counted as if all that is told of were good, and wanted.
     let told = doubts.copies.iter().map(|(id, _)| *id);
-    let by_name: BTreeSet<SegmentId> = told.chain(state.all_copies_given_up()).collect();
+    let by_name: BTreeSet<SegmentId> = told.chain(state.accepted_copy_losses()).collect();
     for id in by_name {
         if let Some(SegmentRecord::Sealed(seal)) = state.segment(id)
             && seal.stats.entries > 0
         {
             only -= u64::from(is_only(seal.holders, &of_untold));
-            // What no holder can read was given up, and waits for nobody.
-            let counts = state.copies_given_up(id).is_none();
+            // The loss of what no holder can read was accepted, and waits for nobody.
+            let counts = state.accepted_copy_loss(id).is_none();
             only += u64::from(counts && is_only(seal.holders, &|other| doubts.are_about(id, other)));
         }
     }
@@ -332,8 +332,8 @@ mod tests {
             passed_over: "all".to_owned(),
             reports: nodes(&[1, 2, 3]),
         };
-        cluster.say(Command::GiveUpCopies { id, loss });
-        assert_eq!(stops(&cluster, 1), [], "it was given up");
+        cluster.say(Command::AcceptCopyLoss { id, loss });
+        assert_eq!(stops(&cluster, 1), [], "its loss was accepted");
     }
 
     #[test]

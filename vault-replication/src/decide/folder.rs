@@ -17,13 +17,13 @@ const FEW: usize = 4;
 pub fn answers(seen: &FolderSeen) -> Result<(), String> {
     let FolderSeen {
         path,
-        is_marked,
+        is_ours,
         is_there,
         copies,
         unreadable,
     } = seen;
     let path = path.display();
-    if !is_marked {
+    if !is_ours {
         return Err(format!(
             "the storage_uuid above {path} cannot be read, or is another: mount its file system, or move segments/ back. \
              Where segments/ is lost for good, make it empty, and copy wal/storage_uuid into it"
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_does_not_answer_is_told_from_a_few_files_that_cannot_be_read() {
-        for (is_marked, is_there, copies, unreadable, is_ok) in [
+        for (is_ours, is_there, copies, unreadable, is_ok) in [
             (true, true, 0, 0, true),
             (true, true, 100, 0, true),
             // I2: one bad sector, or the few files of a small log.
@@ -69,7 +69,7 @@ mod tests {
         ] {
             let seen = FolderSeen {
                 path: "segments/1/0".into(),
-                is_marked,
+                is_ours,
                 is_there,
                 copies,
                 unreadable,

@@ -101,7 +101,7 @@ mod tests {
     use gophership_catalogue::exporter::{ExportCursor, Generation};
     use gophership_catalogue::job::{JobId, JobLoss, JobPosition, LossNames};
     use gophership_vault::ids::{EntryNumber, Lsn, ShardId};
-    use gophership_vault::ledger::ClockMark;
+    use gophership_vault::ledger::KeptClock;
     use uuid::Uuid;
 
     use super::*;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn clock(n: u32, now_ns: u64) -> Command {
-        let mark = ClockMark { now_ns, credit_ns: 0 };
+        let mark = KeptClock { now_ns, credit_ns: 0 };
         Command::KeepClock { node: node(n), mark }
     }
 

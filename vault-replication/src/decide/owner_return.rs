@@ -2,7 +2,7 @@
 //!
 //! Nothing is acknowledged before its owner has synced it, so a WAL file that reaches as far as its owner synced says
 //! where everything ends that was acknowledged. The synced position is on record on other nodes, too: the frames that
-//! replicas hold carry it. A disk that was put back from an older copy does not reach that position. What is damaged
+//! replicas hold carry it. A disk that was put back from an older backup does not reach that position. What is damaged
 //! before it may come from replicas.
 
 use gophership_vault::ids::EntryNumber;
@@ -155,7 +155,7 @@ mod tests {
         for (what, owner, held, enough) in [
             ("a replica has what is missing", &[1, 3][..], &[2][..], true),
             ("nobody has it", &[1, 4], &[2], false),
-            ("an older copy, and a replica has the rest", &[1, 2], &[3, 4], false),
+            ("an older backup, and a replica has the rest", &[1, 2], &[3, 4], false),
             ("nothing is left of it", &[], &[1, 2, 3], false),
         ] {
             let report = report(1, owner, 3);

@@ -7,7 +7,7 @@
 //! - I2: a report that is damaged or doubtful, or of another file, is never one of those that are needed; what it has
 //!   is kept all the same.
 //! - I3: nothing is decided while one who may have more can still answer.
-//! - I4: of a loss that an operator accepted, nothing that a report has is given up but one of two entries of one
+//! - I4: of a loss that an operator accepted, nothing that a report has is lost but one of two entries of one
 //!   number.
 
 use std::collections::BTreeMap;
@@ -66,9 +66,9 @@ pub fn end_with_loss(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet
         .iter_mut()
         .filter(|report| report.file_uuid == Some(open.file_uuid))
     {
-        let all = report.entries.runs().iter().flat_map(|run| {
-            let numbers = (run.first.get()..).filter_map(EntryNumber::new);
-            numbers.zip(run.crcs.iter().copied())
+        let all = report.entries.ranges().iter().flat_map(|range| {
+            let numbers = (range.first.get()..).filter_map(EntryNumber::new);
+            numbers.zip(range.crcs.iter().copied())
         });
         let agreed = all.filter(|(number, crc)| *first.entry(*number).or_insert(*crc) == *crc);
         report.entries = agreed.collect();
@@ -106,10 +106,10 @@ fn enough(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet) -> Option
 
 /// True where these reports together have every entry up to `to`.
 fn has_all<'a>(reports: impl Iterator<Item = &'a HeldReport>, to: EntryNumber) -> bool {
-    let runs = reports.flat_map(|report| report.entries.runs());
-    let mut runs: Vec<(u32, u32)> = runs.map(|run| (run.first.get(), run.last.get())).collect();
-    runs.sort_unstable();
-    let reached = runs.iter().fold(0, |reached: u32, (first, last)| {
+    let ranges = reports.flat_map(|report| report.entries.ranges());
+    let mut ranges: Vec<(u32, u32)> = ranges.map(|range| (range.first.get(), range.last.get())).collect();
+    ranges.sort_unstable();
+    let reached = ranges.iter().fold(0, |reached: u32, (first, last)| {
         if *first <= reached.saturating_add(1) {
             reached.max(*last)
         } else {

@@ -82,8 +82,8 @@ pub enum LeaderAction {
     Copy(NodeId, RecoveryNumber, SegmentEnd),
     /// Seal the segment.
     Seal(RecoveryNumber, Ending),
-    /// Give the segment up, whose loss was accepted: no report has an entry of it.
-    GiveUp(RecoveryNumber),
+    /// Put on record that the segment is lost, as was accepted: no report has an entry of it.
+    RecoveredNothing(RecoveryNumber),
     /// Put on record that a further node has the sealed segment.
     AddHolder(NodeId, [u8; 32]),
     /// This recovery is over.
@@ -141,7 +141,7 @@ enum Stage {
         /// Nodes whose copy came too late to be counted with the seal.
         late: BTreeSet<NodeId>,
     },
-    GivingUp {
+    EndingWithNothing {
         number: RecoveryNumber,
     },
     Over {
@@ -239,7 +239,7 @@ impl RecoveryLeader {
     /// The thing that this recovery waits for.
     pub fn waiting(&self) -> Waiting {
         match &self.stage {
-            Stage::Beginning | Stage::Sealing { .. } | Stage::GivingUp { .. } => Waiting::Catalogue,
+            Stage::Beginning | Stage::Sealing { .. } | Stage::EndingWithNothing { .. } => Waiting::Catalogue,
             Stage::Collecting { verdict, .. } => match verdict {
                 Verdict::Waits(missing) => Waiting::Reports(missing.clone()),
                 Verdict::Contradicts(conflict) => Waiting::Contradiction(conflict.clone()),
@@ -337,8 +337,8 @@ impl RecoveryLeader {
             return;
         };
         if end.keep.is_empty() && has_loss {
-            self.stage = Stage::GivingUp { number };
-            actions.push(LeaderAction::GiveUp(number));
+            self.stage = Stage::EndingWithNothing { number };
+            actions.push(LeaderAction::RecoveredNothing(number));
             return;
         }
         if end.keep.is_empty() {
@@ -386,7 +386,7 @@ impl RecoveryLeader {
             Stage::Beginning
             | Stage::Collecting { .. }
             | Stage::Sealing { .. }
-            | Stage::GivingUp { .. }
+            | Stage::EndingWithNothing { .. }
             | Stage::Over { .. } => false,
         };
         let is_counted = |node: &NodeId| takes_copies(node) && !has_failed(node);
@@ -440,7 +440,7 @@ impl RecoveryLeader {
             Stage::Beginning
             | Stage::Collecting { .. }
             | Stage::Sealing { .. }
-            | Stage::GivingUp { .. }
+            | Stage::EndingWithNothing { .. }
             | Stage::Over { .. } => {}
         }
     }
@@ -451,7 +451,7 @@ impl RecoveryLeader {
             Stage::Collecting { .. } => self.ask(|_| true, actions),
             Stage::Copying { .. } => self.ask_for_copies(actions),
             Stage::Sealing { number, ending, .. } => actions.push(LeaderAction::Seal(*number, *ending)),
-            Stage::GivingUp { number } => actions.push(LeaderAction::GiveUp(*number)),
+            Stage::EndingWithNothing { number } => actions.push(LeaderAction::RecoveredNothing(*number)),
             Stage::Over { .. } => {}
         }
     }

@@ -136,7 +136,7 @@ impl Led {
     }
 
     /// Ends it without a result.
-    pub(super) fn give_up(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>) {
+    pub(super) fn supersede(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>) {
         self.step(parts, answers, LeaderEvent::Superseded);
     }
 
@@ -167,7 +167,7 @@ impl Led {
             LeaderAction::Ask(node, _) => Request::Ask(*node),
             LeaderAction::Copy(node, ..) => Request::Copy(*node),
             LeaderAction::Seal(..) => Request::Seal,
-            LeaderAction::GiveUp(_) => Request::GiveUp,
+            LeaderAction::RecoveredNothing(_) => Request::RecoveredNothing,
             LeaderAction::AddHolder(node, _) => Request::AddHolder(*node),
             LeaderAction::End => {
                 self.has_ended = true;
@@ -190,7 +190,7 @@ impl Led {
                 self.ending = Some(ending);
                 requests::seal(parts, &self.open, number, ending, done);
             }
-            LeaderAction::GiveUp(number) => requests::give_up(parts, id, number, done),
+            LeaderAction::RecoveredNothing(number) => requests::recovered_nothing(parts, id, number, done),
             LeaderAction::AddHolder(node, digest) => requests::add_holder(parts, id, node, digest, done),
             LeaderAction::End => {}
         }

@@ -269,7 +269,7 @@ impl Lead {
         let had_its_turn = |led: &&mut Led| !led.has_ended && led.begun.elapsed() > RECOVERY_TURN && waits(led);
         let oldest = self.led.values_mut().filter(had_its_turn).min_by_key(|led| led.begun);
         if let Some(oldest) = oldest {
-            oldest.give_up(&self.parts, &self.told);
+            oldest.supersede(&self.parts, &self.told);
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) enum Request {
     Ask(NodeId),
     Copy(NodeId),
     Seal,
-    GiveUp,
+    RecoveredNothing,
     AddHolder(NodeId),
 }
 
@@ -121,9 +121,9 @@ pub(super) fn seal(parts: &Arc<Parts>, open: &OpenRecord, number: RecoveryNumber
 }
 
 /// Asks the catalogue to give the segment up.
-pub(super) fn give_up(parts: &Arc<Parts>, id: SegmentId, number: RecoveryNumber, done: Done) {
+pub(super) fn recovered_nothing(parts: &Arc<Parts>, id: SegmentId, number: RecoveryNumber, done: Done) {
     let at_ns = (parts.clock_ns)();
-    let command = Command::GiveUp { id, number, at_ns };
+    let command = Command::RecoveredNothing { id, number, at_ns };
     submit(parts, command, move |_| done.with(LeaderEvent::Superseded));
 }
 

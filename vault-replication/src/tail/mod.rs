@@ -7,9 +7,9 @@
 //!   `shared`: what they share.
 //! - `sealed`: a ledger through which the streams learn of seals. `lag`: how far replicas are behind.
 //!
-//! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its end.
-//! A *stream* is one connection from an owner to a replica; a new one takes the place of the one before. A segment is
-//! *ended* when its owner writes nothing more to it, and *complete* on a replica that has all of it, synced and with
+//! Terms: a *frame* is a range of entries in order, compressed, with a CRC and the digest over all entries up to its
+//! end. A *stream* is one connection from an owner to a replica; a new one takes the place of the one before. A segment
+//! is *ended* when its owner writes nothing more to it, and *complete* on a replica that has all of it, synced and with
 //! the owner's digest.
 
 mod backoff;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{KeptClock, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 
 use super::streams::TailStreams;
 
@@ -57,19 +57,19 @@ impl Ledger for SealsToStreams {
         self.ledger.new_epoch(seen)
     }
 
-    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
-        self.ledger.mark_lost(id)
+    fn segment_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        self.ledger.segment_lost(id)
     }
 
     fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError> {
         self.ledger.holds_copy(id, digest)
     }
 
-    fn clock(&self) -> Option<ClockMark> {
+    fn clock(&self) -> Option<KeptClock> {
         self.ledger.clock()
     }
 
-    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+    fn keep_clock(&self, mark: KeptClock) -> Result<(), LedgerError> {
         self.ledger.keep_clock(mark)
     }
 }

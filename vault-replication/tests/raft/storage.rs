@@ -1,4 +1,4 @@
-//! The disk of a node at its start: an older copy, damage, a file of another storage.
+//! The disk of a node at its start: an older backup, damage, a file of another storage.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,7 +33,7 @@ fn put_back_after(
 }
 
 #[test]
-fn an_older_copy_of_the_catalogue_is_refused_and_the_way_out_is_named() {
+fn an_older_backup_of_the_catalogue_is_refused_and_the_way_out_is_named() {
     let mut cluster = Cluster::of(3);
     cluster.lead(1);
     let failed = put_back_after(&mut cluster, 2, |cluster| {
@@ -45,7 +45,7 @@ fn an_older_copy_of_the_catalogue_is_refused_and_the_way_out_is_named() {
     assert!(matches!(failed, CatalogueError::OlderCopy { .. }), "{failed}");
     let said = failed.to_string();
     assert!(
-        said.contains("older copy") && said.contains("joins again as a new one"),
+        said.contains("older backup") && said.contains("joins again as a new one"),
         "{said}"
     );
     // The others go on.
@@ -155,7 +155,7 @@ fn a_leader_whose_folder_is_older_leads_nobody() {
     put_back(&older);
     cluster.start(1).unwrap();
     let said = found_forgetful(&cluster, 1);
-    assert!(said.contains("older copy"), "{said}");
+    assert!(said.contains("older backup"), "{said}");
     let next = cluster.leader_among(&BTreeSet::from([2, 3]));
     let catalogue = cluster.catalogue(next);
     eventually("a read index", || catalogue.catch_up().ok());

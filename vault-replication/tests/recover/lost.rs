@@ -6,7 +6,7 @@ use gophership_catalogue::segment::{SegmentRecord, SegmentState};
 use gophership_catalogue::{Actor, Catalogue, Command};
 use gophership_vault::TakeEntry;
 use gophership_vault::ids::SegmentId;
-use gophership_vault::ledger::{ClockMark, SealRecord};
+use gophership_vault::ledger::{KeptClock, SealRecord};
 use gophership_vault_replication::consensus::testkit::eventually;
 
 use crate::cluster::Cluster;
@@ -89,7 +89,7 @@ fn segments_of_a_lost_owner_go_from_all_disks_once_nobody_needs_them() {
     // A node records its clock each five minutes.
     for node in cluster.up() {
         let vault = node.vault();
-        let mark = ClockMark {
+        let mark = KeptClock {
             now_ns: vault.clock_ns(),
             credit_ns: 0,
         };

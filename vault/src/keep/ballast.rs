@@ -1,9 +1,9 @@
-//! The ballast: disk space that is taken in advance, and given up where a start or a removal needs space on a full
+//! The ballast: disk space that is taken in advance, and freed where a start or a removal needs space on a full
 //! disk.
 //!
 //! **Invariants**:
 //! - I1: it is made only where the disk has room for it twice.
-//! - I2: it is given up only on purpose, never to accept entries.
+//! - I2: it is freed only on purpose, never to accept entries.
 
 use std::fs::File;
 use std::io;
@@ -55,27 +55,27 @@ impl Ballast {
         let file = file_io::create(&self.path)?;
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.size) {
             Ok(()) => file_io::sync_data(&file, &self.path),
-            // Where space cannot be taken in advance there is nothing to give up.
-            Err(rustix::io::Errno::OPNOTSUPP) => self.give_up().map(drop),
+            // Where space cannot be taken in advance there is nothing to free.
+            Err(rustix::io::Errno::OPNOTSUPP) => self.free().map(drop),
             Err(error) => {
-                self.give_up()?;
+                self.free()?;
                 Err(VaultError::io("allocate", &self.path)(io::Error::from(error)))
             }
         }
     }
 
-    /// Gives the ballast up; returns whether there was anything to give.
+    /// Frees the ballast; returns true where there was one.
     ///
     /// # Errors
     ///
     /// The file cannot be truncated.
-    pub(crate) fn give_up(&self) -> Result<bool, VaultError> {
-        give_up(&self.path)
+    pub(crate) fn free(&self) -> Result<bool, VaultError> {
+        free(&self.path)
     }
 }
 
-/// Gives a ballast up. It is truncated first: that takes no new blocks, which a removal from a folder might.
-fn give_up(path: &Path) -> Result<bool, VaultError> {
+/// Frees a ballast. It is truncated first: that takes no new blocks, which a removal from a folder might.
+fn free(path: &Path) -> Result<bool, VaultError> {
     match File::options().write(true).open(path) {
         Ok(file) => {
             let had = file.metadata().is_ok_and(|m| m.len() > 0);
@@ -88,19 +88,19 @@ fn give_up(path: &Path) -> Result<bool, VaultError> {
     }
 }
 
-/// Gives up the ballast of a data directory where its file system has less than `needed` bytes left.
+/// Frees the ballast of a data directory where its file system has less than `needed` bytes left.
 ///
 /// # Errors
 ///
-/// It cannot be given up.
+/// It cannot be freed.
 pub(crate) fn make_room(data: &Path, needed: u64) -> Result<bool, VaultError> {
     let left = available(data);
     if left >= needed {
         return Ok(false);
     }
-    let had = give_up(&data.join("ballast"))?;
+    let had = free(&data.join("ballast"))?;
     if had {
-        tracing::warn!(left, needed, "disk.ballast.given_up");
+        tracing::warn!(left, needed, "disk.ballast.freed");
     }
     Ok(had)
 }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_made_once_given_up_once_and_made_again() {
+    fn it_is_made_once_freed_once_and_made_again() {
         let dir = tempfile::tempdir().unwrap();
         let ballast = Ballast::of(dir.path(), 2, 64 * 1024);
         let size = start_bytes(2, 64 * 1024);
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(ballast.bytes(), size);
         assert!(!make_room(dir.path(), 1).unwrap(), "there is room");
         assert!(make_room(dir.path(), u64::MAX).unwrap());
-        assert!(!ballast.give_up().unwrap());
+        assert!(!ballast.free().unwrap());
         ballast.keep().unwrap();
         assert_eq!(ballast.bytes(), size);
     }

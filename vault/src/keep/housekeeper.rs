@@ -40,7 +40,7 @@ impl Housekeeper {
             measure_disk(&self.parts, self.shards.iter());
             if let Err(error) = remove_files(&self.parts) {
                 tracing::warn!(%error, "segment.remove.failed");
-                self.parts.give_up_ballast_if_full();
+                self.parts.free_ballast_if_full();
             }
             if tried.elapsed() >= TRY_UNREADABLE {
                 tried = Instant::now();

@@ -159,7 +159,7 @@ impl Sealer {
     fn keep_clock(&mut self, now: bool) {
         if now || self.clock_kept.is_none_or(|at| at.elapsed() >= CLOCK_KEEP) {
             self.clock_kept = Some(Instant::now());
-            if let Err(error) = self.parts.ledger.keep_clock(self.parts.clock.mark()) {
+            if let Err(error) = self.parts.ledger.keep_clock(self.parts.clock.reading()) {
                 tracing::warn!(%error, "vault.clock.not_kept");
             }
         }

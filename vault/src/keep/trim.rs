@@ -80,7 +80,7 @@ impl Sealer {
                     tracing::warn!(segment = %id, %error, "segment.trim.failed");
                     held.insert(*id);
                     // The record may need the missing space; so may the removal of a file.
-                    self.parts.give_up_ballast_if_full();
+                    self.parts.free_ballast_if_full();
                 }
             }
         }
@@ -137,7 +137,7 @@ impl Sealer {
             // its place.
             Err(error) => {
                 tracing::warn!(%error, "segment.remove.failed");
-                self.parts.give_up_ballast_if_full();
+                self.parts.free_ballast_if_full();
             }
         }
         Ok(record.map_or(0, |record| record.stats.stored_bytes))

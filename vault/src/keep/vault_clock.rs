@@ -8,20 +8,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ledger::ClockMark;
+use crate::ledger::KeptClock;
 use crate::limits::{CLOCK_CREDIT_EARNED, CLOCK_CREDIT_OF_RETENTION};
 
 /// The clock (see the module).
 #[derive(Clone, Copy)]
 pub(crate) struct VaultClock {
-    began: ClockMark,
+    began: KeptClock,
     credit_max_ns: u64,
     since: Instant,
 }
 
 impl VaultClock {
-    /// Starts the clock from its kept mark and the last seal.
-    pub(crate) fn start(wall_ns: u64, kept: Option<ClockMark>, last_seal_ns: Option<u64>, retention: Duration) -> Self {
+    /// Starts the clock from its kept reading and the last seal.
+    pub(crate) fn start(wall_ns: u64, kept: Option<KeptClock>, last_seal_ns: Option<u64>, retention: Duration) -> Self {
         let credit_max_ns = nanos(retention) / CLOCK_CREDIT_OF_RETENTION;
         let began = set_forward(wall_ns, kept, last_seal_ns, credit_max_ns);
         if began.now_ns != wall_ns {
@@ -35,11 +35,11 @@ impl VaultClock {
     }
 
     pub(crate) fn now_ns(&self) -> u64 {
-        self.mark().now_ns
+        self.reading().now_ns
     }
 
-    /// The mark that the next start needs.
-    pub(crate) fn mark(&self) -> ClockMark {
+    /// The reading that the next start needs.
+    pub(crate) fn reading(&self) -> KeptClock {
         run_on(self.began, nanos(self.since.elapsed()), self.credit_max_ns)
     }
 }
@@ -49,25 +49,25 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// The clock at a start. The first one is the wall clock.
-fn set_forward(wall_ns: u64, kept: Option<ClockMark>, last_seal_ns: Option<u64>, credit_max_ns: u64) -> ClockMark {
-    let credit_ns = kept.map_or(credit_max_ns, |mark| mark.credit_ns.min(credit_max_ns));
-    let Some(last_ns) = kept.map(|mark| mark.now_ns).max(last_seal_ns) else {
-        return ClockMark {
+fn set_forward(wall_ns: u64, kept: Option<KeptClock>, last_seal_ns: Option<u64>, credit_max_ns: u64) -> KeptClock {
+    let credit_ns = kept.map_or(credit_max_ns, |kept| kept.credit_ns.min(credit_max_ns));
+    let Some(last_ns) = kept.map(|kept| kept.now_ns).max(last_seal_ns) else {
+        return KeptClock {
             now_ns: wall_ns,
             credit_ns,
         };
     };
     let step_ns = wall_ns.saturating_sub(last_ns).min(credit_ns);
-    ClockMark {
+    KeptClock {
         now_ns: last_ns.saturating_add(step_ns),
         credit_ns: credit_ns - step_ns,
     }
 }
 
 /// The clock after the node ran for `elapsed_ns`.
-fn run_on(began: ClockMark, elapsed_ns: u64, credit_max_ns: u64) -> ClockMark {
+fn run_on(began: KeptClock, elapsed_ns: u64, credit_max_ns: u64) -> KeptClock {
     let earned_ns = elapsed_ns / CLOCK_CREDIT_EARNED;
-    ClockMark {
+    KeptClock {
         now_ns: began.now_ns.saturating_add(elapsed_ns),
         credit_ns: began.credit_ns.saturating_add(earned_ns).min(credit_max_ns),
     }
@@ -77,23 +77,23 @@ fn run_on(began: ClockMark, elapsed_ns: u64, credit_max_ns: u64) -> ClockMark {
 mod tests {
     use super::*;
 
-    fn mark(now_ns: u64, credit_ns: u64) -> ClockMark {
-        ClockMark { now_ns, credit_ns }
+    fn reading(now_ns: u64, credit_ns: u64) -> KeptClock {
+        KeptClock { now_ns, credit_ns }
     }
 
     #[test]
     fn a_start_follows_the_wall_clock_as_far_as_the_credit_goes() {
-        // Wall clock, kept mark, last seal; resulting clock.
+        // Wall clock, kept reading, last seal; resulting clock.
         let table = [
-            (5000, None, None, mark(5000, 100)),
-            (5000, None, Some(4950), mark(5000, 50)),
-            (5000, None, Some(1000), mark(1100, 0)),
-            (5, None, Some(1000), mark(1000, 100)),
-            (5000, Some(mark(4990, 30)), Some(4000), mark(5000, 20)),
-            (5000, Some(mark(4000, 30)), Some(4100), mark(4130, 0)),
-            (5000, Some(mark(4000, 0)), None, mark(4000, 0)),
-            (5000, Some(mark(4000, 999)), None, mark(4100, 0)),
-            (5000, None, Some(u64::MAX), mark(u64::MAX, 100)),
+            (5000, None, None, reading(5000, 100)),
+            (5000, None, Some(4950), reading(5000, 50)),
+            (5000, None, Some(1000), reading(1100, 0)),
+            (5, None, Some(1000), reading(1000, 100)),
+            (5000, Some(reading(4990, 30)), Some(4000), reading(5000, 20)),
+            (5000, Some(reading(4000, 30)), Some(4100), reading(4130, 0)),
+            (5000, Some(reading(4000, 0)), None, reading(4000, 0)),
+            (5000, Some(reading(4000, 999)), None, reading(4100, 0)),
+            (5000, None, Some(u64::MAX), reading(u64::MAX, 100)),
         ];
         for (wall, kept, last, then) in table {
             assert_eq!(set_forward(wall, kept, last, 100), then, "{wall} {kept:?} {last:?}");
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn credit_is_earned_by_running_and_has_a_limit() {
-        assert_eq!(run_on(mark(1000, 10), 80, 100), mark(1080, 20));
-        assert_eq!(run_on(mark(1000, 10), 8000, 100), mark(9000, 100));
+        assert_eq!(run_on(reading(1000, 10), 80, 100), reading(1080, 20));
+        assert_eq!(run_on(reading(1000, 10), 8000, 100), reading(9000, 100));
     }
 }

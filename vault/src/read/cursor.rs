@@ -6,7 +6,7 @@
 //! - I2: no entry past the limit is given, and the limit is never past the ack watermark.
 //! - I3: damage costs only the entries it hits and is reported (damage found at the opening of a segment: before its
 //!   first entry), and the cursor goes on behind it.
-//! - I4: a follower passes only entries that are on record as damaged for good, or given up by an operator. Anything
+//! - I4: a follower passes only entries that are on record as damaged for good, or as an accepted loss. Anything
 //!   else that cannot be read (a recovery, a lack of descriptors, a file that cannot be opened, a disk that returns an
 //!   error) makes its owner wait. Any other cursor waits for recoveries and descriptors, and reports the rest as
 //!   missing.
@@ -89,7 +89,7 @@ pub struct ShardCursor {
     waits: Option<String>,
     /// Number of waits for descriptors that are left.
     short_waits: u32,
-    /// Runs of missing entries of this segment that were already reported: its file may be opened again and again.
+    /// Ranges of missing entries of this segment that were already reported: its file may be opened again and again.
     told: BTreeSet<(EntryNumber, EntryNumber)>,
 }
 
@@ -208,7 +208,7 @@ impl ShardCursor {
                 self.waits = Some(format!("segment {id} cannot be read: {why}"));
             }
             Slot::Unreadable { why, sealed: None } => return self.skip_segment(id, why),
-            Slot::Lost => return self.skip_segment(id, "an operator gave it up".to_owned()),
+            Slot::Lost => return self.skip_segment(id, "an operator accepted its loss".to_owned()),
             Slot::Recovering if self.follows => self.waits = Some(format!("segment {id} is being recovered")),
             // `at_or_after` waits for these.
             Slot::Recovering => {

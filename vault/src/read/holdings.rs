@@ -301,7 +301,7 @@ impl Holdings {
         true
     }
 
-    /// Shows a segment that is not sealed as unreadable. One that an operator gave up stays so.
+    /// Shows a segment that is not sealed as unreadable. One whose loss was accepted stays lost.
     pub(crate) fn cannot_be_read(&self, id: SegmentId, why: String) {
         let mut slots = self.lock();
         if !matches!(slots.by_id.get(&id), Some(Slot::Lost)) {
@@ -311,12 +311,12 @@ impl Holdings {
         self.changed.notify_all();
     }
 
-    /// True where an operator gave the segment up.
+    /// True where an operator accepted the loss of the segment.
     pub(crate) fn is_lost(&self, id: SegmentId) -> bool {
         matches!(self.lock().by_id.get(&id), Some(Slot::Lost))
     }
 
-    /// Gives up a segment that cannot be read; returns true where it was one.
+    /// Shows a segment that cannot be read as lost; returns true where it was one.
     pub(crate) fn unreadable_is_lost(&self, id: SegmentId) -> bool {
         let mut slots = self.lock();
         let is_unreadable = matches!(slots.by_id.get(&id), Some(Slot::Unreadable { .. }));

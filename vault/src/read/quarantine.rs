@@ -82,8 +82,8 @@ mod digits {
     }
 }
 
-/// Name of the record of pages that were given up.
-const GIVEN_UP: &str = "given-up";
+/// Name of the record of pages whose loss was accepted.
+const ACCEPTED_LOSS: &str = "given-up";
 /// The beginning of the names of whole files.
 const WHOLE_FILE: &str = "file-";
 
@@ -155,19 +155,19 @@ impl Quarantine {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts on record that an operator gave up the pages of a segment's file that the disk cannot read.
+    /// Puts on record that an operator accepted the loss of the pages of a segment's file that the disk cannot read.
     ///
     /// # Errors
     ///
     /// The record could not be written.
-    pub(crate) fn give_up_pages(&self, segment: SegmentId, file: &Path) -> Result<(), VaultError> {
-        let why = "an operator gave up what the disk does not give of this file".to_owned();
-        self.keep(GIVEN_UP, &[], Quarantined::new(file, 0, 0, segment, None, why))
+    pub(crate) fn accept_page_loss(&self, segment: SegmentId, file: &Path) -> Result<(), VaultError> {
+        let why = "an operator accepted the loss of what the disk does not give of this file".to_owned();
+        self.keep(ACCEPTED_LOSS, &[], Quarantined::new(file, 0, 0, segment, None, why))
     }
 
-    /// True where those pages are on record as given up.
-    pub(crate) fn is_given_up(&self, segment: SegmentId) -> bool {
-        self.held().contains_key(&name_of(GIVEN_UP, segment, 0))
+    /// True where those pages are on record as an accepted loss.
+    pub(crate) fn page_loss_is_accepted(&self, segment: SegmentId) -> bool {
+        self.held().contains_key(&name_of(ACCEPTED_LOSS, segment, 0))
     }
 
     /// Moves a whole file, of which the disk may be able to read more at another time, into quarantine. It takes the
@@ -181,7 +181,7 @@ impl Quarantine {
     }
 
     /// Keeps a whole file that is about to be replaced, by a second name. It stays what it is where it is. Once such
-    /// files take their bound nothing is kept: the damaged stretches of this one are in quarantine already.
+    /// files take their bound nothing is kept: the damaged ranges of this one are in quarantine already.
     ///
     /// # Errors
     ///

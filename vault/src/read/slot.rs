@@ -22,7 +22,7 @@ pub(crate) enum Slot {
     },
     /// Complete.
     Sealed(SealRecord),
-    /// Given up by an operator.
+    /// An operator accepted its loss.
     Lost,
 }
 

@@ -1,4 +1,4 @@
-//! What a reader of a log gives: an entry, or a stretch that it could not read.
+//! What a reader of a log gives: an entry, or a range that it could not read.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ impl StoredEntry {
     }
 }
 
-/// A stretch of a shard that could not be read.
+/// A range of a shard that could not be read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScanFault {
     /// The segment.
@@ -42,7 +42,7 @@ pub struct ScanFault {
     /// The fault and its position, in words.
     pub what: String,
     /// True where the disk did not give the bytes, and may do so at another time; false where what it gave is damaged,
-    /// or an operator gave them up.
+    /// or an operator accepted their loss.
     #[serde(default)]
     pub is_for_now: bool,
 }

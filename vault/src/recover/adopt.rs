@@ -1,5 +1,5 @@
-//! Adoption of segment files that are complete although the record does not say so: the catalogue is an older copy than
-//! the log, or is made anew.
+//! Adoption of segment files that are complete although the record does not say so: the catalogue is an older backup
+//! than the log, or is made anew.
 
 use std::path::Path;
 

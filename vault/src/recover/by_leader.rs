@@ -238,10 +238,10 @@ fn tell_of_dropped(parts: &KeepParts, left: &Left, record: &SealRecord) {
         return;
     };
     let last = record.stats.last_lsn.map_or(0, |lsn| lsn.number().get());
-    let runs = report.held().entries;
-    let past = runs.runs().iter().map(|run| {
-        let first = run.first.get().max(last.saturating_add(1));
-        u64::from((run.last.get() + 1).saturating_sub(first))
+    let ranges = report.held().entries;
+    let past = ranges.ranges().iter().map(|range| {
+        let first = range.first.get().max(last.saturating_add(1));
+        u64::from((range.last.get() + 1).saturating_sub(first))
     });
     let entries: u64 = past.sum();
     if entries > 0 {

@@ -49,7 +49,7 @@ impl Plan {
     }
 }
 
-/// True where every number up to the end is in one run of `present` or in one hole.
+/// True where every number up to the end is in one range of `present` or in one hole.
 pub(super) fn is_whole(present: &[(EntryNumber, EntryNumber)], holes: &[Hole]) -> bool {
     let holes = holes.iter().map(|hole| (hole.first, hole.last));
     let mut parts: Vec<_> = present.iter().copied().chain(holes).collect();

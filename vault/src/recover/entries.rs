@@ -7,7 +7,7 @@ use crate::ids::EntryNumber;
 
 /// Entries with consecutive numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Run {
+pub struct EntryRange {
     /// The first number.
     pub first: EntryNumber,
     /// The last number.
@@ -19,7 +19,7 @@ pub struct Run {
 
 /// The entries of a file, in runs that do not touch each other.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Entries(Vec<Run>);
+pub struct Entries(Vec<EntryRange>);
 
 impl Entries {
     /// Adds an entry whose number is above all others.
@@ -29,16 +29,16 @@ impl Entries {
     /// Its number is not.
     pub fn push(&mut self, number: EntryNumber, crc: u32) {
         match self.0.last_mut() {
-            Some(run) if run.last.checked_next() == Some(number) => {
-                run.last = number;
-                run.crcs.push(crc);
+            Some(range) if range.last.checked_next() == Some(number) => {
+                range.last = number;
+                range.crcs.push(crc);
             }
             last => {
                 assert!(
-                    last.is_none_or(|run| run.last < number),
+                    last.is_none_or(|range| range.last < number),
                     "the entries of a report ascend"
                 );
-                self.0.push(Run {
+                self.0.push(EntryRange {
                     first: number,
                     last: number,
                     crcs: vec![crc],
@@ -48,29 +48,29 @@ impl Entries {
     }
 
     /// The runs, in order.
-    pub fn runs(&self) -> &[Run] {
+    pub fn ranges(&self) -> &[EntryRange] {
         &self.0
     }
 
     /// True where all of `first..=last` are present.
     pub fn has_all(&self, first: EntryNumber, last: EntryNumber) -> bool {
-        self.run_of(first, last).is_some()
+        self.range_of(first, last).is_some()
     }
 
     /// The `RangeCrc` of `first..=last`; `None` where not all of them are present.
     pub fn crc(&self, first: EntryNumber, last: EntryNumber) -> Option<u32> {
-        let run = self.run_of(first, last)?;
-        let at = |number: EntryNumber| (number.get() - run.first.get()) as usize;
+        let range = self.range_of(first, last)?;
+        let at = |number: EntryNumber| (number.get() - range.first.get()) as usize;
         let mut crc = RangeCrc::default();
-        run.crcs[at(first)..=at(last)].iter().for_each(|of| crc.add(*of));
+        range.crcs[at(first)..=at(last)].iter().for_each(|of| crc.add(*of));
         Some(crc.get())
     }
 
-    /// The run that has all of `first..=last`.
-    fn run_of(&self, first: EntryNumber, last: EntryNumber) -> Option<&Run> {
-        let after = self.0.partition_point(|run| run.first <= first);
-        let run = self.0.get(after.checked_sub(1)?)?;
-        (last <= run.last).then_some(run)
+    /// The range that has all of `first..=last`.
+    fn range_of(&self, first: EntryNumber, last: EntryNumber) -> Option<&EntryRange> {
+        let after = self.0.partition_point(|range| range.first <= first);
+        let range = self.0.get(after.checked_sub(1)?)?;
+        (last <= range.last).then_some(range)
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
         let of = entries(&[1, 2, 5, 6, 7]);
         let number = |n| EntryNumber::new(n).unwrap();
         let runs: Vec<_> = of
-            .runs()
+            .ranges()
             .iter()
             .map(|r| (r.first.get(), r.last.get(), r.crcs.len()))
             .collect();

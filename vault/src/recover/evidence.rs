@@ -53,7 +53,7 @@ pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept<Sourc
             verdict,
         });
     }
-    damage.extend(missing_tail(wal, &corrupt, keep));
+    damage.extend(missing_end(wal, &corrupt, keep));
     damage.extend(wal.damaged_headers.iter().map(|at| DamagedRange {
         offset: *at,
         len: PAGE,
@@ -65,15 +65,15 @@ pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept<Sourc
 
 /// The first pages behind the last entry, where the last durable entries are gone. They are evidence, since nothing
 /// after them says where the entries ended.
-fn missing_tail(wal: &WalReport, corrupt: &[&Hole], keep: &[Kept<Source>]) -> Option<DamagedRange> {
+fn missing_end(wal: &WalReport, corrupt: &[&Hole], keep: &[Kept<Source>]) -> Option<DamagedRange> {
     let last = wal.scan.present.last().map(|(_, last)| *last);
-    let tail = corrupt.last().filter(|h| {
+    let end = corrupt.last().filter(|h| {
         last.is_none_or(|last| h.first > last) && wal.scan.bad.iter().all(|b| b.missing != Some((h.first, h.last)))
     })?;
     Some(DamagedRange {
         offset: wal.scan.end,
         len: wal.len.saturating_sub(wal.scan.end).min(PAGE * 16),
-        numbers: lost(Some((tail.first, tail.last)), keep),
+        numbers: lost(Some((end.first, end.last)), keep),
         verdict: Verdict::Corrupt("the last durable entries of the WAL are missing"),
     })
 }

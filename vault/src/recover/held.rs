@@ -45,7 +45,7 @@ impl HeldReport {
 
     /// The last entry.
     pub fn last(&self) -> Option<EntryNumber> {
-        self.entries.runs().last().map(|run| run.last)
+        self.entries.ranges().last().map(|run| run.last)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::read::slot::Slot;
 use crate::segment::segment_path;
 
 /// The reason shown for a segment file that is on no record.
-pub(super) const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older copy of the \
+pub(super) const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older backup of the \
      catalogue?): take it in with `gophership catalogue rebuild`, or move the file out of the data folder";
 
 /// A WAL file that an earlier boot left.

@@ -19,8 +19,8 @@
 //!   files alone.
 //!
 //! Key terms: a *cut* is a segment file made from a WAL file, whole or not. A *rescued* entry is one that the WAL has
-//! lost and a cut still has. A *hole* is a run of numbers that no file holds. *Void* entries are those that were never
-//! synced.
+//! lost and a cut still has. A *hole* is a range of numbers that no file holds. *Void* entries are those that were
+//! never synced.
 
 mod adopt;
 mod by_leader;
@@ -47,7 +47,7 @@ pub(crate) mod unsynced_tail;
 pub(crate) use adopt::adopt_sealed;
 pub(crate) use by_leader::wait_for_leader;
 pub(crate) use entries::RangeCrc;
-pub use entries::{Entries, Run};
+pub use entries::{Entries, EntryRange};
 pub use held::{Conflict, HeldRange, HeldReport, SegmentEnd};
 pub use inventory::{Inventory, take_inventory};
 pub(crate) use left::{LeftWal, announce, compare_with_record, list_left};

@@ -167,9 +167,9 @@ impl OwnReport {
         let SegmentReport { wal, cuts, .. } = &self.files;
         let of_wal = wal.iter().map(|wal| &wal.entries);
         let of_cuts = cuts.iter().map(|cut| &cut.entries);
-        let runs = of_wal.chain(of_cuts).flat_map(Entries::runs);
-        let mut all: Vec<(u32, u32)> = runs
-            .flat_map(|run| (run.first.get()..).zip(run.crcs.iter().copied()))
+        let ranges = of_wal.chain(of_cuts).flat_map(Entries::ranges);
+        let mut all: Vec<(u32, u32)> = ranges
+            .flat_map(|range| (range.first.get()..).zip(range.crcs.iter().copied()))
             .collect();
         all.sort_unstable();
         let numbered = |(number, crc)| Some((EntryNumber::new(number)?, crc));

@@ -54,8 +54,9 @@ enum Progress {
     Failed,
     /// The segment needs nothing more. The file goes when no older one of its boot needs its marks.
     Done,
-    /// An operator gave the segment up. The file stays, and its marks still serve the decisions on older ones.
-    GivenUp,
+    /// An operator accepted the loss of the segment. The file stays, and its marks still serve the decisions on older
+    /// ones.
+    LossAccepted,
 }
 
 impl Task {
@@ -118,7 +119,7 @@ pub(crate) fn recover_all(parts: &KeepParts, left: Vec<LeftWal>, stopping: &dyn 
 fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'_>) {
     for task in tasks.iter_mut() {
         if task.progress != Progress::Done && parts.holdings.is_lost(task.wal.id) {
-            task.progress = Progress::GivenUp;
+            task.progress = Progress::LossAccepted;
         }
     }
     let unread = report_all(parts, tasks, patience);
@@ -156,7 +157,7 @@ fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'
         match task.progress {
             Progress::Done if !is_needed && remove_done(parts, &task) => continue,
             Progress::ToDo | Progress::Failed => boots_to_do.extend(task.epoch()),
-            Progress::Done | Progress::GivenUp => {}
+            Progress::Done | Progress::LossAccepted => {}
         }
         left.push(task);
     }
@@ -185,7 +186,7 @@ fn report_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) ->
                     task.progress = progress_after(parts, task, Err(error), patience);
                 }
             }
-            Err(_) if task.progress == Progress::GivenUp => {}
+            Err(_) if task.progress == Progress::LossAccepted => {}
             Err(error) => drop(unread.insert(task.wal.id.index, error.to_string())),
         }
     }

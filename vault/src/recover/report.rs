@@ -97,7 +97,7 @@ impl HeldFile {
 impl WalReport {
     /// The number of an entry that may stand in the file and cannot be read.
     pub(super) fn unread(&self) -> Option<EntryNumber> {
-        let last = self.entries.runs().last().map(|run| run.last);
+        let last = self.entries.ranges().last().map(|run| run.last);
         // Both header pages were synced before the file was on record, so a file without them was not simply never
         // written to.
         let is_unread = self.scan.end_is_unread || (!self.header_is_whole && last.is_none());

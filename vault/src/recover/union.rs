@@ -6,7 +6,7 @@
 
 use crate::ids::EntryNumber;
 
-use super::entries::{Entries, Run};
+use super::entries::{Entries, EntryRange};
 
 /// Entries to keep, and their holder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,20 +30,20 @@ struct Piece<'a, F> {
 }
 
 impl<'a, F> Piece<'a, F> {
-    /// The entries `first..=last` of a run in `from`.
-    fn of(run: &'a Run, first: EntryNumber, last: EntryNumber, from: F) -> Self {
-        let at = |number: EntryNumber| (number.get() - run.first.get()) as usize;
+    /// The entries `first..=last` of a range in `from`.
+    fn of(range: &'a EntryRange, first: EntryNumber, last: EntryNumber, from: F) -> Self {
+        let at = |number: EntryNumber| (number.get() - range.first.get()) as usize;
         Self {
             kept: Kept { first, last, from },
-            crcs: &run.crcs[at(first)..=at(last)],
+            crcs: &range.crcs[at(first)..=at(last)],
         }
     }
 
     /// The first number at which these entries and those of the same range in another file differ.
-    fn differs_from(&self, run: &Run) -> Option<EntryNumber> {
-        let first = self.kept.first.max(run.first);
+    fn differs_from(&self, range: &EntryRange) -> Option<EntryNumber> {
+        let first = self.kept.first.max(range.first);
         let mine = &self.crcs[(first.get() - self.kept.first.get()) as usize..];
-        let theirs = &run.crcs[(first.get() - run.first.get()) as usize..];
+        let theirs = &range.crcs[(first.get() - range.first.get()) as usize..];
         let at = mine.iter().zip(theirs).position(|(mine, theirs)| mine != theirs)?;
         EntryNumber::new(first.get() + at as u32)
     }
@@ -60,22 +60,22 @@ pub(super) fn unite<'a, F: Copy>(
     let mut pieces: Vec<Piece<'_, F>> = Vec::new();
     for (from, entries) in places {
         let mut added = Vec::new();
-        for run in entries.runs() {
-            let mut next = Some(run.first);
-            let overlap = pieces.partition_point(|piece| piece.kept.last < run.first);
-            for piece in pieces[overlap..].iter().take_while(|p| p.kept.first <= run.last) {
-                if let Some(number) = piece.differs_from(run) {
+        for range in entries.ranges() {
+            let mut next = Some(range.first);
+            let overlap = pieces.partition_point(|piece| piece.kept.last < range.first);
+            for piece in pieces[overlap..].iter().take_while(|p| p.kept.first <= range.last) {
+                if let Some(number) = piece.differs_from(range) {
                     let between = [piece.kept.from, from];
                     return Err(Difference { number, between });
                 }
                 let before = EntryNumber::new(piece.kept.first.get() - 1);
                 if let Some((first, last)) = next.zip(before).filter(|(first, last)| first <= last) {
-                    added.push(Piece::of(run, first, last, from));
+                    added.push(Piece::of(range, first, last, from));
                 }
                 next = piece.kept.last.checked_next();
             }
-            if let Some(first) = next.filter(|first| *first <= run.last) {
-                added.push(Piece::of(run, first, run.last, from));
+            if let Some(first) = next.filter(|first| *first <= range.last) {
+                added.push(Piece::of(range, first, range.last, from));
             }
         }
         pieces.append(&mut added);

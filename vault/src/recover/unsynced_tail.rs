@@ -4,7 +4,7 @@ use crate::ids::EntryNumber;
 use crate::recover::marks::Durable;
 use crate::segment::footer::{Hole, HoleReason};
 
-/// Decides on the numbers that are missing in a segment. `present` are the runs of numbers found, in order.
+/// Decides on the numbers that are missing in a segment. `present` are the ranges of numbers found, in order.
 ///
 /// A missing number at or below the mark was durable, and is corruption. One above it was never synced, and is void.
 /// Where all of the segment was synced every gap before a number found is corruption; so are the missing numbers up to
@@ -85,7 +85,7 @@ mod tests {
             [(1, 1, Q), (2, 2, U)],
             "the mark splits a gap"
         );
-        assert_eq!(judge(&[(1, 1)], 3, false), [(2, 3, Q)], "the durable tail is gone");
+        assert_eq!(judge(&[(1, 1)], 3, false), [(2, 3, Q)], "the durable end is gone");
         assert_eq!(judge(&[], 2, false), [(1, 2, Q)], "all of it is gone");
         assert_eq!(
             judge(&[(2, 2)], 0, true),

@@ -25,7 +25,7 @@ pub enum HoleReason {
     Quarantined = 2,
 }
 
-/// A run of numbers that are missing in a segment.
+/// A range of numbers that are missing in a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hole {
     /// The first number.

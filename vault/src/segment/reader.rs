@@ -37,7 +37,7 @@ pub(crate) struct SegmentReader {
     header: Option<SegmentHeader>,
     footer: Option<Footer>,
     blocks: Vec<BlockRow>,
-    /// Faults of the header, the footer, and stretches without a readable block.
+    /// Faults of the header, the footer, and ranges without a readable block.
     faults: Vec<SegmentFault>,
 }
 
@@ -270,7 +270,7 @@ impl SegmentReader {
                 }
                 Some(_) | None => {
                     let next = self.search(at + 1, end);
-                    self.lost_stretch(at, next.unwrap_or(end), last);
+                    self.lost_range(at, next.unwrap_or(end), last);
                     let Some(next) = next else { return };
                     at = next;
                 }
@@ -308,8 +308,8 @@ impl SegmentReader {
         None
     }
 
-    /// Notes that `from..to` holds no readable block. A damaged footer is such a stretch, and costs nothing.
-    fn lost_stretch(&mut self, from: u64, to: u64, after: Option<EntryNumber>) {
+    /// Notes that `from..to` holds no readable block. A damaged footer is such a range, and costs nothing.
+    fn lost_range(&mut self, from: u64, to: u64, after: Option<EntryNumber>) {
         let first = after.map_or(Some(EntryNumber::FIRST), EntryNumber::checked_next);
         let next = if to < self.reader.len() {
             self.block_at(to).map(|row| row.first)

@@ -205,7 +205,7 @@ mod tests {
                 (1, 7),
             ),
             (
-                "a peer lacks the first's tail",
+                "a peer lacks the first's end",
                 segment(1, &[(2, 6)], 2, 7, Some(7)),
                 open(4, 4),
                 (1, 6),

@@ -33,7 +33,7 @@ pub(crate) struct BadRange {
 /// The result of a scan.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct WalScan {
-    /// Runs of numbers that are present, first and last of each, in order.
+    /// Ranges of numbers that are present, first and last of each, in order.
     pub(crate) present: Vec<(EntryNumber, EntryNumber)>,
     pub(crate) bad: Vec<BadRange>,
     /// Offset at which the last valid entry or idle mark ends.

@@ -20,7 +20,7 @@ use crate::disk_tier::DiskTier;
 use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::error::{AppendError, AppendFault, is_full};
 use crate::ids::{EntryNumber, Lsn, ShardId, TenantId};
-use crate::limits::{CUTTER_WAKE_BYTES, GATHERED_PARTS, PAGE, TAIL_BYTES, TAIL_ENTRY_MAX};
+use crate::limits::{CUTTER_WAKE_BYTES, GATHERED_BYTES, GATHERED_ENTRY_MAX, GATHERED_PARTS, PAGE};
 use crate::time::now_unix_nano;
 use crate::tuned::Tuned;
 use crate::wal::map::WalFileWriter;
@@ -41,7 +41,7 @@ pub struct ShardWriter {
     wal: Arc<WalFile>,
     map: WalFileWriter,
     /// Small entries that are not written yet; they follow the published bytes.
-    tail: Vec<u8>,
+    gathered: Vec<u8>,
     next: EntryNumber,
     spares: Receiver<SpareWal>,
     to_syncer: SyncSender<Arc<WalFile>>,
@@ -69,7 +69,7 @@ impl ShardWriter {
             shared,
             wal: first.wal,
             map: first.writer,
-            tail: Vec::with_capacity(TAIL_BYTES),
+            gathered: Vec::with_capacity(GATHERED_BYTES),
             next: EntryNumber::FIRST,
             spares: ports.spares,
             to_syncer: ports.to_syncer,
@@ -147,12 +147,12 @@ impl ShardWriter {
         if first.len() == payload_len {
             let meta = describe(first).map_err(AppendFault::Refused)?;
             let header = self.must_head(first, lsn, durable, &meta);
-            if room <= TAIL_ENTRY_MAX {
-                if self.tail.len() + room > TAIL_BYTES {
+            if room <= GATHERED_ENTRY_MAX {
+                if self.gathered.len() + room > GATHERED_BYTES {
                     self.must_flush().map_err(AppendFault::Append)?;
                 }
                 for part in [&header, first, padding] {
-                    self.tail.extend_from_slice(part);
+                    self.gathered.extend_from_slice(part);
                 }
                 self.must_note(lsn, durable, room);
                 return Ok(lsn);
@@ -187,15 +187,15 @@ impl ShardWriter {
     ///
     /// They could not be written: the shard has failed, since they have their numbers.
     pub fn must_flush(&mut self) -> Result<(), AppendError> {
-        let (false, Some((last, _))) = (self.tail.is_empty(), self.last) else {
+        let (false, Some((last, _))) = (self.gathered.is_empty(), self.last) else {
             return Ok(());
         };
-        if let Err(error) = self.map.write(0, &mut [IoSlice::new(&self.tail)]) {
-            self.tail.clear();
+        if let Err(error) = self.map.write(0, &mut [IoSlice::new(&self.gathered)]) {
+            self.gathered.clear();
             return Err(self.fail(&error));
         }
-        self.map.publish(self.tail.len());
-        self.tail.clear();
+        self.map.publish(self.gathered.len());
+        self.gathered.clear();
         self.shared.must_publish(last);
         Ok(())
     }
@@ -284,7 +284,7 @@ impl ShardWriter {
         self.shared.drained(fenced);
         let Some(spare) = of_new else { return false };
         // What was not written of the old file nobody waits for.
-        self.tail.clear();
+        self.gathered.clear();
         self.last = None;
         if self.must_go_on_in(spare).is_err() {
             return false;
@@ -317,7 +317,7 @@ impl ShardWriter {
 
     /// Bytes left for entries in the current file.
     fn must_free(&self) -> u64 {
-        ((self.map.free_len() - self.tail.len()) as u64).saturating_sub(PAGE)
+        ((self.map.free_len() - self.gathered.len()) as u64).saturating_sub(PAGE)
     }
 
     fn must_note(&mut self, lsn: Lsn, durable: Option<Lsn>, bytes: usize) {
@@ -380,7 +380,7 @@ impl ShardWriter {
         let durable = self.shared.watermark.durable();
         let header = self.must_head(&[], last, durable, &idle_meta());
         // The mark is written with the first entry.
-        self.tail.extend_from_slice(&header);
+        self.gathered.extend_from_slice(&header);
         self.wal.marks.fetch_add(1, Ordering::Release);
         self.last = Some((last, durable));
     }
@@ -389,7 +389,7 @@ impl ShardWriter {
     pub(crate) fn must_mark_idle(&mut self) {
         let Some((last, carried)) = self.last else { return };
         let durable = self.shared.watermark.durable();
-        let told = carried == durable || !self.tail.is_empty();
+        let told = carried == durable || !self.gathered.is_empty();
         if durable != Some(last) || told || self.must_free() < WAL_ENTRY_HEADER as u64 {
             return;
         }

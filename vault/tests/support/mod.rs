@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gophership_catalogue::{Actor, Catalogue, Command, MemoryCatalogue, Reply, State};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
-use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{KeptClock, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
     CompleteCopy, DataDir, Disposition, Identity, NodeSet, ReplicaSet, ScanFault, SegmentState, ShardSeam, ShardWriter,
@@ -339,15 +339,15 @@ impl Ledger for FaultyLedger {
         faults.epochs.answer("node up", None).map(|()| seen)
     }
 
-    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
-        self.ledger.mark_lost(id)
+    fn segment_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        self.ledger.segment_lost(id)
     }
 
-    fn clock(&self) -> Option<ClockMark> {
+    fn clock(&self) -> Option<KeptClock> {
         self.ledger.clock()
     }
 
-    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+    fn keep_clock(&self, mark: KeptClock) -> Result<(), LedgerError> {
         self.ledger.keep_clock(mark)
     }
 }
@@ -435,7 +435,7 @@ pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Everything that a shard holds, and the missing stretches.
+/// Everything that a shard holds, and the missing ranges.
 pub(crate) fn read(vault: &Vault, shard: u16) -> (Vec<StoredEntry>, Vec<ScanFault>) {
     let mut entries = Vec::new();
     let mut faults = Vec::new();

@@ -272,7 +272,7 @@ fn a_segment_stays_in_its_object_when_it_is_trimmed() {
 }
 
 #[test]
-fn objects_that_were_given_up_are_remembered_up_to_a_bound() {
+fn objects_that_are_doomed_are_remembered_up_to_a_bound() {
     let mut state = ready();
     for number in 1..=ARCHIVE_DOOMED_MAX as u64 + 2 {
         say(
@@ -327,7 +327,7 @@ fn where_there_is_an_archive_a_segment_goes_only_once_a_manifest_lists_it() {
         "it is in the store, and nobody could find it"
     );
     say(&mut state, &[manifest_commit(1, &[1]), gone]);
-    // What has no entry is in no object, what a disk has no room for is dropped, and what an operator gave up is not
+    // What has no entry is in no object, what a disk has no room for is dropped, and what has an accepted loss is not
     // waited for.
     say(
         &mut state,
@@ -337,7 +337,7 @@ fn where_there_is_an_archive_a_segment_goes_only_once_a_manifest_lists_it() {
     say(
         &mut state,
         &[
-            Command::GiveUpCopies { id: id(4), loss },
+            Command::AcceptCopyLoss { id: id(4), loss },
             trim(4, TrimReason::Retention),
         ],
     );

@@ -96,9 +96,12 @@ fn what_an_operator_changes_is_on_record_with_who_what_and_when() {
             },
             "node_removed node 4 a loss was accepted",
         ),
-        (Command::MarkLost { id: id(3), at_ns: 4 }, "segment_lost segment 1/0/3 "),
         (
-            Command::GiveUpCopies {
+            Command::SegmentLost { id: id(3), at_ns: 4 },
+            "segment_lost segment 1/0/3 ",
+        ),
+        (
+            Command::AcceptCopyLoss {
                 id: id(2),
                 loss: loss.clone(),
             },

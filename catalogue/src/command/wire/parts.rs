@@ -2,7 +2,7 @@
 
 use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
-use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord};
+use gophership_vault::ledger::{KeptClock, OpenRecord, SealRecord};
 
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult};
@@ -38,8 +38,8 @@ pub(super) fn read_state(v: &mut Reader<'_>) -> Result<NodeState, WireError> {
     NodeState::from_stored(state).ok_or_else(|| v.unknown("node state", state))
 }
 
-pub(super) fn read_mark(v: &mut Reader<'_>) -> Result<ClockMark, WireError> {
-    Ok(ClockMark {
+pub(super) fn read_mark(v: &mut Reader<'_>) -> Result<KeptClock, WireError> {
+    Ok(KeptClock {
         now_ns: v.u64()?,
         credit_ns: v.u64()?,
     })

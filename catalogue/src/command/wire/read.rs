@@ -29,7 +29,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::Trim => trim(v),
         Kind::Unlinked => unlinked(v),
         Kind::KeepClock => keep_clock(v),
-        Kind::MarkLost => mark_lost(v),
+        Kind::SegmentLost => segment_lost(v),
         Kind::CreateJob => create_job(v),
         Kind::JobProgress => job_progress(version, v),
         Kind::FinishJob => finish_job(version, v),
@@ -51,8 +51,8 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::TakeExport => take_export(v),
         Kind::CommitTakenCursors => commit_taken_cursors(v),
         Kind::AcceptLoss => accept_loss(v),
-        Kind::GiveUp => give_up(v),
-        Kind::GiveUpCopies => give_up_copies(v),
+        Kind::RecoveredNothing => recovered_nothing(v),
+        Kind::AcceptCopyLoss => accept_copy_loss(v),
         Kind::BeginExporter => begin_exporter(v),
         Kind::RemoveNode => remove_node(v),
         Kind::LetterCopied => letter_copied(v),
@@ -172,8 +172,8 @@ fn keep_clock(v: &mut Reader<'_>) -> Read {
     })
 }
 
-fn mark_lost(v: &mut Reader<'_>) -> Read {
-    Ok(Command::MarkLost {
+fn segment_lost(v: &mut Reader<'_>) -> Read {
+    Ok(Command::SegmentLost {
         id: v.segment()?,
         at_ns: v.u64()?,
     })
@@ -186,16 +186,16 @@ fn accept_loss(v: &mut Reader<'_>) -> Read {
     })
 }
 
-fn give_up(v: &mut Reader<'_>) -> Read {
-    Ok(Command::GiveUp {
+fn recovered_nothing(v: &mut Reader<'_>) -> Read {
+    Ok(Command::RecoveredNothing {
         id: v.segment()?,
         number: v.u64()?,
         at_ns: v.u64()?,
     })
 }
 
-fn give_up_copies(v: &mut Reader<'_>) -> Read {
-    Ok(Command::GiveUpCopies {
+fn accept_copy_loss(v: &mut Reader<'_>) -> Read {
+    Ok(Command::AcceptCopyLoss {
         id: v.segment()?,
         loss: read_accepted(v)?,
     })

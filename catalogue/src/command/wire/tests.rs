@@ -1,5 +1,5 @@
 use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::{ClockMark, SealRecord, TrimReason};
+use gophership_vault::ledger::{KeptClock, SealRecord, TrimReason};
 use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
@@ -52,7 +52,7 @@ fn about_segments() -> Vec<Command> {
             segments: vec![id, segment(1, 3, 7)],
         },
         Command::Unlinked { segments: vec![] },
-        Command::MarkLost { id, at_ns: 7 },
+        Command::SegmentLost { id, at_ns: 7 },
     ];
     all.extend(why.map(|why| Command::Trim { id, why }));
     all
@@ -102,7 +102,7 @@ fn about_nodes_and_jobs() -> Vec<Command> {
         state(NodeState::Active, Some(3)),
         Command::KeepClock {
             node: node(1),
-            mark: ClockMark {
+            mark: KeptClock {
                 now_ns: 90,
                 credit_ns: 9,
             },
@@ -289,7 +289,7 @@ fn golden_losses() -> Vec<Request> {
         loss_names,
     };
     let loss = JobLoss {
-        stretches: 13,
+        ranges: 13,
         missing_entries: 14,
         rejected_entries: 15,
         rejected_records: 16,
@@ -353,14 +353,14 @@ fn golden_accepted_losses() -> Vec<Request> {
     let (number, at_ns) = (0x0506, 71);
     vec![
         of(Actor::operator("Jörg"), Command::AcceptLoss { id, loss }),
-        of(Actor::Node, Command::GiveUp { id, number, at_ns }),
+        of(Actor::Node, Command::RecoveredNothing { id, number, at_ns }),
     ]
 }
 
 /// Requests about a sealed segment that no holder can read.
-fn golden_copies_given_up() -> Vec<Request> {
+fn golden_accepted_copy_loss() -> Vec<Request> {
     let (id, loss) = (segment(3, 1, 0x0102_0304), accepted_loss("Jörg", 70, 2));
-    let command = Command::GiveUpCopies { id, loss };
+    let command = Command::AcceptCopyLoss { id, loss };
     let actor = Actor::operator("Jörg");
     vec![Request { actor, command }]
 }
@@ -512,7 +512,7 @@ fn golden_files() -> [(&'static str, Vec<Request>); 18] {
         ),
         (
             include_str!("../../../testdata/v1/commands_copies_given_up.txt"),
-            golden_copies_given_up(),
+            golden_accepted_copy_loss(),
         ),
         (include_str!("../../../testdata/v1/commands_begun.txt"), golden_begun()),
         (

@@ -35,7 +35,7 @@ fn read(own: &TestNode, peers: &SilentPeers, for_good: bool, waits: &dyn Fn(&str
         }
         ControlFlow::Continue(())
     });
-    assert!(read.is_continue(), "it was given up");
+    assert!(read.is_continue(), "it was passed");
     entries
 }
 

@@ -247,23 +247,23 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
     );
     assert!(!missing[0].is_for_now, "{missing:?}");
 
-    // What an operator gave up is not waited for, and counts.
+    // An accepted loss is not waited for, and counts.
     fail::cfg("file.read", &bad_sector).unwrap();
-    let (entries, missing) = read(&|_| give_up(&node, id));
+    let (entries, missing) = read(&|_| accept_loss(&node, id));
     fail::remove("file.read");
     assert_eq!((entries.len(), missing.len()), (0, 1), "{missing:?}");
 }
 
-/// Notes that an operator gave up what no holder of a segment can read.
-fn give_up(node: &TestNode, id: SegmentId) {
+/// Notes that an operator accepted the loss of what no holder of a segment can read.
+fn accept_loss(node: &TestNode, id: SegmentId) {
     let loss = AcceptedLoss {
         by: "jo".to_owned(),
         at_ns: 1,
         reports: NodeSet::EMPTY,
         passed_over: "its file is gone".to_owned(),
     };
-    let give_up = Command::GiveUpCopies { id, loss };
-    node.catalogue.submit(Actor::operator("jo"), give_up).unwrap();
+    let accept = Command::AcceptCopyLoss { id, loss };
+    node.catalogue.submit(Actor::operator("jo"), accept).unwrap();
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_segment_of_which_no_copy_is_left_is_waited_for_until_an_operator_gives_it_u
         // The recovery behind the start may have found it before.
         let is_missed = why.contains("cannot open") || why.contains("its segment file is gone");
         assert!(is_missed && why.contains(&command), "{why}");
-        give_up(&node, id);
+        accept_loss(&node, id);
         waited.set(true);
     };
     let begun = Instant::now();
@@ -306,5 +306,5 @@ fn a_segment_of_which_no_copy_is_left_is_waited_for_until_an_operator_gives_it_u
     });
     assert!(read.is_continue() && waited.get());
     assert_eq!(missing.len(), 1, "{missing:?}");
-    assert!(missing[0].contains("an operator gave it up"), "{missing:?}");
+    assert!(missing[0].contains("an operator accepted its loss"), "{missing:?}");
 }

@@ -239,7 +239,7 @@ async fn what_was_lost_before_the_position_is_named_at_the_end_after_restarts_an
     let lost = runner.remark();
     for part in [
         "the sink rejected 1 entries and 3 records; the first: 2 of entry",
-        "1 stretches could not be read (at least 3 entries): segment 1/0/1: dropped unsent",
+        "1 ranges could not be read (at least 3 entries): segment 1/0/1: dropped unsent",
     ] {
         assert!(lost.contains(part), "{lost}");
     }
@@ -323,8 +323,8 @@ async fn what_is_lost_behind_the_last_entry_is_named() {
         assert_eq!(record.state.name(), "Failed", "{is_sealed}: {}", runner.remark());
         let trimmed = "segment 1/0/1: it was trimmed";
         assert!(runner.remark().contains(trimmed), "{is_sealed}: {}", runner.remark());
-        let stretches: u64 = record.positions.values().map(|position| position.loss.stretches).sum();
-        assert_eq!((stretches, record.loss_names.missing.len()), (1, 1));
+        let ranges: u64 = record.positions.values().map(|position| position.loss.ranges).sum();
+        assert_eq!((ranges, record.loss_names.missing.len()), (1, 1));
         runner.stop().await;
         node.close();
     }

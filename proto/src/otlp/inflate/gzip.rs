@@ -68,8 +68,8 @@ impl Decoder {
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], InflateError> {
-    let (taken, tail) = rest.split_at_checked(len).ok_or(InflateError::Truncated)?;
-    *rest = tail;
+    let (taken, after) = rest.split_at_checked(len).ok_or(InflateError::Truncated)?;
+    *rest = after;
     Ok(taken)
 }
 

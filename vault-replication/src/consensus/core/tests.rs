@@ -362,7 +362,7 @@ fn i1_after_a_failed_sync_nothing_is_promised_any_more() {
 }
 
 #[test]
-fn i4_an_older_copy_is_refused_for_what_it_lacks() {
+fn i4_an_older_backup_is_refused_for_what_it_lacks() {
     let files = Files::new();
     let core = files.open().unwrap();
     core.append(&[entry(id(1, 1, 0), setting("1"))]).unwrap();

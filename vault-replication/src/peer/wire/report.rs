@@ -3,14 +3,14 @@
 use gophership_proto::peer::v1;
 use gophership_proto::peer::v1::report_part::Part;
 use gophership_vault::ids::{EntryNumber, FileUuid, NodeId};
-use gophership_vault::{Durable, HeldReport, Run};
+use gophership_vault::{Durable, EntryRange, HeldReport};
 
 use super::{Wire, WireError, at_most, node, number, number_or_zero, required, uuid, uuid_bytes, value};
 use crate::peer::limits::{REPORT_PART_ENTRIES, SEGMENT_ENTRIES_MAX};
 
 /// The parts of a report, in order. Only one of them is in memory beside it.
 pub(crate) fn report_to_wire(report: HeldReport) -> impl Iterator<Item = v1::ReportPart> {
-    let entries: usize = report.entries.runs().iter().map(|run| run.crcs.len()).sum();
+    let entries: usize = report.entries.ranges().iter().map(|run| run.crcs.len()).sum();
     let head = v1::ReportHead {
         holder: report.holder.get(),
         file_uuid: report.file_uuid.map(|file| uuid_bytes(file.0)).unwrap_or_default(),
@@ -24,7 +24,7 @@ pub(crate) fn report_to_wire(report: HeldReport) -> impl Iterator<Item = v1::Rep
     };
     let (mut run, mut at) = (0, 0);
     let runs = std::iter::from_fn(move || {
-        let of: &Run = report.entries.runs().get(run)?;
+        let of: &EntryRange = report.entries.ranges().get(run)?;
         let end = of.crcs.len().min(at + REPORT_PART_ENTRIES);
         let part = v1::ReportRun {
             first: of.first.get() + at as u32,

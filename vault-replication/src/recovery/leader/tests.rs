@@ -132,7 +132,7 @@ fn i6_a_loss_that_was_accepted_ends_it_from_what_is_there_and_from_less_not() {
 }
 
 #[test]
-fn a_segment_of_which_nothing_is_left_is_given_up_once_its_loss_was_accepted() {
+fn a_segment_of_which_nothing_is_left_is_lost_once_its_loss_was_accepted() {
     let (mut leader, _) = begun(&[]);
     let nothing = Left {
         reports: NodeSet::EMPTY,
@@ -141,8 +141,8 @@ fn a_segment_of_which_nothing_is_left_is_given_up_once_its_loss_was_accepted() {
     };
     assert_eq!(leader.may_accept_loss(nodes(&[1, 2, 3])), Ok(nothing));
     let accepted = LeaderEvent::LossAccepted(NodeSet::EMPTY);
-    assert_eq!(leader.step(accepted), [LeaderAction::GiveUp(4)]);
-    assert_eq!(leader.step(LeaderEvent::Retry), [LeaderAction::GiveUp(4)]);
+    assert_eq!(leader.step(accepted), [LeaderAction::RecoveredNothing(4)]);
+    assert_eq!(leader.step(LeaderEvent::Retry), [LeaderAction::RecoveredNothing(4)]);
     assert_eq!(leader.step(LeaderEvent::Superseded), [LeaderAction::End]);
 }
 

@@ -162,8 +162,8 @@ impl ShardCursor {
         }
     }
 
-    /// True where the disk did not give all of a segment's file, and no operator gave the rest up.
+    /// True where the disk did not give all of a segment's file, and no operator accepted the loss of the rest.
     pub(super) fn may_give_more(&self, id: SegmentId, reader: &SegmentReader) -> bool {
-        reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id)
+        reader.met_bad_pages() && !self.parts.quarantine.page_loss_is_accepted(id)
     }
 }

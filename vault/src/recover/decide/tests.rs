@@ -61,7 +61,7 @@ fn nothing(holder: u32) -> SegmentReport {
 fn owner(wal: &Numbers, open: &Numbers) -> SegmentReport {
     let report = nothing(1);
     let entries = entries(wal);
-    let runs = entries.runs().iter();
+    let runs = entries.ranges().iter();
     let scan = WalScan {
         present: runs.map(|run| (run.first, run.last)).collect(),
         end: 5000,
@@ -275,15 +275,15 @@ fn damaged_bytes_are_evidence_where_they_were_durable() {
         header,
     ];
     assert_eq!(damage(&[1, 3], synced_to(3)), expected, "what a cut has is not missing");
-    let tail = (5000, Some((6, 8)), true);
+    let end = (5000, Some((6, 8)), true);
     let expected = [
         (4096, Some((1, 1)), true),
         (4500, Some((3, 4)), true),
         (4800, None, true),
-        tail,
+        end,
         header,
     ];
-    assert_eq!(damage(&[], synced_to(8)), expected, "the durable tail is gone");
+    assert_eq!(damage(&[], synced_to(8)), expected, "the durable end is gone");
 }
 
 #[test]

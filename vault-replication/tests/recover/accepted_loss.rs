@@ -95,11 +95,11 @@ fn a_segment_of_which_both_copies_are_damaged_is_sealed_with_what_they_have_once
 }
 
 #[test]
-fn a_segment_of_which_nothing_is_left_is_given_up_once_that_is_accepted() {
+fn a_segment_of_which_nothing_is_left_is_lost_once_that_is_accepted() {
     let (cluster, id, _, left) = left_behind(|path| std::fs::remove_file(path).unwrap());
     assert_eq!((left.last, left.missing), (None, 0));
     accept(&cluster, id, &left);
-    eventually("a segment that is given up", || {
+    eventually("a segment that is lost", || {
         matches!(cluster.record(id, 2), Some(SegmentRecord::Lost { .. })).then_some(())
     });
     assert_all_ends(cluster);

@@ -1,4 +1,5 @@
-//! The verb that gives a segment up: one under recovery, one that no holder can read, and this node's own.
+//! The verb by which an operator accepts the loss of a segment: one under recovery, one that no holder can read, and
+//! this node's own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use gophership_proto::control::v1;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::{NodeSet, SegmentState, VaultError};
-use gophership_vault_replication::decide::accept_loss::may_give_up_copies;
+use gophership_vault_replication::decide::accept_loss::may_accept_copy_loss;
 
 use super::error::OperateError;
 use super::segments::{one, summary};
 use super::shown::segment_ref;
 use super::verify::{self, Verifies};
 use crate::context::NodeContext;
-/// Gives up a segment that cannot be read.
+/// Accepts the loss of a segment that this node wrote and cannot read.
 pub(super) fn forget(
     context: &NodeContext,
     id: SegmentId,
@@ -27,11 +28,11 @@ pub(super) fn forget(
     if !accept_loss {
         return Err(OperateError::ForgetLoses { segment: id });
     }
-    match context.vault.give_up(id) {
+    match context.vault.accept_loss(id) {
         // Its own file is damaged for good, which its readers pass anyhow.
-        Err(VaultError::NotUnreadable(_)) if context.catalogue.read(|state| state.copies_given_up(id).is_some()) => {
-            let given_up = one(context, id).segments.into_iter().next();
-            return given_up.ok_or(OperateError::Vault(VaultError::NoSuchSegment(id)));
+        Err(VaultError::NotUnreadable(_)) if context.catalogue.read(|state| state.accepted_copy_loss(id).is_some()) => {
+            let shown = one(context, id).segments.into_iter().next();
+            return shown.ok_or(OperateError::Vault(VaultError::NoSuchSegment(id)));
         }
         done => done?,
     }
@@ -51,8 +52,8 @@ pub(super) fn sealed_in_a_cluster(context: &NodeContext, id: SegmentId) -> Optio
 /// Has every holder of a sealed segment read its copy, and tells what is lost where none of them can read it all.
 ///
 /// # Errors
-/// One of them can, or may; or the segment is to be given up at its owner, which was not replaced.
-pub(super) async fn loss_of_copies(
+/// One of them can, or may; or the loss is to be accepted at its owner, which was not replaced.
+pub(super) async fn copy_loss(
     context: &Arc<NodeContext>,
     seal: &SealRecord,
     verifies: &Verifies,
@@ -73,7 +74,7 @@ pub(super) async fn loss_of_copies(
         copies.insert(node, state);
         words.insert(node, why);
     }
-    let reports = may_give_up_copies(&copies).map_err(|node| OperateError::MayBeRead {
+    let reports = may_accept_copy_loss(&copies).map_err(|node| OperateError::MayBeRead {
         segment: id,
         node,
         why: words[&node].clone(),
@@ -91,15 +92,15 @@ pub(super) async fn loss_of_copies(
 }
 
 /// Puts on record that readers do not wait for what no holder of a sealed segment can read.
-pub(super) fn give_up_copies(
+pub(super) fn accept_copy_loss(
     context: &NodeContext,
     id: SegmentId,
     loss: AcceptedLoss,
     by: &str,
 ) -> Result<(), OperateError> {
-    tracing::warn!(segment = %id, by, passed_over = loss.passed_over, "segment.copies.given_up");
-    let give_up = Command::GiveUpCopies { id, loss };
-    Ok(context.catalogue.submit(Actor::operator(by), give_up).map(drop)?)
+    tracing::warn!(segment = %id, by, passed_over = loss.passed_over, "segment.copy_loss.accepted");
+    let accept = Command::AcceptCopyLoss { id, loss };
+    Ok(context.catalogue.submit(Actor::operator(by), accept).map(drop)?)
 }
 
 /// A text that is not longer than may be kept.
