@@ -1,9 +1,9 @@
 //! Objects that never count, deleted.
 //!
 //! **Invariants**:
-//! - I1: nothing is deleted but what is an object of this cluster, under a name that is on record as doomed, each segment
-//!   of which is archived in another object. What is there may be older than the record: a catalogue that was made anew
-//!   begins with lease 1 again.
+//! - I1: nothing is deleted but what is an object of this cluster, under a name that is on record as doomed, and each
+//!   segment of which is archived in another object. What is there may be older than the record: a catalogue that was
+//!   made anew begins with lease 1 again.
 
 use std::collections::BTreeSet;
 

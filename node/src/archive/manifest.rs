@@ -12,8 +12,8 @@ use super::object::key_of;
 use super::parts::Bench;
 use crate::sink::Backoff;
 
-/// Puts the manifest behind `head` that lists these objects, or as many as one takes. What another manifest overtakes is
-/// listed by a later one.
+/// Puts the manifest behind `head` that lists these objects, or as many as one takes. What another manifest overtakes
+/// is listed by a later one.
 pub(super) async fn list(bench: &Bench, head: ManifestHead, objects: &[(LeaseNumber, ArchiveObject)]) {
     let cluster = bench.parts.vault.identity().cluster_id;
     let objects = &objects[..objects.len().min(MANIFEST_OBJECTS_MAX)];

@@ -274,7 +274,6 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         replicas,
         ack_copies: cluster.map_or(1, |_| ACK_COPIES as u32),
         sealed_segments: counts.sealed,
-        archive: archive::if_any(context),
         under_replicated_segments: copies.few,
         single_copy_segments: copies.one,
         unreachable_segments: copies.none,
@@ -312,9 +311,10 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     reply
 }
 
-/// Adds what follows from what nodes told of their copies: the reasons not to stop each of them, and the counts of
+/// Adds the archive, and what follows from what nodes told of their copies: the reasons not to stop each of them, and the counts of
 /// copies.
 pub(super) fn with_told(context: &NodeContext, mut reply: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
+    reply.archive = archive::if_any(context);
     if let Some(cluster) = &context.cluster {
         let told = ReportedCopies::of(&reply);
         context.catalogue.read(|state| {

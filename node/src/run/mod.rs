@@ -165,9 +165,7 @@ async fn start(
     } = store::open(config, file, peer.zip(waiting.as_ref()), shards, &notifies).await?;
     // From here on what is in force in the cluster counts.
     let config = &settings.config();
-    let zone = Arc::new(ZoneCell::new(Instant::now()));
-    operate::restore_override(catalogue.as_ref(), &zone);
-    let throttle = Throttle::new(Arc::clone(&zone));
+    let (zone, throttle) = zone(catalogue.as_ref());
     let exporters = exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
     let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
@@ -182,22 +180,12 @@ async fn start(
         leaving: node.leaving(),
     })?;
     let archiver = archive::start(&settings, &vault, &catalogue, &throttle, member.as_ref())?;
-    let running = running(
-        &vault,
-        &catalogue,
-        member.as_ref(),
-        budget,
-        &exporters,
-        &archiver,
-        &zone,
-        &ingest,
-    );
+    let behind = (&exporters, &archiver);
+    let running = running(&vault, &catalogue, member.as_ref(), budget, behind, &zone, &ingest);
     let context = surfaces::context(config, node, &running, throttle.clone(), member.as_ref(), &settings)?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
-    if let Some(waiting) = waiting {
-        waiting.end().await?;
-    }
+    end_waiting(waiting).await?;
     let accepting = ingest.accept(otlp);
     node.set_phase(Phase::Serving);
     let scrub = scrub::start(Arc::clone(&settings), &vault, &catalogue, &data_path, throttle)?;
@@ -222,14 +210,29 @@ async fn start(
     })
 }
 
+/// Ends what answered in place of a node of a cluster.
+async fn end_waiting(waiting: Option<Waiting>) -> anyhow::Result<()> {
+    match waiting {
+        Some(waiting) => waiting.end().await,
+        None => Ok(()),
+    }
+}
+
+/// The zone, with the override that an operator has left, and its throttle.
+fn zone(catalogue: &dyn Catalogue) -> (Arc<ZoneCell>, Throttle) {
+    let zone = Arc::new(ZoneCell::new(Instant::now()));
+    operate::restore_override(catalogue, &zone);
+    let throttle = Throttle::new(Arc::clone(&zone));
+    (zone, throttle)
+}
+
 /// What the surfaces see of a node that serves.
 fn running(
     vault: &Vault,
     catalogue: &Arc<dyn Catalogue>,
     member: Option<&Member>,
     budget: Arc<Budget>,
-    exporters: &Arc<Exporters>,
-    archiver: &Archiver,
+    (exporters, archiver): (&Arc<Exporters>, &Archiver),
     zone: &Arc<ZoneCell>,
     ingest: &Ingest,
 ) -> Running {

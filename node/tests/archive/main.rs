@@ -18,7 +18,8 @@ use crate::store::{Mood, Store, files_below};
 
 /// Records of 90 KB that do not compress: a sealed segment of any of them is large enough for an object of its own.
 fn records(name: &str, count: usize) -> Vec<String> {
-    let mut state = name.bytes().fold(1_u64, |state, byte| state * 31 + u64::from(byte));
+    let seed = |state: u64, byte: u8| state.wrapping_mul(31).wrapping_add(byte.into());
+    let mut state = name.bytes().fold(1_u64, seed);
     let mut next = move || {
         state ^= state << 13;
         state ^= state >> 7;
@@ -325,9 +326,9 @@ async fn a_node_that_is_paused_past_its_lease_commits_nothing_and_another_holder
         }
     })
     .await;
-    store.set(Mood::Works);
-    until_archived(&nodes[0], 1).await;
+    // It goes on with its own reading while the other still reads.
     nodes[2].signal(rustix::process::Signal::CONT);
+    store.release_first();
     until("a commit that is refused", async || {
         let log = nodes[2].log();
         if log.contains("archive.lease.lost") {
@@ -337,6 +338,9 @@ async fn a_node_that_is_paused_past_its_lease_commits_nothing_and_another_holder
         }
     })
     .await;
+    assert!(matches!(holder(&nodes[0].archived().await.unwrap())[..], [(node, "leased")] if node != own));
+    store.set(Mood::Works);
+    until_archived(&nodes[0], 1).await;
     until_archived(&nodes[2], 1).await;
     let listed = nodes[2].archived().await.unwrap();
     assert!(

@@ -225,11 +225,6 @@ impl Node {
         Ok(all.into_iter().filter(is_sealed).collect())
     }
 
-    /// Waits until it serves.
-    pub(crate) async fn until_serving(&self) {
-        until("a node that serves", async || self.archive().await.map(drop)).await;
-    }
-
     /// Seals what holds entries.
     pub(crate) async fn seal(&self) {
         until("a seal", async || {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -40,6 +41,7 @@ pub(crate) struct Store {
     mood: Arc<Mutex<Mood>>,
     /// Requests that were held.
     held: Arc<Mutex<Vec<String>>>,
+    is_first_released: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -51,10 +53,12 @@ impl Store {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (mood, held) = (Arc::new(Mutex::new(mood)), Arc::default());
+        let is_first_released = Arc::new(AtomicBool::new(false));
         let hand = Arc::new(Hand {
             store: builder.build(),
             mood: Arc::clone(&mood),
             held: Arc::clone(&held),
+            is_first_released: Arc::clone(&is_first_released),
         });
         tokio::spawn(async move {
             loop {
@@ -69,11 +73,22 @@ impl Store {
                 );
             }
         });
-        Self { url, root, mood, held }
+        Self {
+            url,
+            root,
+            mood,
+            held,
+            is_first_released,
+        }
     }
 
     pub(crate) fn set(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
+    }
+
+    /// Has the request done that was held first.
+    pub(crate) fn release_first(&self) {
+        self.is_first_released.store(true, Ordering::Relaxed);
     }
 
     /// The paths of requests that were held, oldest first.
@@ -118,6 +133,7 @@ struct Hand {
     store: S3Service,
     mood: Arc<Mutex<Mood>>,
     held: Arc<Mutex<Vec<String>>>,
+    is_first_released: Arc<AtomicBool>,
 }
 
 impl Hand {
@@ -130,9 +146,14 @@ impl Hand {
             Mood::Holds(method, part) => {
                 let path = request.uri().path().to_owned();
                 if request.method() == method && path.contains(part) {
-                    self.held.lock().unwrap().push(path);
+                    let before = {
+                        let mut held = self.held.lock().unwrap();
+                        held.push(path);
+                        held.len() - 1
+                    };
+                    let is_released = || before == 0 && self.is_first_released.load(Ordering::Relaxed);
                     // Until its mood has changed: then it is done.
-                    while *self.mood.lock().unwrap() == mood {
+                    while *self.mood.lock().unwrap() == mood && !is_released() {
                         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                     }
                 }
