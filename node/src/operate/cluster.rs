@@ -250,12 +250,11 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         seen
     });
     let replicas = cluster.map_or(1, |cluster| u32::from(cluster.replicas));
-    let is_alive = |node| context.is_alive(node);
     let seen = |state: &State| {
         (
             nodes(context, state, consensus.as_ref()),
             state.counts(),
-            LiveCopies::count(state, replicas, &is_alive, &BadCopies::new()),
+            LiveCopies::count(state, replicas, &|node| context.is_alive(node), &BadCopies::new()),
             unsealed_on_replaced(state),
             cluster.map(|cluster| not_joined(state, &cluster.setup.peers)),
         )
@@ -274,6 +273,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         replicas,
         ack_copies: cluster.map_or(1, |_| ACK_COPIES as u32),
         sealed_segments: counts.sealed,
+        archive: archive::if_any(context),
         under_replicated_segments: copies.few,
         single_copy_segments: copies.one,
         unreachable_segments: copies.none,
@@ -311,10 +311,9 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     reply
 }
 
-/// Adds the archive, and what follows from what nodes told of their copies: the reasons not to stop each of them, and the counts of
+/// Adds what follows from what nodes told of their copies: the reasons not to stop each of them, and the counts of
 /// copies.
 pub(super) fn with_told(context: &NodeContext, mut reply: v1::ClusterStatusReply) -> v1::ClusterStatusReply {
-    reply.archive = archive::if_any(context);
     if let Some(cluster) = &context.cluster {
         let told = ReportedCopies::of(&reply);
         context.catalogue.read(|state| {
