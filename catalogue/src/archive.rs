@@ -71,6 +71,8 @@ pub struct Stored {
 /// The newest manifest. The next one has its number and one more, and names its hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ManifestHead {
+    /// The id of the store that it is in; nil before the first.
+    pub store: Uuid,
     /// Its number; 0 before the first.
     pub seq: u64,
     /// BLAKE3 over its bytes; zeros before the first.

@@ -113,6 +113,10 @@ kinds! {
     SettingChanged = 23, "setting_changed";
     /// An operator had a node stop.
     NodeStopped = 24, "node_stopped";
+    /// A node has not been able to archive for a while.
+    ArchiveFailing = 25, "archive_failing";
+    /// It can again.
+    ArchiveWorking = 26, "archive_working";
 }
 
 impl What {

@@ -48,6 +48,9 @@ pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Limit of bytes of a value of the cluster's configuration that is no exporter.
 pub const SETTING_WORD_BYTES_MAX: usize = 64;
 
+/// Limit of bytes of a setting of the archive, which may be a URL.
+pub const SETTING_URL_BYTES_MAX: usize = 1_024;
+
 /// Limit of bytes of an operator's name.
 pub const ACTOR_BYTES_MAX: usize = 256;
 

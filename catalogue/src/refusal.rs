@@ -443,6 +443,18 @@ pub enum Refusal {
         /// The lease.
         lease: LeaseNumber,
     },
+    /// A manifest lists an object of another store than its own.
+    #[error("the object of lease {lease} of the archive is in another store than the manifest that lists it")]
+    InOtherStore {
+        /// The lease.
+        lease: LeaseNumber,
+    },
+    /// A segment is to be in the archive, and is not there yet.
+    #[error("segment {id} is not in the archive yet: see gs-ctl archive status")]
+    NotArchived {
+        /// The segment.
+        id: SegmentId,
+    },
     /// A manifest does not follow the newest one.
     #[error("manifest {seq} does not follow manifest {newest}, which is the newest")]
     NotNextManifest {

@@ -6,15 +6,24 @@
 //!
 //! **Not here**: the meaning of the values (`node/src/config`).
 
-use crate::limits::{EXPORTER_NAME_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTING_WORD_BYTES_MAX};
+use crate::limits::{EXPORTER_NAME_BYTES_MAX, SETTING_URL_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTING_WORD_BYTES_MAX};
 use crate::state::{Setting, State};
+
+/// The setting that says where segments are archived: the URL of a store, or [`ARCHIVE_NONE`]. A single node has it on
+/// record too: it decides what may be removed.
+pub const ARCHIVE_URL: &str = "archive.url";
+
+/// The value of [`ARCHIVE_URL`] where there is no archive.
+pub const ARCHIVE_NONE: &str = "none";
+
+const ARCHIVE: &str = "archive.";
 
 /// The beginning of the name of a setting that is an exporter; the exporter's name follows.
 pub const EXPORTER: &str = "exporter.";
 
 /// True where a setting is one of the cluster's configuration, and none that nodes keep for themselves.
 pub fn is_of_cluster(key: &str) -> bool {
-    ["vault.", "cluster.", EXPORTER]
+    ["vault.", "cluster.", ARCHIVE, EXPORTER]
         .iter()
         .any(|section| key.starts_with(section))
 }
@@ -30,7 +39,11 @@ pub(crate) fn is_well_formed(key: &str, value: &str) -> bool {
         }
         None => {
             let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
-            let is_word = !value.is_empty() && value.len() <= SETTING_WORD_BYTES_MAX;
+            let limit = match key.starts_with(ARCHIVE) {
+                true => SETTING_URL_BYTES_MAX,
+                false => SETTING_WORD_BYTES_MAX,
+            };
+            let is_word = !value.is_empty() && value.len() <= limit;
             key.bytes().all(is_name) && is_word && value.bytes().all(|byte| byte.is_ascii_graphic())
         }
     }

@@ -339,6 +339,7 @@ pub fn archive_doom(lease: LeaseNumber, attempt: u32, holder: u32, boot: u64, en
 pub fn manifest_commit(seq: u64, leases: &[LeaseNumber]) -> Command {
     Command::ManifestCommit {
         next: ManifestHead {
+            store: uuid(9),
             seq,
             hash: [seq as u8; 32],
         },

@@ -62,6 +62,7 @@ impl Node {
         let thresholds = Thresholds::default();
         let reader = EnvironmentReader::new(dir.path());
         let context = NodeContext {
+            archiver: Default::default(),
             vault: vault.clone(),
             catalogue,
             exporters,

@@ -110,6 +110,7 @@ async fn put_manifest(
     };
     let manifest = Manifest {
         cluster,
+        store: store.id().0,
         seq,
         prev,
         attempt: 1,

@@ -14,6 +14,7 @@ use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::tail::streams::TailStreams;
 use tokio::sync::Notify;
 
+use crate::archive::ArchiverSeen;
 use crate::export::Exporters;
 use crate::peers::{Peers, Quorum};
 use crate::settings::Settings;
@@ -38,6 +39,8 @@ pub struct NodeContext {
     pub cluster: Option<ClusterContext>,
     /// The node's exporters.
     pub exporters: Arc<Exporters>,
+    /// How archiving fares.
+    pub archiver: ArchiverSeen,
     /// The throttle of the jobs behind the ack.
     pub throttle: Throttle,
     /// Limit of bytes in an inflated message.

@@ -1,6 +1,7 @@
 //! A GopherShip node: the rooms of the daemon `gophership`, as a table of contents.
 
 pub mod admin;
+pub mod archive;
 pub mod buffer;
 pub mod certs;
 mod children;

@@ -16,6 +16,7 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 use tokio::sync::Notify;
 
+use crate::archive::ArchiverSeen;
 use crate::buffer::Budget;
 use crate::cluster::Awaited;
 use crate::context::{ClusterContext, IngestSnapshot, Latencies, ShardIngest};
@@ -40,6 +41,8 @@ pub struct Running {
     pub budget: Arc<Budget>,
     /// The exporters.
     pub exporters: Arc<Exporters>,
+    /// How archiving fares.
+    pub archiver: ArchiverSeen,
     /// The zone.
     pub zone: Arc<ZoneCell>,
     /// The machine's pressure as last read.

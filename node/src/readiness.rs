@@ -142,7 +142,7 @@ fn disk_words(disk: &DiskUse) -> String {
         );
     }
     format!(
-        "the node holds {}, {own:.0} % of its vault.disk_limit {}: let exporters catch up, shorten vault.retention, or \
+        "the node holds {}, {own:.0} % of its vault.disk_limit {}: let exporters and the archive catch up, shorten vault.retention, or \
          raise vault.disk_limit (the file system has {} left)",
         mib(disk.own),
         mib(disk.limit),

@@ -20,7 +20,7 @@ use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::Tuning;
 use gophership_vault::time::now_unix_nano;
 
-use crate::config::{self, Cluster, Config, Environment, Origin, Values};
+use crate::config::{self, Archive, Cluster, Config, Environment, Origin, Values};
 use crate::export::{Exporters, Refused};
 use crate::machine::Machine;
 
@@ -160,6 +160,11 @@ impl Settings {
         self.inner().wanted.config.vault.scrub_interval
     }
 
+    /// `archive`.
+    pub(crate) fn archive(&self) -> Archive {
+        self.inner().wanted.config.archive.clone()
+    }
+
     /// The node's own configuration.
     pub(crate) fn own(&self) -> Config {
         self.inner().own.clone()
@@ -209,6 +214,7 @@ impl Settings {
                 ..config.clone()
             };
         }
+        running.archive.clone_from(&config.archive);
         let waiting = config::changed_keys(running, config);
         inner.wanted = wanted;
         waiting

@@ -32,6 +32,8 @@ pub enum Job {
     DeadLetterReplay,
     /// Verification of segments.
     Verify,
+    /// Making archive objects.
+    Archive,
 }
 
 /// The pause of a job before its next block.
@@ -57,7 +59,7 @@ pub fn rest(zone: Zone, job: Job, last_block: Duration) -> Rest {
                 let rest = last_block.saturating_mul(RED_REST_FACTOR);
                 Rest::For(rest.clamp(RED_REST_MIN, RED_REST_MAX))
             }
-            Job::Replay | Job::DeadLetterReplay | Job::Verify => Rest::UntilZoneChanges,
+            Job::Replay | Job::DeadLetterReplay | Job::Verify | Job::Archive => Rest::UntilZoneChanges,
         },
     }
 }

@@ -12,7 +12,7 @@ use gophership_vault::ids::ClusterId;
 use thiserror::Error;
 
 use crate::round::Manifest;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreId};
 
 /// A part of a store's contents that is not as it was written, or cannot be read.
 #[derive(Debug, Error)]
@@ -76,14 +76,24 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate of these bytes, which may be any.
-    pub(super) fn of(cluster: ClusterId, key: String, seq: u64, name_hash: [u8; 4], bytes: &[u8]) -> Self {
+    /// A candidate of these bytes, which may be any, in this store.
+    pub(super) fn of(
+        store: StoreId,
+        cluster: ClusterId,
+        key: String,
+        seq: u64,
+        name_hash: [u8; 4],
+        bytes: &[u8],
+    ) -> Self {
         let hash = *blake3::hash(bytes).as_bytes();
         let read = match Manifest::decode(bytes) {
             _ if hash[..4] != name_hash => Err("its bytes do not have the hash in its name".to_owned()),
             Err(error) => Err(error.to_string()),
             Ok(manifest) if (manifest.cluster, manifest.seq) != (cluster, seq) => {
                 Err("it is the manifest of another name".to_owned())
+            }
+            Ok(manifest) if manifest.store != store.0 => {
+                Err(format!("it lists objects of another store, {}", manifest.store))
             }
             Ok(manifest) => Ok((manifest, hash)),
         };
@@ -207,10 +217,12 @@ mod tests {
     use super::*;
 
     const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(7));
+    const STORE: StoreId = StoreId(Uuid::from_u128(9));
 
     fn manifest(seq: u64, attempt: u32, before: &[u8]) -> Vec<u8> {
         let manifest = Manifest {
             cluster: CLUSTER,
+            store: STORE.0,
             seq,
             prev: match before {
                 [] => [0; 32],
@@ -226,7 +238,7 @@ mod tests {
     fn under(seq: u64, named: &[u8], bytes: &[u8]) -> Candidate {
         let hash = *blake3::hash(named).as_bytes();
         let key = crate::store::manifest_key(CLUSTER, seq, &hash);
-        Candidate::of(CLUSTER, key, seq, [hash[0], hash[1], hash[2], hash[3]], bytes)
+        Candidate::of(STORE, CLUSTER, key, seq, [hash[0], hash[1], hash[2], hash[3]], bytes)
     }
 
     /// The numbers of the manifests that gave objects, and the faults, each by its first word after `manifest` or its
@@ -268,6 +280,11 @@ mod tests {
         let b = manifest(2, 1, &a);
         let c = manifest(3, 1, &b);
         let other = manifest(2, 1, b"something else");
+        let stores = [STORE.0.to_string(), Uuid::from_u128(10).to_string()];
+        let moved = String::from_utf8(a.clone())
+            .unwrap()
+            .replace(&stores[0], &stores[1])
+            .into_bytes();
         let whole = |seq, bytes: &[u8]| (seq, vec![under(seq, bytes, bytes)]);
         for (numbers, expected, says) in [
             (vec![whole(3, &c), whole(1, &a)], vec![3, 1], "manifests 2 to 2 "),
@@ -293,6 +310,7 @@ mod tests {
                 "of another name",
             ),
             (vec![(1, vec![under(1, b"{}", b"{}")])], vec![], "missing field"),
+            (vec![whole(1, &moved)], vec![], "objects of another store"),
             (vec![whole(1, &manifest(1, 1, b"x"))], vec![1], "names one before it"),
         ] {
             let (given, faults) = read(numbers);

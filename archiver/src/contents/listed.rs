@@ -62,7 +62,7 @@ async fn open(store: &StoreReader, cluster: ClusterId) -> Result<Reading<'_>, St
 async fn fetch(store: &StoreReader, cluster: ClusterId, seq: u64, name_hash: [u8; 4]) -> Candidate {
     let key = manifest_key_of(cluster, seq, name_hash);
     match store.get(&key, MANIFEST_BYTES_MAX).await {
-        Ok(bytes) => Candidate::of(cluster, key, seq, name_hash, &bytes),
+        Ok(bytes) => Candidate::of(store.id(), cluster, key, seq, name_hash, &bytes),
         Err(source) => Candidate {
             read: Err(match &source {
                 StoreError::TooLarge { .. } => ContentsFault::Changed {

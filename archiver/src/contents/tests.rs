@@ -161,6 +161,7 @@ async fn put_bytes(store: &ArchiveStore, name: &str, bytes: Vec<u8>) -> Listed {
 async fn put_manifest(store: &ArchiveStore, seq: u64, before: &[u8], objects: Vec<Listed>) -> (String, Vec<u8>) {
     let manifest = Manifest {
         cluster: cluster(),
+        store: store.id().0,
         seq,
         prev: match before {
             [] => [0; 32],

@@ -14,6 +14,8 @@ use crate::store::Format;
 pub struct Manifest {
     /// The cluster.
     pub cluster: ClusterId,
+    /// The id of the store that it is in.
+    pub store: Uuid,
     /// Its number, from 1.
     pub seq: u64,
     /// BLAKE3 over the bytes of the manifest before it; zeros in the first.
@@ -50,6 +52,7 @@ pub struct Listed {
 struct Json {
     format: Format,
     cluster_id: Uuid,
+    store_id: Uuid,
     seq: u64,
     prev: String,
     attempt: u32,
@@ -86,6 +89,7 @@ impl Manifest {
         let json = Json {
             format: Format,
             cluster_id: self.cluster.0,
+            store_id: self.store,
             seq: self.seq,
             prev: hex(&self.prev),
             attempt: self.attempt,
@@ -127,6 +131,7 @@ impl Manifest {
         };
         Ok(Self {
             cluster: ClusterId(json.cluster_id),
+            store: json.store_id,
             seq: json.seq,
             prev: digest(&json.prev).map_err(|_| wrong("prev is no digest"))?,
             attempt: json.attempt,
@@ -158,6 +163,7 @@ mod tests {
     fn golden() -> Manifest {
         Manifest {
             cluster: ClusterId(Uuid::from_u128(0x5678)),
+            store: Uuid::from_u128(0x9abc),
             seq: 2,
             prev: [0xAB; 32],
             attempt: 1,

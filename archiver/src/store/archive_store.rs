@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +119,44 @@ impl ArchiveStore {
         client
             .retrying(async || client.is_same(key, bytes).await.map(Some))
             .await
+    }
+
+    /// Reads a range of an object's bytes.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, is shorter, or cannot be read now.
+    pub async fn range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let client = &self.client;
+        client
+            .retrying(async || {
+                let bytes = client.objects.get_range(&client.path(key)?, range.clone()).await;
+                match bytes {
+                    Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(Some(bytes)),
+                    Ok(_) => Err(client.cut_off(key)),
+                    Err(error) => Err(client.meaning(key, error)),
+                }
+            })
+            .await
+    }
+
+    /// Deletes an object, which may be gone already.
+    ///
+    /// # Errors
+    ///
+    /// It may be there still.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let client = &self.client;
+        let deleted = client
+            .retrying(async || {
+                let deleted = client.objects.delete(&client.path(key)?).await;
+                deleted.map(Some).map_err(|error| client.meaning(key, error))
+            })
+            .await;
+        match deleted {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            other => other,
+        }
     }
 
     /// Reads an object of at most `limit` bytes.

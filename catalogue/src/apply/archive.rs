@@ -3,7 +3,8 @@
 //!
 //! **Invariants**:
 //! - I1: only the holder of a lease, in its newest boot and for the attempt under way, commits or dooms its object.
-//! - I2: a manifest follows the newest one, by number and hash, and lists objects that were committed and are in none.
+//! - I2: a manifest follows the newest one, by number and hash, and lists objects of its own store that were committed
+//!   and are in none.
 //! - I3: an object that was committed is never doomed, and one that was doomed is never committed.
 
 use std::collections::BTreeSet;
@@ -195,6 +196,9 @@ pub(super) fn manifest(state: &State, next: ManifestHead, prev: [u8; 32], leases
         let ObjectState::Committed(stored) = object.state else {
             return Err(Refusal::NotCommitted { lease });
         };
+        if object.store != next.store {
+            return Err(Refusal::InOtherStore { lease });
+        }
         let listed = ObjectState::Listed {
             stored,
             manifest: next.seq,

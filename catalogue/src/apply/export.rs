@@ -410,6 +410,9 @@ pub(super) fn released(state: &State, segment: &SealRecord) -> Result<(), Refusa
         return Ok(());
     }
     let id = segment.id;
+    if state.owes_archive(segment) {
+        return Err(Refusal::NotArchived { id });
+    }
     let owed = |name| (state.owed(name, segment), name);
     if let Some((entries, exporter)) = state.holders().map(owed).find(|(entries, _)| *entries > 0) {
         let exporter = exporter.to_owned();

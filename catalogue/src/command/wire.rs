@@ -152,7 +152,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             write_stored(w, stored)
         }
         Command::ManifestCommit { next, prev, leases } => {
-            let w = w.u64(next.seq).bytes(&next.hash).bytes(prev);
+            let w = w.u64(next.seq).bytes(&next.hash).bytes(prev).uuid(next.store);
             w.list(leases, |w, lease| w.u64(*lease))
         }
         Command::ArchiveDoom {

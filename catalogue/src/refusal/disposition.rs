@@ -57,6 +57,8 @@ impl Refusal {
             | Self::UnknownLease { .. }
             | Self::ObjectCounts { .. }
             | Self::NotCommitted { .. }
+            | Self::InOtherStore { .. }
+            | Self::NotArchived { .. }
             | Self::TooLong { .. }
             | Self::NumbersUsedUp { .. } => Disposition::Invalid,
         }

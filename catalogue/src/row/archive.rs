@@ -13,7 +13,7 @@ const LISTED: u8 = 4;
 
 pub(crate) fn write_counters(counters: &ArchiveCounters) -> Writer {
     let w = value().u64(counters.lease).u64(counters.head.seq);
-    w.bytes(&counters.head.hash)
+    w.bytes(&counters.head.hash).uuid(counters.head.store)
 }
 
 pub(crate) fn read_counters(v: &mut Reader<'_>) -> Result<ArchiveCounters, WireError> {
@@ -22,6 +22,7 @@ pub(crate) fn read_counters(v: &mut Reader<'_>) -> Result<ArchiveCounters, WireE
         head: ManifestHead {
             seq: v.u64()?,
             hash: v.array()?,
+            store: v.uuid()?,
         },
     })
 }

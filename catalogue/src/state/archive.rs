@@ -1,9 +1,11 @@
 //! Questions about the archive.
 
 use gophership_vault::ids::SegmentId;
+use gophership_vault::ledger::SealRecord;
 
 use super::{Change, State};
 use crate::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState};
+use crate::setting::{ARCHIVE_NONE, ARCHIVE_URL};
 
 impl State {
     /// The newest manifest.
@@ -31,6 +33,18 @@ impl State {
     pub fn is_archived(&self, id: SegmentId) -> bool {
         let object = self.archive_of(id);
         object.is_some_and(|(_, object)| matches!(object.state, ObjectState::Listed { .. }))
+    }
+
+    /// True where all that is sealed is to be archived before it goes.
+    pub fn has_archive(&self) -> bool {
+        self.setting(ARCHIVE_URL).is_some_and(|url| url.value != ARCHIVE_NONE)
+    }
+
+    /// True where a segment is to be archived, and is not yet. One with an accepted loss of what no holder can read
+    /// is not waited for.
+    pub fn owes_archive(&self, segment: &SealRecord) -> bool {
+        let is_wanted = segment.stats.entries > 0 && self.accepted_copy_loss(segment.id).is_none();
+        self.has_archive() && is_wanted && !self.is_archived(segment.id)
     }
 
     pub(super) fn put_object(&mut self, lease: LeaseNumber, object: ArchiveObject) {

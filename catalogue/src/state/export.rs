@@ -177,9 +177,12 @@ impl State {
         entries_behind(self.cursor(exporter, id.node, id.shard), segment)
     }
 
-    /// True where no reader needs a segment: no exporter owes an entry of it, and no dead letter needs it.
+    /// True where nobody needs a segment: no exporter owes an entry of it, no dead letter needs it, and it is in the
+    /// archive where there is one.
     pub fn is_released(&self, segment: &SealRecord) -> bool {
-        self.holders().all(|name| self.owed(name, segment) == 0) && !self.is_held(segment.id)
+        !self.owes_archive(segment)
+            && self.holders().all(|name| self.owed(name, segment) == 0)
+            && !self.is_held(segment.id)
     }
 
     /// The part of [`State::changes`] that is about exporters.

@@ -9,6 +9,10 @@ use super::when::When;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Archive {
+    /// Show how archiving fares at the node, what of the cluster is archived, and what is not yet
+    Status,
+    /// List the objects on record, by lease
+    List,
     /// List the objects of a store by its manifests, in the order of their names, without a node. Exit code 4 when
     /// manifests are damaged or missing, 1 when some cannot be read now
     Ls {

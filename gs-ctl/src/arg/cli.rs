@@ -84,7 +84,7 @@ pub(crate) enum Command {
     /// Replays: entries of the vault, sent or written again, bit for bit
     #[command(subcommand)]
     Replay(Replay),
-    /// The archive: objects in files, or in a store, read without a node
+    /// The archive: how it fares, and its objects, on record, in files, or in a store
     #[command(subcommand)]
     Archive(Archive),
     /// Write-ahead log files, read without a node

@@ -135,6 +135,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("replay list", &["gs-ctl replay list"]),
     ("replay status", &["gs-ctl replay status 3"]),
     ("replay cancel", &["gs-ctl replay cancel 3"]),
+    ("archive status", &["gs-ctl archive status"]),
+    (
+        "archive list",
+        &[
+            "gs-ctl archive list",
+            "gs-ctl archive list -o json | jq -r '.objects[].key'",
+        ],
+    ),
     (
         "archive cat",
         &[

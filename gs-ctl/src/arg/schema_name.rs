@@ -28,6 +28,8 @@ pub(crate) enum SchemaName {
     ReplayList,
     ReplayJob,
     ReplayFile,
+    ArchiveStatus,
+    ArchiveList,
     ArchiveVerify,
     ArchiveVerifyStore,
     ArchiveLs,

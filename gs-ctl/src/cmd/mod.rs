@@ -1,7 +1,8 @@
 //! The commands, one file each.
 //!
 //! - `status`, `tail`: the whole node, and the records that it receives.
-//! - `archive`, `archive_store`: objects of the archive, read here from files and from a store.
+//! - `archive`, `archive_store`: objects of the archive, read here from files and from a store. `archive_shown`: the
+//!   archive, as a node sees it.
 //! - `cluster`: the cluster, its nodes, and consensus. `events`: what happened in it.
 //! - `config`: settings.
 //! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
@@ -11,6 +12,7 @@
 //! - `schema`: the JSON Schemas of all answers.
 
 mod archive;
+mod archive_shown;
 mod archive_store;
 mod cluster;
 mod config;
@@ -35,7 +37,6 @@ use anyhow::Context;
 
 use crate::arg::archive::{Archive, CatOf, cat_of, verify_of};
 use crate::arg::cli::{Cli, Command, Config, Global, Node, Segment, Wal};
-use crate::arg::format::Format;
 use crate::arg::help;
 use crate::arg::replay::Replay;
 use crate::connect;
@@ -58,7 +59,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Schema { name } => schema::print(name),
-        Command::Archive(asked) => read_archive(&asked, global.format),
+        Command::Archive(asked) => archive_of(asked, &global),
         Command::Wal(Wal::Dump { file }) => wal_dump::dump(&file, global.format),
         Command::Segment(Segment::Verify { file: Some(file), .. }) => segment_verify::verify_file(&file, global.format),
         asked @ (Command::Status
@@ -82,22 +83,25 @@ fn block_on(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::R
     runtime.context("cannot start")?.block_on(command)
 }
 
-fn read_archive(asked: &Archive, format: Format) -> anyhow::Result<Outcome> {
+/// The archive as a node sees it, or read here, without one.
+fn archive_of(asked: Archive, global: &Global) -> anyhow::Result<Outcome> {
     let usage = |what: &str| Failure::Usage(what.to_owned());
+    let format = global.format;
     match asked {
-        Archive::Ls { url, range, store } => block_on(archive_store::ls(url, range, store, format)),
+        Archive::Status | Archive::List => block_on(ask(global, Command::Archive(asked))),
+        Archive::Ls { url, range, store } => block_on(archive_store::ls(&url, &range, &store, format)),
         Archive::Cat {
             place,
             key,
             range,
             store,
-        } => match cat_of(place, key.as_deref(), range, store).map_err(usage)? {
+        } => match cat_of(&place, key.as_deref(), &range, &store).map_err(usage)? {
             CatOf::File(path) => archive::cat(&path, format),
-            CatOf::Object(key) => block_on(archive_store::cat_object(place, key, store, format)),
-            CatOf::Range => block_on(archive_store::cat_range(place, range, store, format)),
+            CatOf::Object(key) => block_on(archive_store::cat_object(&place, key, &store, format)),
+            CatOf::Range => block_on(archive_store::cat_range(&place, &range, &store, format)),
         },
-        Archive::Verify { places, full, store } => match verify_of(places, *full, store).map_err(usage)? {
-            Some(url) => block_on(archive_store::verify(url, *full, store, format)),
+        Archive::Verify { places, full, store } => match verify_of(&places, full, &store).map_err(usage)? {
+            Some(url) => block_on(archive_store::verify(url, full, &store, format)),
             None => archive::verify_files(&places.iter().map(PathBuf::from).collect::<Vec<_>>(), format),
         },
     }
@@ -151,6 +155,8 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
             segment: Some(segment), ..
         }) => segment_verify::verify(&mut node, segment, format).await,
         Command::Replay(asked) => replay::replay(&mut node, asked, format).await,
+        Command::Archive(Archive::Status) => archive_shown::status(&mut node, format).await,
+        Command::Archive(Archive::List) => archive_shown::list(&mut node, format).await,
         Command::Segment(Segment::Verify { segment: None, .. })
         | Command::Cluster(_)
         | Command::Raft(_)

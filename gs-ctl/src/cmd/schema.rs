@@ -1,6 +1,7 @@
 //! `gs-ctl schema`: the JSON Schemas of the commands' answers with `-o json`.
 
 use clap::ValueEnum;
+use gophership_proto::view::archive::{ArchiveList, ArchiveStatusView};
 use gophership_proto::view::cluster::{ClusterView, NodeList};
 use gophership_proto::view::event::EventList;
 use gophership_proto::view::exporter::ExporterView;
@@ -56,6 +57,8 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::ReplayList => schema::<JobList>,
         SchemaName::ReplayJob => schema::<JobView>,
         SchemaName::ReplayFile => schema::<Summary>,
+        SchemaName::ArchiveStatus => schema::<ArchiveStatusView>,
+        SchemaName::ArchiveList => schema::<ArchiveList>,
         SchemaName::ArchiveVerify => schema::<ArchiveVerdict>,
         SchemaName::ArchiveVerifyStore => schema::<StoreVerdict>,
         SchemaName::ArchiveLs => schema::<ObjectList>,

@@ -13,6 +13,7 @@ use crate::out::human;
 use crate::out::outcome::{Outcome, refused};
 use crate::out::output::{Answer, print};
 use crate::out::table::{Table, pairs};
+use crate::view::archive::archive_debt;
 use crate::view::exporters::{debt_text, in_short};
 use crate::view::zone::headline;
 
@@ -157,6 +158,14 @@ impl Shown {
             };
             let text = debt_text(debt.bytes, debt.entries, debt.oldest_unix_nano, self.now_unix_nano);
             rows.push(("Debt", text + &deferred));
+        }
+        if let Some(archive) = &self.status.archive {
+            let owed = archive_debt(archive, self.now_unix_nano);
+            let fails = archive
+                .fault
+                .as_deref()
+                .map_or_else(String::new, |fault| format!("; FAILS: {}", human::one_line(fault)));
+            rows.push(("Archive", format!("owed: {owed}{fails}")));
         }
         if let Some(text) = latency_text(&self.status.latency) {
             rows.push(("Latency", text));

@@ -187,6 +187,14 @@ impl Control for Service {
         Ok(Response::new(answers::setting_changed(request.into_inner())))
     }
 
+    async fn show_archive(&self, _: Request<ShowArchiveRequest>) -> Result<Response<ArchiveStatus>, Status> {
+        no()
+    }
+
+    async fn list_archive(&self, _: Request<ListArchiveRequest>) -> Result<Response<ListArchiveReply>, Status> {
+        no()
+    }
+
     async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsReply>, Status> {
         self.note(request.get_ref());
         Ok(Response::new(answers::events(request.into_inner().after)))

@@ -77,6 +77,13 @@ pub(super) const BATCH_BYTES_MIN: u64 = 1 << 10;
 /// The largest `batch_bytes`.
 pub(super) const BATCH_BYTES_MAX: u64 = 64 << 20;
 
+/// The highest compression level of the archive: higher ones take much memory for little.
+pub(super) const ZSTD_LEVEL_MAX: u32 = 19;
+/// The smallest `archive.object_size`: the smallest segment.
+pub(super) const OBJECT_SIZE_MIN: u64 = SEGMENT_SIZE_MIN;
+/// The largest `archive.object_size`: an object is in memory while it is put.
+pub(super) const OBJECT_SIZE_MAX: u64 = 1 << 30;
+
 /// Limit of origins of web pages that may send logs.
 pub(super) const ORIGINS_MAX: usize = 64;
 

@@ -22,6 +22,7 @@ pub(super) fn check(reader: &mut Reader<'_>, machine: &Machine) {
     disk(reader, &config, machine);
     memory(reader, &config, machine);
     zones(reader, &config);
+    archive(reader, &config);
 }
 
 /// The paths of one listener's keys.
@@ -237,5 +238,29 @@ fn zones(reader: &mut Reader<'_>, config: &Config) {
     if config.zones.yellow >= config.zones.red {
         let red = config.zones.red.to_string();
         reader.rule("zones.yellow", &["zones.red"], Problem::ZonesOutOfOrder { red });
+    }
+}
+
+fn archive(reader: &mut Reader<'_>, config: &Config) {
+    const ENDPOINT: &str = "archive.endpoint";
+    let archive = &config.archive;
+    if archive.is_folder() {
+        for (key, is_set) in [
+            (ENDPOINT, archive.endpoint.is_some()),
+            ("archive.region", archive.region.is_some()),
+        ] {
+            if is_set {
+                reader.rule(key, &["archive.url"], Problem::OnlyForBuckets);
+            }
+        }
+    } else if archive.url.is_some()
+        && let Some(endpoint) = &archive.endpoint
+    {
+        if !endpoint.https && !endpoint.is_loopback() && !archive.insecure {
+            reader.rule(ENDPOINT, &["archive.insecure"], Problem::PlaintextSink);
+        }
+        if endpoint.https && archive.insecure {
+            reader.rule("archive.insecure", &[ENDPOINT], Problem::InsecureWithHttps);
+        }
     }
 }

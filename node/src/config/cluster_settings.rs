@@ -10,8 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use gophership_catalogue::setting::EXPORTER;
+use gophership_catalogue::setting::{ARCHIVE_URL, EXPORTER};
 
+use super::archive::Archive;
 use super::check::check;
 use super::environment::Environment;
 use super::exporter_keys::{EXPORTER_KEYS, HEADERS};
@@ -24,11 +25,20 @@ use super::tree::{Tree, Value, parse};
 use crate::machine::Machine;
 
 /// The cluster's keys beside its exporters. A change of each is in force on every node at once.
-const CLUSTER_KEYS: [&str; 8] = [
+const CLUSTER_KEYS: [&str; 17] = [
     "vault.segment_age",
     "vault.retention",
     "vault.scrub_interval",
     "vault.on_full",
+    "archive.url",
+    "archive.endpoint",
+    "archive.insecure",
+    "archive.region",
+    "archive.zstd_level",
+    "archive.object_size",
+    "archive.max_delay",
+    "archive.verify",
+    "archive.unsafe_store",
     "cluster.replicas",
     "cluster.ack_timeout",
     "cluster.dead_after",
@@ -84,6 +94,10 @@ pub fn with_settings(
         export: Vec::new(),
         ..own.clone()
     };
+    if settings.contains_key(ARCHIVE_URL) {
+        // What is not set there is not set at all: its keys are of one store.
+        config.archive = Archive::default();
+    }
     let mut refused = Values::new();
     for (key, value) in settings {
         match with_setting(&config, key, value, environment, machine) {
@@ -255,7 +269,8 @@ mod tests {
         ));
         let first = first.unwrap();
         let values = cluster_values(&first);
-        assert_eq!(values.len(), CLUSTER_KEYS.len() + 2);
+        // The endpoint and the region of the archive are not set.
+        assert_eq!(values.len(), CLUSTER_KEYS.len() - 2 + 2);
         let shown = format!("{values:?}");
         assert!(
             shown.contains("Bearer ${env:KEY}") && !shown.contains(SECRET),

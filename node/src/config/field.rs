@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::archive::Archive;
 use super::bounds;
 use super::choice::Choice;
 use super::export::Endpoint;
@@ -61,6 +62,10 @@ pub(super) enum Field<R = Config> {
     ExporterName(At<R, String>),
     /// The URL of a sink.
     Endpoint(At<R, Endpoint>),
+    /// The URL of a service, without a path; optional.
+    OptionalEndpoint(At<R, Option<Endpoint>>),
+    /// The URL of a store for the archive, or `none`.
+    ArchiveUrl(At<R, Option<String>>),
     /// The name that a server's certificate must carry.
     ServerName(At<R, Option<String>>),
     /// A list of web origins.
@@ -129,6 +134,16 @@ impl<R> Field<R> {
             }
             Self::ExporterName(at) => *at(config) = exporter_name(text)?.into(),
             Self::Endpoint(at) => *at(config) = Endpoint::parse(text).ok_or(Refused)?,
+            Self::OptionalEndpoint(at) => {
+                let endpoint = Endpoint::parse(text).filter(|to| to.path.is_empty()).ok_or(Refused)?;
+                *at(config) = Some(endpoint);
+            }
+            Self::ArchiveUrl(at) => {
+                *at(config) = match text {
+                    Archive::NONE => None,
+                    text => Some(Archive::parse_url(text).ok_or(Refused)?),
+                }
+            }
             Self::ServerName(at) => {
                 let name = server_name(text)?;
                 *at(config) = Some(name);
@@ -162,6 +177,8 @@ impl<R> Field<R> {
             Self::Endpoint(at) => Some(at(config))
                 .filter(|to| !to.host.is_empty())
                 .map(|to| to.to_string()),
+            Self::OptionalEndpoint(at) => at(config).as_ref().map(ToString::to_string),
+            Self::ArchiveUrl(at) => Some(at(config).clone().unwrap_or_else(|| Archive::NONE.to_owned())),
             Self::ServerName(at) => at(config).clone(),
             Self::Origins(at) => Some(at(config).to_string()).filter(|list| !list.is_empty()),
         }
@@ -208,6 +225,11 @@ impl<R> Field<R> {
                 bounds::EXPORTER_NAME_BYTES_MAX
             ),
             Self::Endpoint(_) => "https://HOST:PORT or http://HOST:PORT, without a user or a fragment".into(),
+            Self::OptionalEndpoint(_) => "https://HOST:PORT or http://HOST:PORT, without a user or a path".into(),
+            Self::ArchiveUrl(_) => format!(
+                "{}, s3://BUCKET/PREFIX, or file:///FOLDER, in visible ASCII without a user or a query",
+                Archive::NONE
+            ),
             Self::ServerName(_) => "a DNS name or an IP address".into(),
             Self::Origins(_) => format!(
                 "a list of at most {} of https://HOST[:PORT], http://HOST[:PORT] and `*`; in a variable with commas",
@@ -232,6 +254,8 @@ impl<R> Field<R> {
             | Self::Address(_)
             | Self::ExporterName(_)
             | Self::Endpoint(_)
+            | Self::OptionalEndpoint(_)
+            | Self::ArchiveUrl(_)
             | Self::ServerName(_)
             | Self::Origins(_) => true,
             Self::Flag(_)

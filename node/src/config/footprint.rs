@@ -24,6 +24,7 @@ pub struct Footprint {
     budget: u64,
     export_budget: u64,
     lost_export: u64,
+    archive: u64,
     budget_auto: bool,
     machine: Machine,
 }
@@ -44,6 +45,7 @@ impl Footprint {
             budget: config.memory_budget(machine),
             export_budget: config.export_budget(machine),
             lost_export: config.lost_export_bytes(),
+            archive: config.archive_bytes(),
             budget_auto: config.memory.budget == Auto::Auto,
             machine: *machine,
         }
@@ -118,6 +120,10 @@ impl fmt::Display for Footprint {
         if self.lost_export > 0 {
             let most = show_mebibytes(self.lost_export);
             write!(f, ", {most} more at most while they send what lost nodes owe")?;
+        }
+        if self.archive > 0 {
+            let most = show_mebibytes(self.archive);
+            write!(f, ", {most} more at most for two objects of the archive")?;
         }
         Ok(())
     }

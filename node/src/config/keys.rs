@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use super::archive::ArchiveVerify;
 use super::bounds;
 use super::cluster::{Cluster, ClusterPeer};
 use super::field::Field;
@@ -128,6 +129,11 @@ pub(super) static SECTIONS: &[Section] = &[
         "Exporters: where everything that is taken is sent on, each at its own pace. No GS_ variable reaches into the \
          list; ${env:NAME} and ${file:PATH} do. In a cluster these are its first exporters: from then on gs-ctl \
          exporter set changes them.",
+    ),
+    section(
+        "archive",
+        "The store that sealed segments are copied to, as Zstandard objects, before they may go. In a cluster it is the \
+         same for all nodes.",
     ),
     section("zones", "How much work beyond durability the node allows itself."),
     Section {
@@ -384,6 +390,60 @@ pub(super) static KEYS: &[Key] = &[
         "From 90 % of vault.disk_limit on: refuse ingest, or drop the oldest sealed segments though something still \
          needs them.",
         Field::Choice(OnFull::WORDS, |c| &mut c.vault.on_full),
+    ),
+    key(
+        "archive.url",
+        "The store. Segments are removed only once they are in it. Credentials of S3 come from the environment \
+         (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), a web identity, or the machine's metadata. A folder must be \
+         there, and in a cluster the same one on all nodes.",
+        Field::ArchiveUrl(|c| &mut c.archive.url),
+    ),
+    key(
+        "archive.endpoint",
+        "An S3 service that is not Amazon's. Plaintext to another machine needs `insecure: true`.",
+        Field::OptionalEndpoint(|c| &mut c.archive.endpoint),
+    ),
+    key(
+        "archive.insecure",
+        "Accept plaintext to a service on another machine.",
+        Field::Flag(|c| &mut c.archive.insecure),
+    ),
+    key(
+        "archive.region",
+        "The region of the bucket. Absent: that of the environment (AWS_REGION), else us-east-1.",
+        Field::OptionalLabel(|c| &mut c.archive.region),
+    ),
+    key(
+        "archive.zstd_level",
+        "The compression level of Zstandard.",
+        Field::Number(|c| &mut c.archive.zstd_level, 1, bounds::ZSTD_LEVEL_MAX),
+    ),
+    key(
+        "archive.object_size",
+        "Bytes of segment files from which on an object is made at once. Two objects are in memory at most, each with \
+         as much and one segment more, before compression.",
+        Field::Size(
+            |c| &mut c.archive.object_size,
+            bounds::OBJECT_SIZE_MIN,
+            bounds::OBJECT_SIZE_MAX,
+        ),
+    ),
+    key(
+        "archive.max_delay",
+        "How long a sealed segment waits for others; less than 1MiB waits for an hour, if that is longer.",
+        Field::Time(|c| &mut c.archive.max_delay, millis(SECOND), millis(DAY)),
+    ),
+    key(
+        "archive.verify",
+        "How an object is checked before it counts: all of it is read back, or only its length is asked for, of a store \
+         that proves at the start that it refuses damaged bytes; another one is read back all the same.",
+        Field::Choice(ArchiveVerify::WORDS, |c| &mut c.archive.verify),
+    ),
+    key(
+        "archive.unsafe_store",
+        "Take also a store that overwrites objects though it was told not to (If-None-Match). Only where nothing but \
+         this cluster writes below the prefix.",
+        Field::Flag(|c| &mut c.archive.unsafe_store),
     ),
     key(
         "zones.yellow",

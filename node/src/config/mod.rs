@@ -2,13 +2,14 @@
 //!
 //! Start with [`settings::Config`] for the settings, and with [`load`] for their sources.
 //!
-//! - `settings`, `cluster`, `export`, `origins`, `choice`: the settings as typed values, and their defaults.
+//! - `settings`, `cluster`, `export`, `archive`, `origins`, `choice`: the settings as typed values, and their defaults.
 //! - `keys`, `exporter_keys`: the tables of keys. `field`, `units`: the kinds of values. `bounds`: limits.
 //! - `load`: file, environment and rules together. `tree`: YAML. `environment`: variables. `reader`, `exporters`,
 //!   `peers`: from both to settings. `check`: rules between keys. `suggest`: "did you mean". `fault`: the faults.
 //! - `cluster_settings`: the settings that are the cluster's, and a configuration with them.
 //! - `footprint`, `print`, `schema`: answers of `gophership config`.
 
+mod archive;
 mod bounds;
 mod check;
 mod choice;
@@ -37,6 +38,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub use archive::{Archive, ArchiveVerify};
 pub use cluster::{Cluster, ClusterPeer};
 pub use cluster_settings::{Values, cluster_values, is_of_cluster, read_exporter, values, with_setting, with_settings};
 pub use environment::Environment;

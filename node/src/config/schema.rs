@@ -130,6 +130,8 @@ fn value<R>(key: &Key<R>, defaults: &mut R) -> Value {
         Field::Choice(words, _) => vec![text(&words.join("|"))],
         Field::ExporterName(_) => vec![text("[a-z0-9_-]{1,64}")],
         Field::Endpoint(_) => vec![text("https?://[^@#]+")],
+        Field::OptionalEndpoint(_) => vec![text("https?://[^@#/]+/?")],
+        Field::ArchiveUrl(_) => vec![text("none|s3://[^@?#/][^@?#]*|file:///[^@?#]+")],
         Field::ServerName(_) => vec![text(".+")],
         Field::Origins(_) => {
             let origin = text(r"\*|https?://[A-Za-z0-9.:\[\]-]+");
@@ -169,6 +171,8 @@ fn default_of<R>(key: &Key<R>, defaults: &mut R) -> Option<Value> {
         | Field::Choice(..)
         | Field::ExporterName(_)
         | Field::Endpoint(_)
+        | Field::OptionalEndpoint(_)
+        | Field::ArchiveUrl(_)
         | Field::ServerName(_)
         | Field::Origins(_) => Value::String(shown),
     })

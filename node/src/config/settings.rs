@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use gophership_vault::start_bytes;
 
+use super::archive::Archive;
 use super::bounds;
 use super::choice::choice;
 use super::cluster::Cluster;
@@ -38,6 +39,8 @@ pub struct Config {
     pub vault: Vault,
     /// The exporters, each of which sends every entry on.
     pub export: Vec<Export>,
+    /// The store that sealed segments are copied to.
+    pub archive: Archive,
     /// The thresholds of the zones.
     pub zones: Zones,
     /// The cluster that the node belongs to; `None` for a single node.
@@ -332,6 +335,15 @@ impl Config {
         let of_one = |export: &Export| export.memory(max_message) + lost_bytes_max(max_message);
         match self.cluster {
             Some(_) => self.export.iter().map(of_one).sum(),
+            None => 0,
+        }
+    }
+
+    /// The most bytes that the archive holds beside [`Self::memory_budget`]: two objects, were nothing to compress.
+    #[must_use]
+    pub fn archive_bytes(&self) -> u64 {
+        match self.archive.url {
+            Some(_) => 2 * (self.archive.object_size + self.vault.segment_size),
             None => 0,
         }
     }

@@ -55,8 +55,8 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
     ("hello", "", "is a section"),
     // Names.
     (
-        "archive: {url: none}",
-        "archive",
+        "warehouse: {url: none}",
+        "warehouse",
         "is not a key; accepted here: node, listeners",
     ),
     (
@@ -496,7 +496,7 @@ fn the_environment_overrides_the_file() {
 
 #[test]
 fn an_override_that_sets_nothing_is_a_fault() {
-    let found = faults("", &[("GS_NODE_NAM", "x"), ("GS_ARCHIVE_URL", "x")]);
+    let found = faults("", &[("GS_NODE_NAM", "x"), ("GS_WAREHOUSE_URL", "x")]);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
         found
@@ -506,7 +506,7 @@ fn an_override_that_sets_nothing_is_a_fault() {
     assert!(
         found
             .iter()
-            .any(|(path, text)| path == "GS_ARCHIVE_URL" && !text.contains("did you mean"))
+            .any(|(path, text)| path == "GS_WAREHOUSE_URL" && !text.contains("did you mean"))
     );
 }
 
@@ -695,6 +695,7 @@ listeners: {{ otlp_grpc: {}, otlp_http: {}, admin: {}, peer: {} }}
 ingest: {{ shards: 2, max_message: 3000001, read_timeout: 1500ms, max_connection_age: 61s }}
 memory: {{ budget: 100000001 }}
 vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, scrub_interval: 25h, any_filesystem: true, on_full: drop_oldest }}
+archive: {{ url: 's3://logs/a', endpoint: 'http://minio:9000', insecure: true, region: eu-1, zstd_level: 9, object_size: 3MiB, max_delay: 6m, verify: head, unsafe_store: true }}
 zones: {{ yellow: 0.123, red: 1, sense_every: 7 }}
 cluster: {{ name: prod, peers: [{{ name: other, address: 'other.gs:9097' }}, {{ name: b, address: '[::1]:1' }}], replicas: 2, ack_timeout: 3s, dead_after: 6s, repair_after: 7m }}
 export:

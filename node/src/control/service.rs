@@ -114,6 +114,14 @@ impl Control for ControlService {
         answer(self.operator.change_setting(request.into_inner(), by).await)
     }
 
+    async fn show_archive(&self, _: Request<v1::ShowArchiveRequest>) -> Answer<v1::ArchiveStatus> {
+        answer(self.operator.viewer.show_archive().await)
+    }
+
+    async fn list_archive(&self, request: Request<v1::ListArchiveRequest>) -> Answer<v1::ListArchiveReply> {
+        answer(self.operator.viewer.list_archive(request.into_inner()).await)
+    }
+
     async fn list_events(&self, request: Request<v1::ListEventsRequest>) -> Answer<v1::ListEventsReply> {
         answer(self.operator.viewer.list_events(request.into_inner()).await)
     }

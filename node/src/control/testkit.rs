@@ -147,6 +147,7 @@ impl TestNode {
         })
         .unwrap();
         NodeContext {
+            archiver: Default::default(),
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
             peers: None,

@@ -111,7 +111,8 @@ impl Readers for Cursors {
     }
 
     fn are_none(&self) -> bool {
-        self.catalogue.read(|state| state.holders().next().is_none())
+        self.catalogue
+            .read(|state| state.holders().next().is_none() && !state.has_archive())
     }
 
     fn keep_positions(&self) {
@@ -123,11 +124,18 @@ impl Readers for Cursors {
     fn lose(&self, segment: &SealRecord) -> u64 {
         let running = self.running();
         let status = |name: &String| running.exporters.iter().find(|(known, _)| known == name);
-        let owed = self.catalogue.read(|state| {
+        let (owed, owes_archive) = self.catalogue.read(|state| {
             let owed = |name: &str| (state.owed(name, segment), name.to_owned());
-            state.holders().map(owed).collect::<Vec<_>>()
+            (
+                state.holders().map(owed).collect::<Vec<_>>(),
+                state.owes_archive(segment),
+            )
         });
         let mut most = 0;
+        if owes_archive {
+            most = segment.stats.entries;
+            tracing::error!(segment = %segment.id, entries = most, "archive.entries.dropped");
+        }
         for (entries, name) in &owed {
             let entries = *entries;
             if entries == 0 {

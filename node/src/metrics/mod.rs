@@ -4,8 +4,9 @@
 //! One file for each component, in the order of the exposition, over one builder:
 //!
 //! - `families`: families of metrics under construction.
-//! - `tls`, `ingester`, `vault`, `zone`, `machine`, `exporters`, `cluster`: the metrics of each component.
+//! - `tls`, `ingester`, `vault`, `zone`, `machine`, `exporters`, `archive`, `cluster`: the metrics of each component.
 
+mod archive;
 mod cluster;
 mod exporters;
 mod families;
@@ -57,6 +58,7 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         );
         exporters::exporters(&mut out, &running.exporters.views());
         exporters::lost_debts(&mut out, &running.exporters.lost_debts());
+        archive::archive(&mut out, &running.archiver.view());
         if let Some(cluster) = &running.cluster {
             cluster::cluster(&mut out, running, &vault, cluster);
         }

@@ -23,7 +23,7 @@ use super::live_copies::LiveCopies;
 use super::nodes::{is_asked_to_stop, lacking_copies, participation, why_not_to_stop};
 use super::peers::Answers;
 use super::shown::segment_ref;
-use super::{bad_copies, exporters, settings, status, zone};
+use super::{archive, bad_copies, exporters, settings, status, zone};
 use crate::context::NodeContext;
 
 /// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports`
@@ -110,6 +110,7 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
         lost_debt: exporters::lost_debts(context),
         settings: settings::told(context),
         stops: is_asked_to_stop(context),
+        archive: archive::if_any(context),
         ..v1::NodeReport::default()
     };
     bad_copies::add_to(&mut report, &context.vault);
@@ -250,12 +251,11 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         seen
     });
     let replicas = cluster.map_or(1, |cluster| u32::from(cluster.quorum.replicas()));
-    let is_alive = |node| context.is_alive(node);
     let seen = |state: &State| {
         (
             nodes(context, state, consensus.as_ref()),
             state.counts(),
-            LiveCopies::count(state, replicas, &is_alive, &BadCopies::new()),
+            LiveCopies::count(state, replicas, &|node| context.is_alive(node), &BadCopies::new()),
             unsealed_on_replaced(state),
             cluster.map(|cluster| not_joined(state, &cluster.setup.peers)),
         )
@@ -274,6 +274,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         replicas,
         ack_copies: cluster.map_or(1, |_| ACK_COPIES as u32),
         sealed_segments: counts.sealed,
+        archive: archive::if_any(context),
         under_replicated_segments: copies.few,
         single_copy_segments: copies.one,
         unreachable_segments: copies.none,

@@ -23,6 +23,8 @@ pub(super) const BAD_COPIES_TOLD_MAX: usize = 1_000;
 pub(super) const JOBS_LISTED_MAX: usize = 1_000;
 /// Limit of dead letters in one answer.
 pub(super) const LETTERS_LISTED_MAX: usize = 1_000;
+/// Limit of objects of the archive in one answer: one may have thousands of segments.
+pub(super) const ARCHIVE_LISTED_MAX: usize = 100;
 /// Limit of events in one answer.
 pub(super) const EVENTS_LISTED_MAX: usize = 1_000;
 /// Interval at which a watched replay is reported.

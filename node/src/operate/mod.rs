@@ -7,14 +7,15 @@
 //!   so for those that only show.
 //! - `nodes`: drain, removal and stop of a cluster's nodes. `bad_copies`: what the holders of copies say is wrong
 //!   with them.
-//! - `status`, `cluster`, `zone`, `segments`, `accept_loss`, `verify`, `exporters`, `letters`, `events`, `settings`:
-//!   the verbs, by their subject. `live_copies`: counts of segments by their copies.
+//! - `status`, `cluster`, `zone`, `segments`, `accept_loss`, `verify`, `archive`, `exporters`, `letters`, `events`,
+//!   `settings`: the verbs, by their subject. `live_copies`: counts of segments by their copies.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
 //! - `error`: errors of verbs, and their kinds.
 //! - `blocking`, `limits`, `shown`: permits for calls that block, bounds, ids in the form of answers.
 
 mod accept_loss;
+mod archive;
 mod bad_copies;
 mod blocking;
 mod cluster;

@@ -7,7 +7,7 @@ use gophership_vault::ids::{Lsn, NodeId};
 use gophership_vault::{DiskTier, OnFull, ShardStatus, Vault, VaultStatus};
 use gophership_vault_replication::tail::lag::StreamStatus;
 
-use super::{exporters, zone};
+use super::{archive, exporters, zone};
 use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
 use crate::replay::lsn_shown;
 
@@ -60,6 +60,7 @@ pub(super) fn status(context: &NodeContext) -> v1::StatusReply {
         }),
         pivots: exporters.iter().map(|e| e.pivots).sum(),
         exporters,
+        archive: archive::if_any(context),
     }
 }
 

@@ -21,7 +21,7 @@ use super::error::OperateError;
 use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE, PEERS_ASKED_MAX};
 use super::segments::Wanted;
 use super::shown::{segment_id, segment_ref};
-use super::{cluster, events, peers, segments, settings, status};
+use super::{archive, cluster, events, peers, segments, settings, status};
 use crate::context::NodeContext;
 use crate::peers::Peers;
 
@@ -95,6 +95,19 @@ impl Viewer {
     /// The node's settings.
     pub(crate) async fn list_settings(&self) -> Result<v1::ListSettingsReply, OperateError> {
         self.call(settings::list).await
+    }
+
+    /// The archive, as this node sees it.
+    pub(crate) async fn show_archive(&self) -> Result<v1::ArchiveStatus, OperateError> {
+        self.call(archive::status).await
+    }
+
+    /// A page of the objects of the archive.
+    pub(crate) async fn list_archive(
+        &self,
+        asked: v1::ListArchiveRequest,
+    ) -> Result<v1::ListArchiveReply, OperateError> {
+        self.call(move |context| archive::list(context, &asked)).await
     }
 
     /// A page of the events that are asked for.

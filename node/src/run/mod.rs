@@ -16,9 +16,10 @@
 //! - `process`: the kernel, descriptors. `signals`: signals that end a node, or make it reload.
 //! - `ports`: opened before all else. `waiting`: until a cluster lets the node begin. `store`: the state on disk.
 //! - `exporters`, `ingest`, `surfaces`: the parts above it.
-//! - `scrub`: verification of what is stored, once it serves.
+//! - `scrub`: verification of what is stored, once it serves. `archive`: its copies in the archive.
 //! - `watch`: supervision while the node runs. `shutdown`: the end.
 
+mod archive;
 mod exporters;
 mod ingest;
 mod ports;
@@ -52,6 +53,7 @@ use self::store::Store;
 use self::surfaces::{Admin, tell_health};
 use self::waiting::Waiting;
 use self::watch::{End, watch_over};
+use crate::archive::Archiver;
 use crate::cluster::Member;
 use crate::config::{Config, Export};
 use crate::export::Exporters;
@@ -158,7 +160,7 @@ async fn start(
     } = store::open(config, file, peer.zip(waiting.as_ref()), shards, &notifies).await?;
     // From here on what is in force in the cluster counts.
     let config = &settings.config();
-    let (zone, throttle) = zone_on_record(catalogue.as_ref());
+    let (zone, throttle) = zone(catalogue.as_ref());
     let (exporters, unknown_sinks) =
         exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
@@ -173,26 +175,26 @@ async fn start(
         leaving: node.leaving(),
         quorum: member.as_ref().map(|member| &member.quorum),
     })?;
+    let archiver = archive::start(&settings, &vault, &catalogue, &throttle, member.as_ref())?;
     let running = running(
         &vault,
         &catalogue,
         member.as_ref(),
         &zone,
-        (&exporters, &settings),
+        (&exporters, &archiver, &settings),
         &ingest,
     );
     let context = surfaces::context(config, node, &running, throttle.clone(), member.as_ref(), &settings)?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
-    if let Some(waiting) = waiting {
-        waiting.end().await?;
-    }
+    end_waiting(waiting).await?;
     let shutdown = Shutdown {
         accepting: ingest.accept(otlp),
         scrub: scrub::start(settings, &vault, &catalogue, &data_path, throttle)?,
         ingest,
         zone,
         exporters,
+        archiver,
         vault,
         member,
         stop,
@@ -204,8 +206,16 @@ async fn start(
     Ok((shutdown, health, unknown_sinks))
 }
 
-/// The zone, as an operator's override on record has it, and the throttle that goes by it.
-fn zone_on_record(catalogue: &dyn Catalogue) -> (Arc<ZoneCell>, Throttle) {
+/// Ends what answered in place of a node of a cluster.
+async fn end_waiting(waiting: Option<Waiting>) -> anyhow::Result<()> {
+    match waiting {
+        Some(waiting) => waiting.end().await,
+        None => Ok(()),
+    }
+}
+
+/// The zone, with the override that an operator has left, and its throttle.
+fn zone(catalogue: &dyn Catalogue) -> (Arc<ZoneCell>, Throttle) {
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue, &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
@@ -218,7 +228,7 @@ fn running(
     catalogue: &Arc<dyn Catalogue>,
     member: Option<&Member>,
     zone: &Arc<ZoneCell>,
-    (exporters, settings): (&Arc<Exporters>, &Arc<Settings>),
+    (exporters, archiver, settings): (&Arc<Exporters>, &Archiver, &Arc<Settings>),
     ingest: &Ingest,
 ) -> Running {
     Running {
@@ -227,6 +237,7 @@ fn running(
         cluster: member.map(Member::context),
         budget: Arc::clone(&ingest.budget),
         exporters: Arc::clone(exporters),
+        archiver: archiver.seen(),
         zone: Arc::clone(zone),
         environment: Arc::clone(&ingest.environment),
         workers: ingest.workers.iter().map(Worker::counters).collect(),

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::ingest::{Accepting, Ingest};
 use super::signals::Signals;
 use crate::admin::AdminError;
+use crate::archive::Archiver;
 use crate::cluster::Member;
 use crate::export::Exporters;
 use crate::ingester::Worker;
@@ -26,6 +27,7 @@ pub(super) struct Shutdown {
     pub(super) ingest: Ingest,
     pub(super) zone: Arc<ZoneCell>,
     pub(super) exporters: Arc<Exporters>,
+    pub(super) archiver: Archiver,
     pub(super) vault: Vault,
     pub(super) member: Option<Member>,
     pub(super) accepting: Accepting,
@@ -62,8 +64,9 @@ impl Shutdown {
         let writers = joined.await.context("waiting for the ingest workers")?;
         self.ingest.sensing.abort();
         self.zone.end();
-        let (exporters, scrub) = (self.exporters, self.scrub);
+        let (exporters, scrub, archiver) = (self.exporters, self.scrub, self.archiver);
         let stopped = tokio::task::spawn_blocking(move || {
+            archiver.stop();
             scrub.stop();
             exporters.stop();
         });

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::ports::PeerPort;
 use super::waiting::Waiting;
+use crate::archive::put_on_record;
 use crate::cluster::{self, Joined, Member, until_answered};
 use crate::config::Config;
 use crate::export::{Cursors, begin, configure, own_ends_on_record};
@@ -74,7 +75,8 @@ fn open_of_member(
     let ends = || catalogue.read(|state| own_ends_on_record(state, own));
     until_answered("the exporters", || {
         begin(catalogue.as_ref(), Some(&peers), ends, &config.export)?;
-        configure(catalogue.as_ref(), own, &config.export)
+        configure(catalogue.as_ref(), own, &config.export)?;
+        put_on_record(catalogue.as_ref(), true, config.archive.url.as_deref())
     })?;
     let cursors = Cursors::new(Arc::clone(&catalogue));
     let options = VaultOptions {
@@ -122,6 +124,7 @@ fn open_store(
     let ends = || catalogue.read(|state| own_ends_on_record(state, own));
     begin(catalogue.as_ref(), None, ends, &config.export)?;
     configure(catalogue.as_ref(), own, &config.export)?;
+    put_on_record(catalogue.as_ref(), false, config.archive.url.as_deref())?;
     let cursors = Cursors::new(Arc::clone(&catalogue));
     let (vault, writers) = Vault::open(data, &vault_options(config, shards, &cursors), epoch, ledger, seams)?;
     Ok(Store {

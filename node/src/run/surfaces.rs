@@ -79,6 +79,7 @@ pub(super) fn context(
         own_addresses: own_addresses(config),
         cluster: running.cluster.clone(),
         exporters: Arc::clone(&running.exporters),
+        archiver: running.archiver.clone(),
         throttle,
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
         zone: Arc::clone(&running.zone),

@@ -29,6 +29,7 @@ mod suspects;
 mod verdict;
 
 pub(crate) use answer::Answer;
+pub(crate) use backoff::Backoff;
 pub(crate) use courier::{Courier, End, Go, Host, Settled};
 pub(crate) use frontier::Frontier;
 pub(crate) use own_address::reaches_self;

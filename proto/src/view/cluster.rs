@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::archive::ArchiveStatusView;
 use super::exporter::{LostDebtView, state_name};
 use super::problems::ProblemView;
 use super::segment::HolderView;
@@ -56,6 +57,8 @@ pub struct ClusterView {
     pub recoveries_unknown: Option<String>,
     /// What is in the vault of the node that answers and not exported; null without exporters.
     pub debt: Option<DebtView>,
+    /// The archive; null where there is none.
+    pub archive: Option<ArchiveStatusView>,
     /// What lost nodes owe exporters.
     pub lost_debt: Vec<LostDebtView>,
     /// The nodes on record.
@@ -227,6 +230,8 @@ pub struct NodeReportView {
     /// Its settings of which its own configuration has another value than the cluster, and those that are not in force
     /// there.
     pub settings: Vec<SettingView>,
+    /// What keeps it from archiving.
+    pub archive_fault: Option<String>,
 }
 
 /// How an exporter fares on a node.
@@ -302,6 +307,9 @@ impl From<v1::NodeReport> for NodeReportView {
             bad_copies: report.bad_copies_total,
             silent_folders: report.silent_folders,
             settings: report.settings.into_iter().map(SettingView::from).collect(),
+            archive_fault: report
+                .archive
+                .and_then(|archive| some_text(archive.fault).or(some_text(archive.unreadable_why))),
         }
     }
 }

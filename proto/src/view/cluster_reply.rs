@@ -1,5 +1,6 @@
 //! The view of a cluster as a node's answer gives it, with what is wrong with it.
 
+use super::archive::ArchiveStatusView;
 use super::cluster::{
     BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView, RecoveryWaitView, UnprovisionedView, WaitingView,
 };
@@ -46,6 +47,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
             recoveries: recoveries_unknown.is_none().then_some(recoveries),
             recoveries_unknown,
             debt: reply.debt.map(DebtView::from),
+            archive: reply.archive.map(ArchiveStatusView::from),
             lost_debt: reply.lost_debt.into_iter().map(LostDebtView::from).collect(),
             nodes: reply.nodes.into_iter().map(ClusterNodeView::from).collect(),
             not_joined: reply

@@ -1,7 +1,7 @@
 //! Answers as data: the shapes that `gs-ctl -o json` and the admin port's `/api/v1` give alike.
 //!
 //! The files: [`status`], with what it is made of: [`zone`], [`exporter`], [`quantile`]; [`cluster`], with its
-//! [`problems`], both from a node's answer in `cluster_reply`; [`segment`]; [`event`]; [`setting`]. Start with
+//! [`problems`], both from a node's answer in `cluster_reply`; [`segment`]; [`archive`]; [`event`]; [`setting`]. Start with
 //! [`json()`], which says how times are written.
 //!
 //! **Invariants**:
@@ -11,6 +11,7 @@
 //!
 //! **Not here**: tables and words for people.
 
+pub mod archive;
 pub mod cluster;
 mod cluster_reply;
 pub mod event;

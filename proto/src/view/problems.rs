@@ -1,13 +1,15 @@
 //! What is wrong with a cluster, the worst first, and what to do about it.
 //!
-//! **Not here**: its export (`export`), its settings (`settings`).
+//! **Not here**: its export (`export`), its archive (`archive`), its settings (`settings`).
 
 use super::cluster::{BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView};
 
+mod archive;
 mod export;
 mod problem;
 mod settings;
 
+use self::archive::archive;
 use self::export::{exporters, owes};
 use self::problem::problem;
 use self::settings::settings;
@@ -49,6 +51,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     }
     found.extend(settings(&present));
     found.extend(exporters(&present));
+    found.extend(archive(&present));
     found
 }
 

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::archive::ArchiveStatusView;
 use super::exporter::ExporterView;
 use super::quantile::{Quantile, quantile};
 use super::zone::ZoneView;
@@ -32,6 +33,8 @@ pub struct StatusView {
     pub latency: LatencyView,
     /// What is not exported yet; null without exporters.
     pub debt: Option<DebtView>,
+    /// The archive; null where there is none.
+    pub archive: Option<ArchiveStatusView>,
     /// Its exporters.
     pub exporters: Vec<ExporterView>,
     /// Falls of exporters from the live ring to the vault since the boot.
@@ -253,6 +256,7 @@ impl From<StatusReply> for StatusView {
                 .collect(),
             latency: status.latency.unwrap_or_default().into(),
             debt: status.debt.map(DebtView::from),
+            archive: status.archive.map(ArchiveStatusView::from),
             exporters: status.exporters.into_iter().map(ExporterView::from).collect(),
             pivots: status.pivots,
             shards: status.shards.into_iter().map(ShardView::from).collect(),

@@ -361,6 +361,7 @@ impl World {
         });
         let manifest = Manifest {
             cluster: CLUSTER,
+            store: STORE,
             seq: head.seq + 1,
             prev: head.hash,
             attempt: 1,
@@ -506,7 +507,11 @@ impl World {
             ManifestAction::Put { .. } => Work::Put { attempt, key, bytes },
             ManifestAction::Verify { .. } => Work::Verify { attempt, key, bytes },
             ManifestAction::Commit { .. } | ManifestAction::End(_) => Work::Submit(Command::ManifestCommit {
-                next: ManifestHead { seq: made.seq, hash },
+                next: ManifestHead {
+                    store: STORE,
+                    seq: made.seq,
+                    hash,
+                },
                 prev: made.prev,
                 leases: made.leases.clone(),
             }),

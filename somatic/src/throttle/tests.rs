@@ -8,8 +8,14 @@ use tokio::time::Instant;
 use super::*;
 use crate::Override;
 
-const JOBS: [Job; 4] = [Job::Export, Job::Replay, Job::DeadLetterReplay, Job::Verify];
-const PAUSED_IN_RED: [Job; 3] = [Job::Replay, Job::DeadLetterReplay, Job::Verify];
+const JOBS: [Job; 5] = [
+    Job::Export,
+    Job::Replay,
+    Job::DeadLetterReplay,
+    Job::Verify,
+    Job::Archive,
+];
+const PAUSED_IN_RED: [Job; 4] = [Job::Replay, Job::DeadLetterReplay, Job::Verify, Job::Archive];
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

@@ -1,10 +1,14 @@
+use gophership_vault::ledger::TrimReason;
+
 use super::*;
 use crate::apply::apply;
 use crate::command::Command;
 use crate::error::Disposition;
 use crate::segment::SegmentState;
+use crate::setting::ARCHIVE_URL;
 use crate::testkit::{
-    archive_commit, archive_doom, archive_lease, epoch, manifest_commit, node, open, register, seal_record, segment, up,
+    accepted_loss, archive_commit, archive_doom, archive_lease, epoch, manifest_commit, node, open, register,
+    seal_record, segment, up, uuid,
 };
 
 fn say(state: &mut State, commands: &[Command]) {
@@ -223,7 +227,11 @@ fn i2_a_manifest_follows_the_newest_and_lists_what_was_committed() {
     );
     // Another one of that number, one that names another before it, and one that leaves a number out.
     let after = |seq, hash, prev| Command::ManifestCommit {
-        next: ManifestHead { seq, hash },
+        next: ManifestHead {
+            store: uuid(9),
+            seq,
+            hash,
+        },
         prev,
         leases: vec![2],
     };
@@ -254,7 +262,7 @@ fn a_segment_stays_in_its_object_when_it_is_trimmed() {
             manifest_commit(1, &[1]),
             Command::Trim {
                 id: id(1),
-                why: gophership_vault::ledger::TrimReason::Retention,
+                why: TrimReason::Retention,
             },
             Command::Unlinked { segments: vec![id(1)] },
         ],
@@ -276,4 +284,69 @@ fn objects_that_are_doomed_are_remembered_up_to_a_bound() {
     assert_eq!(state.archive_objects().count(), ARCHIVE_DOOMED_MAX + 1);
     assert!(state.archive_object(2).is_none() && state.archive_object(3).is_some());
     assert_eq!(epoch(1), state.archive_of(id(1)).unwrap().1.epoch);
+}
+
+#[test]
+fn a_manifest_lists_objects_of_its_own_store() {
+    let mut state = ready();
+    say(&mut state, &[lease(1, 1, &[id(1)]), archive_commit(1, 1, 1, 1)]);
+    let Command::ManifestCommit { next, prev, leases } = manifest_commit(1, &[1]) else {
+        unreachable!("it makes that")
+    };
+    let elsewhere = Command::ManifestCommit {
+        next: ManifestHead { store: uuid(8), ..next },
+        prev,
+        leases,
+    };
+    assert_eq!(refused(&state, &elsewhere), Refusal::InOtherStore { lease: 1 });
+    once(&mut state, &manifest_commit(1, &[1]));
+    assert_eq!(state.manifest_head().store, uuid(9));
+}
+
+#[test]
+fn where_there_is_an_archive_a_segment_goes_only_once_a_manifest_lists_it() {
+    let mut state = ready();
+    let archive = |url: &str| Command::SetConfig {
+        key: ARCHIVE_URL.to_owned(),
+        value: Some(url.to_owned()),
+        seen: None,
+        at_ns: 7,
+    };
+    let trim = |index, why| Command::Trim { id: id(index), why };
+    say(&mut state, &[archive("none"), trim(1, TrimReason::Retention)]);
+    say(&mut state, &[archive("s3://logs/a")]);
+    let gone = trim(2, TrimReason::Retention);
+    let not_yet = Refusal::NotArchived { id: id(2) };
+    assert_eq!(refused(&state, &gone), not_yet);
+    say(&mut state, &[lease(1, 1, &[id(2)])]);
+    assert_eq!(refused(&state, &gone), not_yet);
+    say(&mut state, &[archive_commit(1, 1, 1, 1)]);
+    assert_eq!(
+        refused(&state, &gone),
+        not_yet,
+        "it is in the store, and nobody could find it"
+    );
+    say(&mut state, &[manifest_commit(1, &[1]), gone]);
+    // What has no entry is in no object, what a disk has no room for is dropped, and what has an accepted loss is not
+    // waited for.
+    say(
+        &mut state,
+        &[trim(5, TrimReason::Retention), trim(3, TrimReason::Dropped)],
+    );
+    let loss = accepted_loss("op", 9, 1);
+    say(
+        &mut state,
+        &[
+            Command::AcceptCopyLoss { id: id(4), loss },
+            trim(4, TrimReason::Retention),
+        ],
+    );
+    // A setting of the cluster is not removed, so it does not end by chance.
+    let removed = Command::SetConfig {
+        key: ARCHIVE_URL.to_owned(),
+        value: None,
+        seen: None,
+        at_ns: 8,
+    };
+    refused(&state, &removed);
 }

@@ -391,12 +391,10 @@ fn archive_commit(v: &mut Reader<'_>) -> Read {
 }
 
 fn manifest_commit(v: &mut Reader<'_>) -> Read {
+    let (seq, hash, prev, store) = (v.u64()?, v.array()?, v.array()?, v.uuid()?);
     Ok(Command::ManifestCommit {
-        next: ManifestHead {
-            seq: v.u64()?,
-            hash: v.array()?,
-        },
-        prev: v.array()?,
+        next: ManifestHead { store, seq, hash },
+        prev,
         leases: v.list(Reader::u64)?,
     })
 }

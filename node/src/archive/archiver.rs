@@ -1,0 +1,292 @@
+//! The thread that archives: looks at what is due, and has it done by a bounded number of tasks.
+//!
+//! **Invariants**:
+//! - I1: no segment is in two tasks.
+//! - I2: a store that is away, or is not the one on record, stops nothing but archiving; it is tried again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use gophership_archiver::round::{Candidate, ObjectEnding, PlanSettings, next_object};
+use gophership_catalogue::event::What;
+use gophership_catalogue::{Command, State};
+use gophership_vault::DiskTier;
+use gophership_vault::ids::SegmentId;
+use gophership_vault::time::now_unix_nano;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet, LocalSet};
+use uuid::Uuid;
+
+use super::doomed;
+use super::due::{Asking, Due, due};
+use super::limits::{DOOMED_INTERVAL, LEFT_ALONE, OBJECTS_AT_ONCE, TURN};
+use super::manifest;
+use super::object;
+use super::opening::{follow_record, open};
+use super::parts::{ArchiveParts, Bench};
+use super::status::{ArchiveView, Status, Turn};
+use super::tally::tally;
+use crate::config::Archive;
+use crate::sink::Backoff;
+
+/// The archiver of a node (see the module).
+pub struct Archiver {
+    status: Arc<Status>,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+/// How an archiver fares, for surfaces.
+#[derive(Clone, Default)]
+pub struct ArchiverSeen(Arc<Status>);
+
+impl ArchiverSeen {
+    /// How it fares.
+    pub(crate) fn view(&self) -> ArchiveView {
+        self.0.view()
+    }
+}
+
+impl fmt::Debug for ArchiverSeen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ArchiverSeen").finish()
+    }
+}
+
+impl Archiver {
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// The thread, or its runtime, cannot be started.
+    pub(crate) fn start(parts: ArchiveParts) -> std::io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let status = Arc::new(Status::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let running = Running {
+            parts: Arc::new(parts),
+            status: Arc::clone(&status),
+            tasks: JoinSet::new(),
+            listing: JoinSet::new(),
+            under_way: BTreeSet::new(),
+            left_alone: HashMap::new(),
+            doomed_seen: BTreeSet::new(),
+            doomed_looked: None,
+        };
+        let thread = std::thread::Builder::new().name("archive".into()).spawn(move || {
+            // A store's calls are for one thread.
+            let tasks = LocalSet::new();
+            runtime.block_on(tasks.run_until(running.run(stopped)));
+            drop(tasks);
+            // What is left in a call that blocks is not waited for: it is gone on with at the next start.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { status, stop, thread })
+    }
+
+    /// What surfaces see of it.
+    pub fn seen(&self) -> ArchiverSeen {
+        ArchiverSeen(Arc::clone(&self.status))
+    }
+
+    /// Ends it. What is under way is gone on with at the next start, or by another node. It blocks.
+    pub(crate) fn stop(self) {
+        self.stop.send_replace(true);
+        if self.thread.join().is_err() {
+            tracing::error!("archive.thread.panicked");
+        }
+    }
+}
+
+/// A task's segments, its end, and why no object could be made of them.
+type Ended = (Vec<SegmentId>, ObjectEnding, Option<String>);
+
+struct Running {
+    parts: Arc<ArchiveParts>,
+    status: Arc<Status>,
+    tasks: JoinSet<Ended>,
+    /// The manifest under way.
+    listing: JoinSet<()>,
+    under_way: BTreeSet<SegmentId>,
+    /// Segments of which no object could be made.
+    left_alone: HashMap<SegmentId, Instant>,
+    doomed_seen: BTreeSet<String>,
+    doomed_looked: Option<Instant>,
+}
+
+impl Running {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let working = async {
+            loop {
+                let settings = self.parts.settings.archive();
+                if let Some(bench) = self.open(settings).await {
+                    self.work(&bench).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = working => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    /// Opens the store of these settings. `None` once they have changed, or there is none.
+    async fn open(&mut self, settings: Archive) -> Option<Arc<Bench>> {
+        let url = settings.url.clone();
+        self.status.set_store(url.as_deref(), None);
+        self.status.works();
+        let mut backoff = Backoff::default();
+        while self.parts.settings.archive() == settings {
+            if let Err(error) = follow_record(&self.parts, url.clone()).await {
+                self.status.fails(error);
+                tokio::time::sleep(backoff.next(None)).await;
+                continue;
+            }
+            self.tell().await;
+            let Some(url) = &url else {
+                tokio::time::sleep(TURN).await;
+                continue;
+            };
+            match open(&self.parts, &settings, url).await {
+                Ok(store) => {
+                    self.status.set_store(Some(url), Some(store.id().0));
+                    self.status.works();
+                    return Some(Arc::new(Bench {
+                        parts: Arc::clone(&self.parts),
+                        status: Arc::clone(&self.status),
+                        settings,
+                        store,
+                    }));
+                }
+                Err(error) => self.status.fails(error),
+            }
+            tokio::time::sleep(backoff.next(None)).await;
+        }
+        None
+    }
+
+    /// Works with a store until the settings have changed.
+    async fn work(&mut self, bench: &Arc<Bench>) {
+        while self.parts.settings.archive() == bench.settings {
+            let due = self.due(bench.store.id().0);
+            self.begin(bench, due);
+            self.tell().await;
+            if self.doomed_looked.is_none_or(|at| at.elapsed() >= DOOMED_INTERVAL) {
+                self.doomed_looked = Some(Instant::now());
+                doomed::delete(bench, &mut self.doomed_seen).await;
+            }
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
+                Some(listed) = self.listing.join_next() => joined(listed),
+                () = tokio::time::sleep(TURN) => {}
+            }
+        }
+        self.tasks.shutdown().await;
+        self.listing.shutdown().await;
+        self.under_way.clear();
+        self.status.under_way.store(0, Ordering::Relaxed);
+        (self.doomed_seen, self.doomed_looked) = (BTreeSet::new(), None);
+    }
+
+    fn due(&mut self, store: Uuid) -> Due {
+        let parts = &self.parts;
+        let is_dead = |node| (parts.is_dead)(node);
+        let asking = Asking {
+            own: parts.vault.identity().node_id,
+            is_dead: &is_dead,
+        };
+        self.left_alone.retain(|_, at| at.elapsed() < LEFT_ALONE);
+        if self.left_alone.is_empty() {
+            self.status.set_unreadable(0, None);
+        }
+        let mut due = parts.catalogue.read(|state| due(state, &asking, store));
+        let is_free = |id: &SegmentId| !self.under_way.contains(id) && !self.left_alone.contains_key(id);
+        due.candidates.retain(|candidate| is_free(&candidate.id));
+        due.leases
+            .retain(|(_, members)| members.iter().all(|id| !self.under_way.contains(id)));
+        due
+    }
+
+    /// Begins tasks, as many as may run, and lists what was committed.
+    fn begin(&mut self, bench: &Arc<Bench>, mut due: Due) {
+        for (store, members) in std::mem::take(&mut due.leases) {
+            self.spawn(bench, store, members);
+        }
+        let settings = &bench.settings;
+        let plan = PlanSettings {
+            object_size: settings.object_size,
+            max_delay: match self.parts.vault.tier() {
+                DiskTier::Normal => settings.max_delay,
+                DiskTier::Evict | DiskTier::Refuse | DiskTier::RefuseReplicas => Duration::ZERO,
+            },
+        };
+        while self.tasks.len() < OBJECTS_AT_ONCE
+            && let Some(members) = next_object(&due.candidates, plan, self.parts.vault.clock_ns())
+        {
+            due.candidates
+                .retain(|candidate: &Candidate| !members.contains(&candidate.id));
+            self.spawn(bench, bench.store.id().0, members);
+        }
+        if !due.unlisted.is_empty() && self.listing.is_empty() {
+            let head = self.parts.catalogue.read(State::manifest_head);
+            let bench = Arc::clone(bench);
+            self.listing
+                .spawn_local(async move { manifest::list(&bench, head, &due.unlisted).await });
+        }
+    }
+
+    fn spawn(&mut self, bench: &Arc<Bench>, store: Uuid, members: Vec<SegmentId>) {
+        if self.tasks.len() >= OBJECTS_AT_ONCE {
+            return;
+        }
+        self.under_way.extend(&members);
+        let bench = Arc::clone(bench);
+        self.tasks.spawn_local(async move {
+            let (ending, why) = object::make(&bench, store, members.clone()).await;
+            (members, ending, why)
+        });
+        self.status.under_way.store(self.tasks.len() as u64, Ordering::Relaxed);
+    }
+
+    fn ended(&mut self, ended: Result<Ended, JoinError>) {
+        let (members, ending, why) = joined(ended);
+        for id in members {
+            self.under_way.remove(&id);
+            if ending == ObjectEnding::Doomed && why.is_some() {
+                self.left_alone.insert(id, Instant::now());
+            }
+        }
+        if why.is_some() {
+            self.status.set_unreadable(self.left_alone.len() as u64, why);
+        }
+        self.status.under_way.store(self.tasks.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Counts what the catalogue has, and puts on record that archiving fails, or works again.
+    async fn tell(&self) {
+        self.status.set_tally(self.parts.catalogue.read(tally));
+        let (what, detail) = match self.status.turn() {
+            Some(Turn::Failing(why)) => (What::ArchiveFailing, why),
+            Some(Turn::Working) => (What::ArchiveWorking, String::new()),
+            None => return,
+        };
+        let note = Command::Note {
+            what,
+            subject: format!("node {}", self.parts.vault.identity().node_id),
+            detail,
+            at_ns: now_unix_nano(),
+        };
+        if let Err(error) = self.parts.submit(note).await {
+            tracing::info!(%error, "archive.event.failed");
+        }
+    }
+}
+
+/// The result of a task, whose panic is this thread's.
+fn joined<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,16 @@
+//! Every bound of the archiving node, in one place.
+
+use std::time::Duration;
+
+/// Interval at which the catalogue is looked at for what is due.
+pub(super) const TURN: Duration = Duration::from_secs(2);
+/// Objects that are made at once. Each is in memory until it was read back.
+pub(super) const OBJECTS_AT_ONCE: usize = 2;
+/// Time for which a segment that could not be read is left alone: its copy may be mended meanwhile.
+pub(super) const LEFT_ALONE: Duration = Duration::from_secs(600);
+/// Time after which doomed objects are looked for again.
+pub(super) const DOOMED_INTERVAL: Duration = Duration::from_secs(3600);
+/// Time for which the archive fails before that is an event.
+pub(super) const EVENT_AFTER: Duration = Duration::from_secs(60);
+/// Interval at which a job that pauses looks at the disk.
+pub(super) const TIER_INTERVAL: Duration = Duration::from_secs(2);

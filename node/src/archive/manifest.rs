@@ -1,0 +1,128 @@
+//! One manifest, which lists committed objects: carries out what a [`ManifestRound`] says.
+
+use bytes::Bytes;
+use gophership_archiver::round::{Listed, Manifest, ManifestAction, ManifestEnding, ManifestEvent, ManifestRound};
+use gophership_archiver::store::{StoreError, manifest_key};
+use gophership_catalogue::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState};
+use gophership_catalogue::limits::MANIFEST_OBJECTS_MAX;
+use gophership_catalogue::{CatalogueError, Command};
+use gophership_vault::ids::ClusterId;
+
+use super::object::key_of;
+use super::parts::Bench;
+use crate::sink::Backoff;
+
+/// Puts the manifest behind `head` that lists these objects, or as many as one takes. What another manifest overtakes
+/// is listed by a later one.
+pub(super) async fn list(bench: &Bench, head: ManifestHead, objects: &[(LeaseNumber, ArchiveObject)]) {
+    let cluster = bench.parts.vault.identity().cluster_id;
+    let objects = &objects[..objects.len().min(MANIFEST_OBJECTS_MAX)];
+    let content = Manifest {
+        cluster,
+        store: bench.store.id().0,
+        seq: head.seq + 1,
+        prev: head.hash,
+        attempt: 1,
+        objects: objects
+            .iter()
+            .filter_map(|(lease, object)| listed(cluster, *lease, object))
+            .collect(),
+    };
+    let leases: Vec<LeaseNumber> = objects.iter().map(|(lease, _)| *lease).collect();
+    let (mut round, first) = ManifestRound::new();
+    let mut backoff = Backoff::default();
+    let mut action = Some(first);
+    loop {
+        let Some(todo) = action else {
+            tokio::time::sleep(backoff.next(None)).await;
+            action = round.step(ManifestEvent::Retry);
+            continue;
+        };
+        if let ManifestAction::End(ending) = todo {
+            let is_newest = ending == ManifestEnding::Committed;
+            tracing::info!(
+                seq = content.seq,
+                objects = leases.len(),
+                is_newest,
+                "archive.manifest.done"
+            );
+            return;
+        }
+        let event = act(bench, &content, &leases, todo).await;
+        action = event.and_then(|event| round.step(event));
+    }
+}
+
+fn listed(cluster: ClusterId, lease: LeaseNumber, object: &ArchiveObject) -> Option<Listed> {
+    let ObjectState::Committed(stored) = object.state else {
+        return None;
+    };
+    Some(Listed {
+        key: key_of(cluster, lease, object, object.attempt),
+        bytes: stored.bytes,
+        digest: stored.digest,
+        entries: object.entries,
+        records: object.records,
+        received: object.received,
+        event: object.event,
+        segments: object.members.clone(),
+    })
+}
+
+async fn act(
+    bench: &Bench,
+    content: &Manifest,
+    leases: &[LeaseNumber],
+    action: ManifestAction,
+) -> Option<ManifestEvent> {
+    let attempt = match action {
+        ManifestAction::Put { attempt } | ManifestAction::Verify { attempt } | ManifestAction::Commit { attempt } => {
+            attempt
+        }
+        ManifestAction::End(_) => unreachable!("the caller ends"),
+    };
+    let manifest = Manifest {
+        attempt,
+        ..content.clone()
+    };
+    let bytes = Bytes::from(manifest.encode());
+    let hash = *blake3::hash(&bytes).as_bytes();
+    let key = manifest_key(manifest.cluster, manifest.seq, &hash);
+    match action {
+        ManifestAction::Put { .. } => match bench.store.put(&key, &bytes).await {
+            Err(StoreError::OtherContent { .. }) => Some(ManifestEvent::NameTaken { attempt }),
+            other => {
+                bench.noted(other)?;
+                Some(ManifestEvent::Put { attempt })
+            }
+        },
+        ManifestAction::Verify { .. } => {
+            let is_same = match bench.store.has(&key, &bytes).await {
+                Err(StoreError::NotFound { .. }) => false,
+                other => bench.noted(other)?,
+            };
+            Some(ManifestEvent::Verified { attempt, is_same })
+        }
+        ManifestAction::Commit { .. } | ManifestAction::End(_) => {
+            let commit = Command::ManifestCommit {
+                next: ManifestHead {
+                    store: manifest.store,
+                    seq: manifest.seq,
+                    hash,
+                },
+                prev: manifest.prev,
+                leases: leases.to_vec(),
+            };
+            match bench.parts.submit(commit).await {
+                Err(CatalogueError::Refused(refusal)) => {
+                    tracing::info!(seq = manifest.seq, %refusal, "archive.manifest.overtaken");
+                    Some(ManifestEvent::Overtaken)
+                }
+                other => {
+                    bench.noted(other)?;
+                    Some(ManifestEvent::Committed)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The archive: sealed segments copied to a store, before they may go.
+//!
+//! In the order in which a segment passes them:
+//!
+//! - `record`: the archive and its store on record, which holds segments back from removal.
+//! - `parts`: what all of it uses. `opening`: the store opened, and known to be the one on record.
+//! - `due`: what this node is to do, by the catalogue alone.
+//! - `object`: one object, from its lease to its commit. `manifest`: the manifest that lists it.
+//! - `doomed`: objects that never count, deleted.
+//! - `archiver`: the thread that does all this. `status`: how it fares. `tally`: what is archived, and what is not yet.
+//! - `limits`: every bound.
+//!
+//! **Not here**: the format of objects, the rounds and the store (crate `archiver`); the rules of the record (crate
+//! `catalogue`).
+
+mod archiver;
+mod doomed;
+mod due;
+mod limits;
+mod manifest;
+mod object;
+mod opening;
+mod parts;
+mod record;
+mod status;
+mod tally;
+
+pub use archiver::{Archiver, ArchiverSeen};
+pub(crate) use object::key_of;
+pub(crate) use parts::ArchiveParts;
+pub(crate) use record::put_on_record;
+pub(crate) use status::ArchiveView;

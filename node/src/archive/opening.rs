@@ -1,0 +1,45 @@
+//! The store, opened, probed, and known to be the one on record.
+
+use std::sync::Arc;
+
+use gophership_archiver::store::{self, ArchiveStore, StoreSettings};
+
+use super::parts::{ArchiveParts, chain};
+use super::record::{check_store, put_on_record};
+use crate::config::Archive;
+
+/// Puts the archive of the settings on record. What cannot be put there now is, at the next turn.
+pub(super) async fn follow_record(parts: &Arc<ArchiveParts>, url: Option<String>) -> Result<(), String> {
+    let put = move |parts: &ArchiveParts| {
+        put_on_record(
+            parts.catalogue.as_ref(),
+            parts.settings.are_of_cluster(),
+            url.as_deref(),
+        )
+    };
+    parts.blocking(put).await.map_err(|error| chain(&error))
+}
+
+/// Opens the store of these settings, which have a URL.
+///
+/// # Errors
+///
+/// What is wrong with it, or that it does not answer, in words. It can be tried again.
+pub(super) async fn open(parts: &Arc<ArchiveParts>, archive: &Archive, url: &str) -> Result<ArchiveStore, String> {
+    let settings = StoreSettings {
+        url: url.to_owned(),
+        endpoint: archive.endpoint.as_ref().map(ToString::to_string),
+        region: archive.region.clone(),
+        unsafe_store: archive.unsafe_store,
+    };
+    let store = store::open(&settings).await.map_err(|error| chain(&error))?;
+    let id = store.id().0;
+    let check = {
+        let url = url.to_owned();
+        move |parts: &ArchiveParts| check_store(parts.catalogue.as_ref(), id, &url)
+    };
+    parts.blocking(check).await.map_err(|error| chain(&error))??;
+    let (checks_bytes, url) = (store.checks_bytes(), store.url());
+    tracing::info!(url, store = %id, checks_bytes, "archive.store.open");
+    Ok(store)
+}

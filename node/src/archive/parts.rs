@@ -1,0 +1,98 @@
+//! What the parts of archiving use: the catalogue asked without blocking the thread, the throttle, the store.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gophership_archiver::store::ArchiveStore;
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
+use gophership_somatic::{Job, Throttle};
+use gophership_vault::ids::NodeId;
+use gophership_vault::{DiskTier, Vault};
+use tokio::task::spawn_blocking;
+
+use super::limits::TIER_INTERVAL;
+use super::status::Status;
+use crate::config::Archive;
+use crate::settings::Settings;
+
+/// The parts of a node that archiving uses.
+pub(crate) struct ArchiveParts {
+    pub(crate) catalogue: Arc<dyn Catalogue>,
+    pub(crate) vault: Vault,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) throttle: Throttle,
+    /// Says whether nothing was heard of another node for so long that it counts as dead.
+    pub(crate) is_dead: Box<dyn Fn(NodeId) -> bool + Send + Sync>,
+}
+
+/// They, with a store that is open.
+pub(super) struct Bench {
+    pub(super) parts: Arc<ArchiveParts>,
+    pub(super) status: Arc<Status>,
+    pub(super) settings: Archive,
+    pub(super) store: ArchiveStore,
+}
+
+impl ArchiveParts {
+    /// Calls a function that may block.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let parts = Arc::clone(self);
+        let called = spawn_blocking(move || call(&parts)).await;
+        called.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Submits a command.
+    pub(super) async fn submit(self: &Arc<Self>, command: Command) -> Result<(), CatalogueError> {
+        self.blocking(move |parts| parts.catalogue.submit(Actor::Node, command).map(drop))
+            .await
+    }
+
+    /// Waits until a block of work may be done, after one that took `last`. Where the disk fills, archiving makes room,
+    /// and waits for no zone.
+    pub(super) async fn pass(&self, last: Duration) {
+        while self.vault.tier() < DiskTier::Evict {
+            let rest = self.throttle.pass(Job::Archive, last);
+            if tokio::time::timeout(TIER_INTERVAL, rest).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Bench {
+    /// The answer of the store, or of the catalogue, which is noted. `None`: it is to be tried again.
+    pub(super) fn noted<T, E: std::error::Error>(&self, answer: Result<T, E>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                self.status.works();
+                Some(answer)
+            }
+            Err(error) => {
+                self.status.fails(chain(&error));
+                None
+            }
+        }
+    }
+}
+
+/// An error and its causes, each once.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = join(&text, &more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn join(text: &dyn Display, more: &dyn Display) -> String {
+    format!("{text}: {more}")
+}

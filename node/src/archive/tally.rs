@@ -1,0 +1,62 @@
+//! The archive as a whole, by the catalogue: what is in it, and what is to be in it and is not yet.
+
+use gophership_catalogue::State;
+use gophership_catalogue::archive::{ManifestHead, ObjectState};
+use gophership_catalogue::segment::SegmentRecord;
+
+/// The archive of the whole cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ArchiveTally {
+    /// Sealed segments that are in no manifest yet.
+    pub(crate) debt_segments: u64,
+    /// Entries in them.
+    pub(crate) debt_entries: u64,
+    /// Bytes of their files.
+    pub(crate) debt_bytes: u64,
+    /// Time of the oldest seal among them on its vault's clock, nanoseconds since the Unix epoch.
+    pub(crate) debt_oldest_ns: Option<u64>,
+    /// Objects that manifests list.
+    pub(crate) listed: u64,
+    /// Their bytes.
+    pub(crate) listed_bytes: u64,
+    /// Objects that are in the store, and in no manifest yet.
+    pub(crate) committed: u64,
+    /// Objects that are being made, or are to be gone on with.
+    pub(crate) leased: u64,
+    /// The newest manifest.
+    pub(crate) head: ManifestHead,
+}
+
+/// Counts all of it. This walks over all segments and objects.
+pub(super) fn tally(state: &State) -> ArchiveTally {
+    let mut all = ArchiveTally {
+        head: state.manifest_head(),
+        ..ArchiveTally::default()
+    };
+    for (_, object) in state.archive_objects() {
+        match object.state {
+            ObjectState::Leased => all.leased += 1,
+            ObjectState::Committed(_) => all.committed += 1,
+            ObjectState::Listed { stored, .. } => {
+                all.listed += 1;
+                all.listed_bytes += stored.bytes;
+            }
+            ObjectState::Doomed => {}
+        }
+    }
+    if !state.has_archive() {
+        return all;
+    }
+    for segment in state.segments() {
+        if let SegmentRecord::Sealed(seal) = segment
+            && state.owes_archive(seal)
+        {
+            all.debt_segments += 1;
+            all.debt_entries += seal.stats.entries;
+            all.debt_bytes += seal.stats.stored_bytes;
+            let oldest = all.debt_oldest_ns.unwrap_or(u64::MAX);
+            all.debt_oldest_ns = Some(oldest.min(seal.sealed_ns));
+        }
+    }
+    all
+}

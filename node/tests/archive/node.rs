@@ -1,0 +1,281 @@
+//! Nodes as processes, and what they say.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use gophership_proto::control::v1::cluster_client::ClusterClient;
+use gophership_proto::control::v1::control_client::ControlClient;
+use gophership_proto::control::v1::{
+    ArchiveObject, ArchiveStatus, ChangeSettingRequest, ClusterStatusReply, ClusterStatusRequest, ListArchiveRequest,
+    ListSegmentsRequest, ProvisionClusterRequest, SealSegmentsRequest, SegmentState, SegmentSummary,
+    ShowArchiveRequest,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::store::{KEY_ID, SECRET};
+
+/// Generous: a condition that comes true at all does so long before.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for a condition, and says what was seen when it did not come.
+pub(crate) async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let began = tokio::time::Instant::now();
+    loop {
+        match found().await {
+            Ok(found) => return found,
+            Err(seen) => assert!(began.elapsed() < PATIENCE, "{what} did not happen: {seen}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A node, whose process may have ended.
+pub(crate) struct Node {
+    process: Option<Child>,
+    pub(crate) data: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+static SITES: AtomicU8 = AtomicU8::new(0);
+
+/// Addresses that nothing else binds to, so that they stay free until nodes listen.
+fn ports(count: usize) -> Vec<SocketAddr> {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, 1 + high % 250, low, 1 + SITES.fetch_add(1, Ordering::Relaxed));
+    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind((own, 0)).unwrap()).collect();
+    held.iter().map(|port| port.local_addr().unwrap()).collect()
+}
+
+/// The settings beside addresses: small segments, each of which holds at least one message of [`records`] and is an
+/// object of its own.
+const REST: &str = "ingest: { shards: 1, max_message: 200KiB }\n";
+
+/// A single node, started. `rest` has its sections `vault` and `archive`.
+pub(crate) fn single(dir: &Path, rest: &str) -> Node {
+    let of = ports(3);
+    let mut node = Node::new(dir, "node-1", &of, "", rest);
+    node.start();
+    node
+}
+
+/// The nodes of a cluster, started and made one.
+pub(crate) async fn cluster(dir: &Path, rest: &str) -> Vec<Node> {
+    let all = ports(12);
+    let peers: Vec<String> = (0..3)
+        .map(|n| format!("{{ name: node-{}, address: \"{}\" }}", n + 1, all[4 * n + 3]))
+        .collect();
+    let of = |n: usize| {
+        let more = format!(
+            "  peer: {{ address: \"{}\", insecure: true }}\ncluster: {{ name: local, peers: [{}], replicas: 3, \
+             dead_after: 2s }}\n",
+            all[4 * n + 3],
+            peers.join(", ")
+        );
+        let mut node = Node::new(dir, &format!("node-{}", n + 1), &all[4 * n..4 * n + 3], &more, rest);
+        node.start();
+        node
+    };
+    let nodes: Vec<Node> = (0..3).map(of).collect();
+    until("the cluster", async || {
+        let channel = nodes[0].channel().await.ok_or_else(|| nodes[0].log())?;
+        let made = ClusterClient::new(channel).provision(ProvisionClusterRequest {}).await;
+        made.map(drop).map_err(|e| e.to_string())
+    })
+    .await;
+    for node in &nodes {
+        until("a whole cluster", async || {
+            let cluster = node.cluster().await?;
+            match cluster.nodes.iter().filter(|node| node.report.is_some()).count() {
+                3 => Ok(()),
+                _ => Err(format!("{cluster:?} {}", node.log())),
+            }
+        })
+        .await;
+    }
+    nodes
+}
+
+impl Node {
+    fn new(dir: &Path, name: &str, of: &[SocketAddr], more: &str, rest: &str) -> Self {
+        let data = dir.join(name);
+        let config = dir.join(format!("{name}.yaml"));
+        let text = format!(
+            "node: {{ name: {name}, data_dir: {data:?}, shutdown_delay: 0s }}\nlisteners:\n  otlp_grpc: {{ address: \
+             \"{}\" }}\n  otlp_http: {{ address: \"{}\" }}\n  admin: {{ address: \"{}\" }}\n{more}{REST}{rest}",
+            of[0], of[1], of[2]
+        );
+        fs::write(&config, text).unwrap();
+        Self {
+            process: None,
+            data,
+            config,
+            log: dir.join(format!("{name}.log")),
+            http: of[1],
+            admin: of[2],
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_gophership"))
+            .args(["run", "--config"])
+            .arg(&self.config)
+            .env("AWS_ACCESS_KEY_ID", KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+    }
+
+    /// Ends it as kill -9 does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ended = process.kill();
+            let _ended = process.wait();
+        }
+    }
+
+    /// Sends its process a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let process = self.process.as_ref().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).unwrap();
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    async fn channel(&self) -> Option<Channel> {
+        let path = self.data.join("gophership.sock");
+        let dial = tower::service_fn(move |_: http::Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        let channel = Endpoint::from_static("http://node").connect_with_connector(dial).await;
+        channel.ok()
+    }
+
+    async fn control(&self) -> Result<ControlClient<Channel>, String> {
+        let channel = self.channel().await;
+        channel.map(ControlClient::new).ok_or_else(|| self.log())
+    }
+
+    /// The cluster, as it sees it.
+    pub(crate) async fn cluster(&self) -> Result<ClusterStatusReply, String> {
+        let channel = self.channel().await.ok_or("nobody listens")?;
+        let reply = ClusterClient::new(channel)
+            .cluster_status(ClusterStatusRequest {})
+            .await;
+        reply.map(tonic::Response::into_inner).map_err(|e| e.to_string())
+    }
+
+    pub(crate) async fn archive(&self) -> Result<ArchiveStatus, String> {
+        let reply = self.control().await?.show_archive(ShowArchiveRequest {}).await;
+        reply.map(tonic::Response::into_inner).map_err(|e| e.to_string())
+    }
+
+    pub(crate) async fn archived(&self) -> Result<Vec<ArchiveObject>, String> {
+        let reply = self.control().await?.list_archive(ListArchiveRequest::default()).await;
+        reply.map(|r| r.into_inner().objects).map_err(|e| e.to_string())
+    }
+
+    /// Sets a setting of the cluster.
+    pub(crate) async fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        let asked = ChangeSettingRequest {
+            key: key.to_owned(),
+            value: Some(value.to_owned()),
+            ..ChangeSettingRequest::default()
+        };
+        let reply = self.control().await?.change_setting(asked).await;
+        reply.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Its sealed segments with entries in them.
+    pub(crate) async fn sealed(&self) -> Result<Vec<SegmentSummary>, String> {
+        let reply = self
+            .control()
+            .await?
+            .list_segments(ListSegmentsRequest::default())
+            .await;
+        let all = reply.map_err(|e| e.to_string())?.into_inner().segments;
+        let is_sealed = |row: &SegmentSummary| row.state() == SegmentState::Sealed && row.entries > 0;
+        Ok(all.into_iter().filter(is_sealed).collect())
+    }
+
+    /// Seals what holds entries.
+    pub(crate) async fn seal(&self) {
+        until("a seal", async || {
+            let sealed = self
+                .control()
+                .await?
+                .seal_segments(SealSegmentsRequest::default())
+                .await;
+            sealed.map(drop).map_err(|e| e.to_string())
+        })
+        .await;
+    }
+
+    /// Sends records, each in a request of its own, until each is acknowledged.
+    pub(crate) async fn send(&self, records: &[String]) {
+        for text in records {
+            let record = json!({"timeUnixNano": "1700000000000000000", "body": {"stringValue": text}});
+            let request = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}).to_string();
+            until("an acknowledgement", async || {
+                match http(self.http, "POST", "/v1/logs", &request) {
+                    Ok((200, _)) => Ok(()),
+                    other => Err(format!("{other:?} {}", self.log())),
+                }
+            })
+            .await;
+        }
+    }
+
+    /// The answer of the admin port.
+    pub(crate) fn shown(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path)).unwrap()
+    }
+
+    pub(crate) fn text(&self, path: &str) -> String {
+        let (status, body) = http(self.admin, "GET", path, "").unwrap();
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+}
+
+fn http(to: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(to)?;
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.unwrap_or(0), body.to_owned()))
+}
