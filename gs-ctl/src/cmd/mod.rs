@@ -89,7 +89,7 @@ fn archive_of(asked: Archive, global: &Global) -> anyhow::Result<Outcome> {
     let format = global.format;
     match asked {
         Archive::Status | Archive::List => block_on(ask(global, Command::Archive(asked))),
-        Archive::Ls { url, range, store } => block_on(archive_store::ls(&url, &range, &store, format)),
+        Archive::Ls { url, range, store } => block_on(archive_store::ls::ls(&url, &range, &store, format)),
         Archive::Cat {
             place,
             key,
@@ -97,11 +97,11 @@ fn archive_of(asked: Archive, global: &Global) -> anyhow::Result<Outcome> {
             store,
         } => match cat_of(&place, key.as_deref(), &range, &store).map_err(usage)? {
             CatOf::File(path) => archive::cat(&path, format),
-            CatOf::Object(key) => block_on(archive_store::cat_object(&place, key, &store, format)),
-            CatOf::Range => block_on(archive_store::cat_range(&place, &range, &store, format)),
+            CatOf::Object(key) => block_on(archive_store::cat::cat_object(&place, key, &store, format)),
+            CatOf::Range => block_on(archive_store::cat::cat_range(&place, &range, &store, format)),
         },
         Archive::Verify { places, full, store } => match verify_of(&places, full, &store).map_err(usage)? {
-            Some(url) => block_on(archive_store::verify(url, full, &store, format)),
+            Some(url) => block_on(archive_store::verify::verify(url, full, &store, format)),
             None => archive::verify_files(&places.iter().map(PathBuf::from).collect::<Vec<_>>(), format),
         },
     }

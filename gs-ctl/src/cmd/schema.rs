@@ -12,7 +12,8 @@ use gophership_proto::view::zone::ZoneView;
 use serde_json::Value;
 
 use super::archive::ArchiveVerdict;
-use super::archive_store::{ObjectList, StoreVerdict};
+use super::archive_store::ls::ObjectList;
+use super::archive_store::verify::StoreVerdict;
 use super::config::{SettingChangeView, SettingDiffs, SettingList};
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
