@@ -49,6 +49,7 @@ SHORTER = [
 # Alerts about a machine that is slow or a network that is cut in one direction: rules_test.yaml alone has them.
 NOT_CAUSED = {
     "AcksSlow",
+    "ArchiveLate",
     "DataDropped",
     "ExportLost",
     "LeaderNotHeard",
@@ -401,6 +402,25 @@ def requests(causes: Causes, members: list[Member]) -> None:
     )
 
 
+def archive(causes: Causes, folder: Path, first: Member) -> None:
+    """A store that goes away, and comes back."""
+    store, away = folder / "archive", folder / "archive-away"
+    store.mkdir()
+    first.must("config", "set", "archive.url", f"file://{store}")
+    first.must("config", "set", "archive.max_delay", "1s")
+
+    def gone() -> None:
+        store.rename(away)
+        store.write_text("no folder")
+        first.must("segment", "seal")
+
+    def back() -> None:
+        store.unlink()
+        away.rename(store)
+
+    causes.that("ArchiveStopped", gone, back)
+
+
 def certificates(causes: Causes, folder: Path, first: Member) -> None:
     """A certificate that has one day left."""
     certs = folder / "certs"
@@ -453,6 +473,7 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
             causes = Causes(prometheus, checks)
             requests(causes, members)
             exporters(causes, members, sink)
+            archive(causes, folder, members[0])
             certificates(causes, folder, members[0])
             damage(causes, members)
             lost_nodes(causes, members)

@@ -113,6 +113,7 @@ async fn put_manifest(
         store: store.id().0,
         seq,
         prev,
+        prev_store: if seq == 1 { Uuid::nil() } else { store.id().0 },
         attempt: 1,
         objects,
     };

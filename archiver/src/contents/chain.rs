@@ -112,7 +112,7 @@ pub(super) struct Taken {
 /// A chain that is read from its newest manifest back.
 pub(super) struct Chain {
     cluster: ClusterId,
-    /// The number before the last one that was taken; `None` before the first.
+    /// The number before the last one that was taken; `None` before the first, and where that one is in another store.
     next: Option<u64>,
     /// The hash that the manifest of that number must have, where it is known.
     named: Option<[u8; 32]>,
@@ -188,6 +188,10 @@ impl Chain {
             let key = key.unwrap_or_default();
             taken.faults.push(ContentsFault::Changed { key, what });
         }
+        if whole.iter().any(|(manifest, _)| manifest.prev_store != manifest.store) {
+            // The numbers before it are in another store, and older ones may be here again.
+            (self.next, self.named) = (None, None);
+        }
         taken.manifests = whole.into_iter().map(|(manifest, _)| manifest).collect();
         taken
     }
@@ -228,6 +232,7 @@ mod tests {
                 [] => [0; 32],
                 before => *blake3::hash(before).as_bytes(),
             },
+            prev_store: STORE.0,
             attempt,
             objects: Vec::new(),
         };
@@ -317,6 +322,27 @@ mod tests {
             assert!(faults[0].contains(says), "{says}: {faults:?}");
             assert!(expected.iter().all(|seq| given.contains(seq)), "{says}: {given:?}");
         }
+    }
+
+    #[test]
+    fn i2_what_is_in_another_store_is_not_missing() {
+        let a = manifest(1, 1, b"");
+        let b = manifest(2, 1, &a);
+        // 3 to 5 are in another store.
+        let (here, there) = (STORE.0.to_string(), Uuid::from_u128(10).to_string());
+        let f = String::from_utf8(manifest(6, 1, b"in the other store")).unwrap();
+        let f = f.replace(
+            &format!("\"prev_store_id\":\"{here}"),
+            &format!("\"prev_store_id\":\"{there}"),
+        );
+        let f = f.into_bytes();
+        let g = manifest(7, 1, &f);
+        let whole = |seq, bytes: &[u8]| (seq, vec![under(seq, bytes, bytes)]);
+        let back = vec![whole(7, &g), whole(6, &f), whole(2, &b), whole(1, &a)];
+        assert_eq!(read(back), (vec![7, 6, 2, 1], vec![]));
+        assert_eq!(read(vec![whole(7, &g), whole(6, &f)]), (vec![7, 6], vec![]));
+        let (_, faults) = read(vec![whole(7, &g), whole(6, &f), whole(2, &b)]);
+        assert!(faults[0].contains("manifests 1 to 1 "), "{faults:?}");
     }
 
     #[test]

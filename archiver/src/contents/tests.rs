@@ -167,6 +167,7 @@ async fn put_manifest(store: &ArchiveStore, seq: u64, before: &[u8], objects: Ve
             [] => [0; 32],
             before => *blake3::hash(before).as_bytes(),
         },
+        prev_store: store.id().0,
         attempt: 1,
         objects,
     };

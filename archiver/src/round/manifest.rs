@@ -20,6 +20,8 @@ pub struct Manifest {
     pub seq: u64,
     /// BLAKE3 over the bytes of the manifest before it; zeros in the first.
     pub prev: [u8; 32],
+    /// The id of the store that the one before is in; nil in the first.
+    pub prev_store: Uuid,
     /// The number of tries before, with other bytes: bytes that were damaged in the store make another name necessary.
     pub attempt: u32,
     /// The objects.
@@ -55,6 +57,7 @@ struct Json {
     store_id: Uuid,
     seq: u64,
     prev: String,
+    prev_store_id: Uuid,
     attempt: u32,
     objects: Vec<ObjectJson>,
 }
@@ -92,6 +95,7 @@ impl Manifest {
             store_id: self.store,
             seq: self.seq,
             prev: hex(&self.prev),
+            prev_store_id: self.prev_store,
             attempt: self.attempt,
             objects: objects.collect(),
         };
@@ -134,6 +138,7 @@ impl Manifest {
             store: json.store_id,
             seq: json.seq,
             prev: digest(&json.prev).map_err(|_| wrong("prev is no digest"))?,
+            prev_store: json.prev_store_id,
             attempt: json.attempt,
             objects: json.objects.into_iter().map(object).collect::<Result<_, _>>()?,
         })
@@ -166,6 +171,7 @@ mod tests {
             store: Uuid::from_u128(0x9abc),
             seq: 2,
             prev: [0xAB; 32],
+            prev_store: Uuid::from_u128(0xdef0),
             attempt: 1,
             objects: vec![Listed {
                 key: "v1/logs/x.binpb.zst".to_owned(),
@@ -198,7 +204,7 @@ mod tests {
             ("\"format\":1", "\"format\":2", "format 2"),
             ("\"seq\":2", "\"seq\":-2", "invalid value"),
             ("\"attempt\"", "\"attempts\"", "unknown field"),
-            ("ab", "xb", "prev is no digest"),
+            ("abab", "xbab", "prev is no digest"),
             ("01", "0x", "digest is none"),
             ("3/1/7", "3/1/0", "not node/shard/index"),
             ("1795402799999999999", "1e9", "a time is no number"),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use gophership_archiver::limits::MANIFEST_BYTES_MAX;
+use gophership_catalogue::limits::ARCHIVE_MEMBERS_MAX;
+
 /// Interval at which the catalogue is looked at for what is due.
 pub(super) const TURN: Duration = Duration::from_secs(2);
 /// Objects that are made at once. Each is in memory until it was read back.
@@ -14,3 +17,9 @@ pub(super) const DOOMED_INTERVAL: Duration = Duration::from_secs(3600);
 pub(super) const EVENT_AFTER: Duration = Duration::from_secs(60);
 /// Interval at which a job that pauses looks at the disk.
 pub(super) const TIER_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The most segments in the objects of one manifest: each is at most 32 bytes of it, and a reader takes
+/// [`MANIFEST_BYTES_MAX`].
+pub(super) const MANIFEST_MEMBERS_MAX: usize = 1_000_000;
+
+const _: () = assert!((MANIFEST_MEMBERS_MAX + ARCHIVE_MEMBERS_MAX) * 32 < MANIFEST_BYTES_MAX as usize / 4 * 3);

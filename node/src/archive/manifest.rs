@@ -8,6 +8,7 @@ use gophership_catalogue::limits::MANIFEST_OBJECTS_MAX;
 use gophership_catalogue::{CatalogueError, Command};
 use gophership_vault::ids::ClusterId;
 
+use super::limits::MANIFEST_MEMBERS_MAX;
 use super::object::key_of;
 use super::parts::Bench;
 use crate::sink::Backoff;
@@ -16,12 +17,13 @@ use crate::sink::Backoff;
 /// is listed by a later one.
 pub(super) async fn list(bench: &Bench, head: ManifestHead, objects: &[(LeaseNumber, ArchiveObject)]) {
     let cluster = bench.parts.vault.identity().cluster_id;
-    let objects = &objects[..objects.len().min(MANIFEST_OBJECTS_MAX)];
+    let objects = fitting(objects);
     let content = Manifest {
         cluster,
         store: bench.store.id().0,
         seq: head.seq + 1,
         prev: head.hash,
+        prev_store: head.store,
         attempt: 1,
         objects: objects
             .iter()
@@ -51,6 +53,17 @@ pub(super) async fn list(bench: &Bench, head: ManifestHead, objects: &[(LeaseNum
         let event = act(bench, &content, &leases, todo).await;
         action = event.and_then(|event| round.step(event));
     }
+}
+
+/// Those of the objects, from the first on, that one manifest takes: at least one.
+fn fitting(objects: &[(LeaseNumber, ArchiveObject)]) -> &[(LeaseNumber, ArchiveObject)] {
+    let mut members = 0;
+    let fits = objects.iter().take(MANIFEST_OBJECTS_MAX).take_while(|(_, object)| {
+        let before = members;
+        members += object.members.len();
+        before < MANIFEST_MEMBERS_MAX
+    });
+    &objects[..fits.count()]
 }
 
 fn listed(cluster: ClusterId, lease: LeaseNumber, object: &ArchiveObject) -> Option<Listed> {
@@ -123,6 +136,46 @@ async fn act(
                     Some(ManifestEvent::Committed)
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_catalogue::limits::ARCHIVE_MEMBERS_MAX;
+    use gophership_catalogue::testkit::{node, segment, uuid};
+    use gophership_vault::time::TimeRange;
+
+    use super::*;
+
+    fn object(members: usize) -> ArchiveObject {
+        ArchiveObject {
+            store: uuid(9),
+            members: vec![segment(1, 0, 1); members],
+            entries: 1,
+            records: 1,
+            received: TimeRange::ALL,
+            event: TimeRange::ALL,
+            attempt: 1,
+            holder: node(1),
+            epoch: gophership_vault::ids::Epoch::new(1).unwrap(),
+            state: ObjectState::Leased,
+        }
+    }
+
+    #[test]
+    fn a_manifest_lists_no_more_than_its_reader_takes() {
+        let of = |objects: usize, members: usize| vec![(1, object(members)); objects];
+        for (objects, expected) in [
+            (of(0, 1), 0),
+            (of(3, 1), 3),
+            (of(MANIFEST_OBJECTS_MAX + 1, 1), MANIFEST_OBJECTS_MAX),
+            (
+                of(300, ARCHIVE_MEMBERS_MAX),
+                MANIFEST_MEMBERS_MAX / ARCHIVE_MEMBERS_MAX + 1,
+            ),
+        ] {
+            assert_eq!(fitting(&objects).len(), expected);
         }
     }
 }

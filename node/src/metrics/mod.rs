@@ -84,6 +84,7 @@ mod tests {
     #[test]
     fn alerts_are_about_metrics_that_exist_and_each_has_a_runbook() {
         let here = [
+            include_str!("archive.rs"),
             include_str!("cluster.rs"),
             include_str!("exporters.rs"),
             include_str!("ingester.rs"),

@@ -364,6 +364,7 @@ impl World {
             store: STORE,
             seq: head.seq + 1,
             prev: head.hash,
+            prev_store: head.store,
             attempt: 1,
             objects: objects.collect(),
         };
