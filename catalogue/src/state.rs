@@ -3,7 +3,7 @@
 //! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes
 //! back. I2: an index below it that is not in the table is gone, so that the state is as large as what is kept and not
 //! as what ever was. I3: equal histories give equal rows, byte for byte. I4: what is derived of the segments
-//! (`state/tally.rs`) is what a walk over them gives.
+//! (`state/tally.rs`, `state/archive.rs`) is what a walk over them gives.
 //! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`),
 //! which nodes hold a segment (`state/holding.rs`), what is archived (`state/archive.rs`), the bytes of a row
 //! (`row.rs`).
@@ -14,6 +14,7 @@ use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::KeptClock;
 
+use self::archive::ArchiveIndex;
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber};
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::event::{Event, EventNumber};
@@ -227,8 +228,7 @@ pub struct State {
     pub(crate) events: BTreeMap<EventNumber, Event>,
     pub(crate) archive: ArchiveCounters,
     pub(crate) objects: BTreeMap<LeaseNumber, ArchiveObject>,
-    /// The object that each segment is in, kept as those change. Doomed objects have none.
-    leases: BTreeMap<SegmentId, LeaseNumber>,
+    archive_index: ArchiveIndex,
 }
 
 impl Default for State {
@@ -261,7 +261,7 @@ impl Default for State {
             events: BTreeMap::new(),
             archive: ArchiveCounters::default(),
             objects: BTreeMap::new(),
-            leases: BTreeMap::new(),
+            archive_index: ArchiveIndex::default(),
         }
     }
 }
@@ -456,11 +456,13 @@ impl State {
                     self.tally.remove(&before);
                 }
                 self.tally.add(&segment);
+                self.index_segment(segment.id());
             }
             Change::SegmentGone(id) => {
                 if let Some(before) = self.segments.remove(&id) {
                     self.tally.remove(&before);
                 }
+                self.index_segment(id);
             }
             Change::Leftovers(id, nodes) => drop(self.leftovers.insert(id, nodes)),
             Change::LeftoversGone(id) => drop(self.leftovers.remove(&id)),
@@ -473,8 +475,16 @@ impl State {
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),
             Change::Job(id, job) => drop(self.jobs.insert(id, job)),
             Change::JobGone(id) => drop(self.jobs.remove(&id)),
-            Change::Setting(key, setting) => drop(self.settings.insert(key, setting)),
-            Change::SettingGone(key) => drop(self.settings.remove(&key)),
+            Change::Setting(key, setting) => {
+                let had = self.has_archive();
+                self.settings.insert(key, setting);
+                self.index_setting(had);
+            }
+            Change::SettingGone(key) => {
+                let had = self.has_archive();
+                self.settings.remove(&key);
+                self.index_setting(had);
+            }
             Change::Exporter(name, exporter) => drop(self.exporters.insert(name, exporter)),
             Change::ExporterGone(name) => drop(self.exporters.remove(&name)),
             Change::Configured(node, names) => drop(self.configured.insert(node, names)),
@@ -492,7 +502,7 @@ impl State {
             Change::EventGone(number) => drop(self.events.remove(&number)),
             Change::Archive(counters) => self.archive = counters,
             Change::ArchiveObject(lease, object) => self.put_object(lease, object),
-            Change::ArchiveObjectGone(lease) => drop(self.objects.remove(&lease)),
+            Change::ArchiveObjectGone(lease) => self.remove_object(lease),
             Change::DeadLetterGone(name, entry) => nested::remove(&mut self.dead_letters, &name, &entry),
         }
     }

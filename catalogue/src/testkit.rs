@@ -18,6 +18,7 @@ use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::row::rows;
 use crate::segment::AcceptedLoss;
+use crate::setting::ARCHIVE_URL;
 use crate::state::State;
 
 /// Applies a command that a node submits.
@@ -421,6 +422,9 @@ pub fn command() -> impl Strategy<Value = Command> {
             Command::BeginSettings {
                 node: node(n), settings: vec![("vault.retention".to_owned(), value.to_owned())], at_ns
             }
+        }),
+        1 => (prop::sample::select(vec!["none", "s3://logs"]), at.clone()).prop_map(|(url, at_ns)| Command::SetConfig {
+            key: ARCHIVE_URL.to_owned(), value: Some(url.to_owned()), seen: None, at_ns
         }),
         2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(
             |(key, value, seen, at_ns)| Command::SetConfig { key, value, seen, at_ns }

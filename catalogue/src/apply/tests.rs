@@ -7,6 +7,7 @@ use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::archive::ObjectState;
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::limits::{
     ACTOR_BYTES_MAX, DROPPED_RANGES_MAX, JOB_LOSS_NAME_BYTES_MAX, JOB_LOSS_NAMES_MAX, JOB_POSITIONS_MAX,
@@ -801,7 +802,30 @@ fn counted(state: &State) -> Counts {
         .segments()
         .filter(|segment| !matches!(segment, SegmentRecord::Sealed(_)));
     assert!(state.not_sealed().eq(not_sealed));
+    archive_as_walked(state);
     counts
+}
+
+/// What is not done of the archive is what a walk over segments and objects gives.
+fn archive_as_walked(state: &State) {
+    let owed = state.segments().filter_map(|segment| match segment {
+        SegmentRecord::Sealed(seal) => Some(seal).filter(|seal| state.owes_archive(seal)),
+        SegmentRecord::Open { .. }
+        | SegmentRecord::Recovering { .. }
+        | SegmentRecord::Trimmed { .. }
+        | SegmentRecord::Lost { .. } => None,
+    });
+    assert!(state.unarchived().eq(owed));
+    let (mut unlisted, mut listed) = (Vec::new(), (0, 0));
+    for (lease, object) in state.archive_objects() {
+        match object.state {
+            ObjectState::Leased | ObjectState::Committed(_) => unlisted.push(lease),
+            ObjectState::Listed { stored, .. } => listed = (listed.0 + 1, listed.1 + stored.bytes),
+            ObjectState::Doomed => {}
+        }
+    }
+    assert!(state.unlisted_objects().map(|(lease, _)| lease).eq(unlisted));
+    assert_eq!(state.listed_objects(), listed);
 }
 
 /// What every command must leave true of cursors and dead letters.

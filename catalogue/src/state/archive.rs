@@ -1,11 +1,30 @@
-//! Questions about the archive.
+//! Questions about the archive, and an index of what is not done of it, kept while the tables change: what is asked
+//! again and again costs the same however much is archived.
+//!
+//! **Invariant** I1: the index is what a walk over segments and objects would give, at every change.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::SealRecord;
 
 use super::{Change, State};
 use crate::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState};
+use crate::segment::SegmentRecord;
 use crate::setting::{ARCHIVE_NONE, ARCHIVE_URL};
+
+/// What is derived of segments and objects.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct ArchiveIndex {
+    /// The object that each segment is in. Doomed objects have none.
+    leases: BTreeMap<SegmentId, LeaseNumber>,
+    /// Sealed segments in no object that is listed. Where there is no archive, none.
+    unarchived: BTreeSet<SegmentId>,
+    /// Objects that are leased or committed.
+    unlisted: BTreeSet<LeaseNumber>,
+    /// The number and the bytes of those that are listed.
+    listed: (u64, u64),
+}
 
 impl State {
     /// The newest manifest.
@@ -25,8 +44,31 @@ impl State {
 
     /// The object that a segment is in or is to be in, if that is not doomed.
     pub fn archive_of(&self, id: SegmentId) -> Option<(LeaseNumber, &ArchiveObject)> {
-        let lease = *self.leases.get(&id)?;
+        let lease = *self.archive_index.leases.get(&id)?;
         Some((lease, &self.objects[&lease]))
+    }
+
+    /// The objects that are leased or committed, and in no manifest yet, by their leases.
+    pub fn unlisted_objects(&self) -> impl Iterator<Item = (LeaseNumber, &ArchiveObject)> {
+        let leases = self.archive_index.unlisted.iter();
+        leases.map(|lease| (*lease, &self.objects[lease]))
+    }
+
+    /// The number of objects in manifests, and their bytes.
+    pub fn listed_objects(&self) -> (u64, u64) {
+        self.archive_index.listed
+    }
+
+    /// The sealed segments that are to be archived and are not yet, by id.
+    pub fn unarchived(&self) -> impl Iterator<Item = &SealRecord> {
+        let segments = self.archive_index.unarchived.iter().map(|id| &self.segments[id]);
+        segments.filter_map(|segment| match segment {
+            SegmentRecord::Sealed(seal) => Some(seal).filter(|seal| self.owes_archive(seal)),
+            SegmentRecord::Open { .. }
+            | SegmentRecord::Recovering { .. }
+            | SegmentRecord::Trimmed { .. }
+            | SegmentRecord::Lost { .. } => None,
+        })
     }
 
     /// True where a segment is in a verified object that a verified manifest lists: then it need not be kept.
@@ -48,19 +90,57 @@ impl State {
     }
 
     pub(super) fn put_object(&mut self, lease: LeaseNumber, object: ArchiveObject) {
-        for id in &object.members {
-            match object.state {
-                ObjectState::Doomed => {
-                    if self.leases.get(id) == Some(&lease) {
-                        self.leases.remove(id);
-                    }
-                }
-                ObjectState::Leased | ObjectState::Committed(_) | ObjectState::Listed { .. } => {
-                    self.leases.insert(*id, lease);
-                }
+        self.remove_object(lease);
+        let index = &mut self.archive_index;
+        let members = object.members.clone();
+        if object.state != ObjectState::Doomed {
+            index.leases.extend(members.iter().map(|id| (*id, lease)));
+        }
+        match object.state {
+            ObjectState::Leased | ObjectState::Committed(_) => drop(index.unlisted.insert(lease)),
+            ObjectState::Listed { stored, .. } => {
+                index.listed = (index.listed.0 + 1, index.listed.1 + stored.bytes);
             }
+            ObjectState::Doomed => {}
         }
         self.objects.insert(lease, object);
+        members.iter().for_each(|id| self.index_segment(*id));
+    }
+
+    pub(super) fn remove_object(&mut self, lease: LeaseNumber) {
+        let Some(before) = self.objects.remove(&lease) else {
+            return;
+        };
+        let index = &mut self.archive_index;
+        index.unlisted.remove(&lease);
+        if let ObjectState::Listed { stored, .. } = before.state {
+            index.listed = (index.listed.0 - 1, index.listed.1 - stored.bytes);
+        }
+        for id in &before.members {
+            if index.leases.get(id) == Some(&lease) {
+                index.leases.remove(id);
+            }
+        }
+        before.members.iter().for_each(|id| self.index_segment(*id));
+    }
+
+    /// Notes whether a segment is in [`Self::unarchived`].
+    pub(super) fn index_segment(&mut self, id: SegmentId) {
+        let is_sealed = matches!(self.segments.get(&id), Some(SegmentRecord::Sealed(_)));
+        if is_sealed && self.has_archive() && !self.is_archived(id) {
+            self.archive_index.unarchived.insert(id);
+        } else {
+            self.archive_index.unarchived.remove(&id);
+        }
+    }
+
+    /// Follows a setting that may have changed whether there is an archive.
+    pub(super) fn index_setting(&mut self, had: bool) {
+        if self.has_archive() == had {
+            return;
+        }
+        let all: Vec<SegmentId> = self.segments.keys().copied().collect();
+        all.iter().for_each(|id| self.index_segment(*id));
     }
 
     pub(super) fn archive_changes(&self) -> impl Iterator<Item = Change> {

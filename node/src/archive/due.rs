@@ -57,10 +57,10 @@ pub(super) struct Due {
     pub(super) unlisted: Vec<(LeaseNumber, ArchiveObject)>,
 }
 
-/// What is due at a node with this store. This walks over all segments and objects.
+/// What is due at a node with this store.
 pub(super) fn due(state: &State, asking: &Asking<'_>, store: Uuid) -> Due {
     let mut due = Due::default();
-    for (lease, object) in state.archive_objects() {
+    for (lease, object) in state.unlisted_objects() {
         match object.state {
             ObjectState::Leased if asking.is_mine(state, object) => {
                 due.leases.push((object.store, object.members.clone()));
@@ -71,12 +71,8 @@ pub(super) fn due(state: &State, asking: &Asking<'_>, store: Uuid) -> Due {
             ObjectState::Leased | ObjectState::Committed(_) | ObjectState::Doomed | ObjectState::Listed { .. } => {}
         }
     }
-    for segment in state.segments() {
-        if let SegmentRecord::Sealed(seal) = segment
-            && state.owes_archive(seal)
-            && state.archive_of(seal.id).is_none()
-            && asking.runner(state, seal) == Some(asking.own)
-        {
+    for seal in state.unarchived() {
+        if state.archive_of(seal.id).is_none() && asking.runner(state, seal) == Some(asking.own) {
             due.candidates.extend(candidate(seal));
         }
     }

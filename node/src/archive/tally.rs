@@ -2,7 +2,6 @@
 
 use gophership_catalogue::State;
 use gophership_catalogue::archive::{ManifestHead, ObjectState};
-use gophership_catalogue::segment::SegmentRecord;
 
 /// The archive of the whole cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,36 +26,27 @@ pub(crate) struct ArchiveTally {
     pub(crate) head: ManifestHead,
 }
 
-/// Counts all of it. This walks over all segments and objects.
+/// Counts all of it. What is archived costs nothing.
 pub(super) fn tally(state: &State) -> ArchiveTally {
+    let (listed, listed_bytes) = state.listed_objects();
     let mut all = ArchiveTally {
         head: state.manifest_head(),
+        listed,
+        listed_bytes,
         ..ArchiveTally::default()
     };
-    for (_, object) in state.archive_objects() {
+    for (_, object) in state.unlisted_objects() {
         match object.state {
             ObjectState::Leased => all.leased += 1,
-            ObjectState::Committed(_) => all.committed += 1,
-            ObjectState::Listed { stored, .. } => {
-                all.listed += 1;
-                all.listed_bytes += stored.bytes;
-            }
-            ObjectState::Doomed => {}
+            ObjectState::Committed(_) | ObjectState::Listed { .. } | ObjectState::Doomed => all.committed += 1,
         }
     }
-    if !state.has_archive() {
-        return all;
-    }
-    for segment in state.segments() {
-        if let SegmentRecord::Sealed(seal) = segment
-            && state.owes_archive(seal)
-        {
-            all.debt_segments += 1;
-            all.debt_entries += seal.stats.entries;
-            all.debt_bytes += seal.stats.stored_bytes;
-            let oldest = all.debt_oldest_ns.unwrap_or(u64::MAX);
-            all.debt_oldest_ns = Some(oldest.min(seal.sealed_ns));
-        }
+    for seal in state.unarchived() {
+        all.debt_segments += 1;
+        all.debt_entries += seal.stats.entries;
+        all.debt_bytes += seal.stats.stored_bytes;
+        let oldest = all.debt_oldest_ns.unwrap_or(u64::MAX);
+        all.debt_oldest_ns = Some(oldest.min(seal.sealed_ns));
     }
     all
 }
