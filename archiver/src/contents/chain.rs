@@ -277,6 +277,11 @@ mod tests {
             whole(1, &a),
         ];
         assert_eq!(read(numbers), (vec![3, 2, 1], vec![]));
+        let mut chain = Chain::new(CLUSTER);
+        chain.take(3, vec![under(3, &c, &c)]);
+        let taken = chain.take(2, vec![under(2, &overtaken, &overtaken), under(2, &b, &b)]);
+        let attempts: Vec<_> = taken.manifests.iter().map(|manifest| manifest.attempt).collect();
+        assert_eq!(attempts, [1], "not the one that was overtaken");
     }
 
     #[test]

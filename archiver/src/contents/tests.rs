@@ -316,8 +316,26 @@ async fn a_manifest_that_is_gone_or_changed_is_named_and_the_others_are_read() {
     let name = first.file_name().unwrap().to_str().unwrap();
     assert!(faults.len() == 1 && faults[0].contains(name), "{faults:?}");
 
+    fs::remove_file(&first).unwrap();
+    let (left, faults) = found(listed(&reader, cluster())).await;
+    assert_eq!(left.iter().map(|found| &found.key).collect::<Vec<_>>(), [&c.key]);
+    assert!(
+        faults.len() == 1 && faults[0].contains("manifests 1 to 1 "),
+        "{faults:?}"
+    );
+
     fs::write(&first, &whole).unwrap();
-    fs::remove_file(of("2-")).unwrap();
+    let second = of("2-");
+    fs::write(&second, "{}").unwrap();
+    let (left, faults) = found(listed(&reader, cluster())).await;
+    assert_eq!(
+        left.iter().map(|found| &found.key).collect::<Vec<_>>(),
+        [&a.key, &b.key],
+        "what is behind a fault is read"
+    );
+    let name = second.file_name().unwrap().to_str().unwrap();
+    assert!(faults.len() == 1 && faults[0].contains(name), "{faults:?}");
+    fs::remove_file(&second).unwrap();
     let (left, faults) = found(listed(&reader, cluster())).await;
     assert_eq!(
         left.iter().map(|found| &found.key).collect::<Vec<_>>(),

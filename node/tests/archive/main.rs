@@ -198,19 +198,21 @@ async fn a_store_that_is_away_denies_or_is_busy_costs_no_record_and_makes_no_obj
 
     store.set(Mood::Works);
     until_archived(&node, 1).await;
-    // And once more in the middle of the work.
-    let more = records("later", 6);
-    node.send(&more).await;
-    store.set(Mood::Answers(503, "SlowDown"));
-    node.seal().await;
-    until("a fault", async || match node.archive().await?.fault {
-        fault if fault.is_empty() => Err(node.log()),
-        _ => Ok(()),
-    })
-    .await;
-    store.set(Mood::Works);
-    all.extend(more);
-    until_archived(&node, 1).await;
+    // And once more in the middle of the work; of what is done, the answer may be lost.
+    for mood in [Mood::Answers(503, "SlowDown"), Mood::Loses(503, "SlowDown")] {
+        let more = records(&format!("later {mood:?}"), 6);
+        node.send(&more).await;
+        store.set(mood);
+        node.seal().await;
+        until("a fault", async || match node.archive().await?.fault {
+            fault if fault.is_empty() => Err(node.log()),
+            _ => Ok(()),
+        })
+        .await;
+        store.set(Mood::Works);
+        all.extend(more);
+        until_archived(&node, 1).await;
+    }
     assert_eq!(content(&store.objects()), once(&all));
     let listed = node.archived().await.unwrap();
     assert_eq!(listed.len(), store.objects().len());

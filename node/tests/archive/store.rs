@@ -30,6 +30,8 @@ pub(crate) enum Mood {
     Away,
     /// Every request gets this status, and code of S3.
     Answers(u16, &'static str),
+    /// Every request is done, and its answer is lost: it gets this status, and code of S3.
+    Loses(u16, &'static str),
     /// Requests of this method whose path has this in it get no reply, and are not done.
     Holds(&'static str, &'static str),
 }
@@ -143,6 +145,10 @@ impl Hand {
             Mood::Works => {}
             Mood::Away => return Err(io::ErrorKind::ConnectionReset.into()),
             Mood::Answers(status, code) => return Ok(answer(status, code)),
+            Mood::Loses(status, code) => {
+                let done = self.store.call(request.map(s3s::Body::from)).await;
+                return done.map(|_| answer(status, code)).map_err(io::Error::other);
+            }
             Mood::Holds(method, part) => {
                 let path = request.uri().path().to_owned();
                 if request.method() == method && path.contains(part) {
