@@ -14,7 +14,6 @@ use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::KeptClock;
 
-use self::archive::ArchiveIndex;
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber};
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::event::{Event, EventNumber};
@@ -23,6 +22,7 @@ use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
 use crate::segment::{AcceptedLoss, SegmentRecord, SegmentState};
 
+use self::archive::ArchiveIndex;
 use self::tally::Tally;
 
 pub use self::export::entries_behind;
@@ -434,11 +434,8 @@ impl State {
             accepted_copy_losses: self.accepted_copy_losses.len() as u64,
             ..Counts::default()
         };
-        c.trimmed = self
-            .shards
-            .values()
-            .map(|s| s.trimmed_empty + s.trimmed_retention + s.trimmed_dropped)
-            .sum();
+        let trimmed = |s: &ShardRecord| s.trimmed_empty + s.trimmed_retention + s.trimmed_dropped;
+        c.trimmed = self.shards.values().map(trimmed).sum();
         c.trimmed_dropped = self.shards.values().map(|s| s.trimmed_dropped).sum();
         c.jobs_running = self.jobs.values().filter(|j| j.state == JobState::Running).count() as u64;
         c
@@ -451,19 +448,8 @@ impl State {
             Change::Node(node) => drop(self.nodes.insert(node.id, node)),
             Change::Facts(id, facts) => drop(self.facts.insert(id, facts)),
             Change::Shard(key, shard) => drop(self.shards.insert(key, shard)),
-            Change::Segment(segment) => {
-                if let Some(before) = self.segments.insert(segment.id(), segment) {
-                    self.tally.remove(&before);
-                }
-                self.tally.add(&segment);
-                self.index_segment(segment.id());
-            }
-            Change::SegmentGone(id) => {
-                if let Some(before) = self.segments.remove(&id) {
-                    self.tally.remove(&before);
-                }
-                self.index_segment(id);
-            }
+            Change::Segment(segment) => self.put_segment(segment.id(), Some(segment)),
+            Change::SegmentGone(id) => self.put_segment(id, None),
             Change::Leftovers(id, nodes) => drop(self.leftovers.insert(id, nodes)),
             Change::LeftoversGone(id) => drop(self.leftovers.remove(&id)),
             Change::LossAccepted(id, loss) => drop(self.accepted_losses.insert(id, loss)),
@@ -475,16 +461,8 @@ impl State {
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),
             Change::Job(id, job) => drop(self.jobs.insert(id, job)),
             Change::JobGone(id) => drop(self.jobs.remove(&id)),
-            Change::Setting(key, setting) => {
-                let had = self.has_archive();
-                self.settings.insert(key, setting);
-                self.index_setting(had);
-            }
-            Change::SettingGone(key) => {
-                let had = self.has_archive();
-                self.settings.remove(&key);
-                self.index_setting(had);
-            }
+            Change::Setting(key, setting) => self.put_setting(key, Some(setting)),
+            Change::SettingGone(key) => self.put_setting(key, None),
             Change::Exporter(name, exporter) => drop(self.exporters.insert(name, exporter)),
             Change::ExporterGone(name) => drop(self.exporters.remove(&name)),
             Change::Configured(node, names) => drop(self.configured.insert(node, names)),
@@ -505,5 +483,15 @@ impl State {
             Change::ArchiveObjectGone(lease) => self.remove_object(lease),
             Change::DeadLetterGone(name, entry) => nested::remove(&mut self.dead_letters, &name, &entry),
         }
+    }
+
+    fn put_segment(&mut self, id: SegmentId, segment: Option<SegmentRecord>) {
+        let before = match segment {
+            Some(segment) => self.segments.insert(id, segment),
+            None => self.segments.remove(&id),
+        };
+        before.iter().for_each(|segment| self.tally.remove(segment));
+        segment.iter().for_each(|segment| self.tally.add(segment));
+        self.index_segment(id);
     }
 }

@@ -68,7 +68,6 @@ impl ContentsFault {
 
 /// A manifest that was fetched.
 pub(super) struct Candidate {
-    pub(super) key: String,
     /// The first bytes of the hash, as the name says them.
     pub(super) name_hash: [u8; 4],
     /// The manifest and the hash of its bytes.
@@ -97,8 +96,8 @@ impl Candidate {
             }
             Ok(manifest) => Ok((manifest, hash)),
         };
-        let read = read.map_err(|what| ContentsFault::Changed { key: key.clone(), what });
-        Self { key, name_hash, read }
+        let read = read.map_err(|what| ContentsFault::Changed { key, what });
+        Self { name_hash, read }
     }
 }
 
@@ -135,7 +134,6 @@ impl Chain {
             self.named = None;
         }
         self.next = Some(seq - 1);
-        let keys = candidates.iter().map(|candidate| candidate.key.clone()).collect();
         let (mut whole, mut bad) = (Vec::new(), Vec::new());
         for candidate in candidates {
             match candidate.read {
@@ -143,14 +141,17 @@ impl Chain {
                 Err(fault) => bad.push((candidate.name_hash, fault)),
             }
         }
+        let mut before = None;
         match self.named.take() {
             Some(named) => match whole.iter().position(|(_, hash)| *hash == named) {
                 Some(that) => {
-                    let (manifest, _) = whole.swap_remove(that);
-                    if whole.iter().any(|(other, _)| other.prev != manifest.prev) {
-                        taken.faults.push(ContentsFault::Forked { seq, keys });
+                    // What another one of this number lists was committed, too. One that was overtaken lists nothing
+                    // that a later one does not; one of before a catalogue was lost may.
+                    whole.swap(0, that);
+                    before = Some(whole[0].0.prev);
+                    if whole.iter().any(|(other, _)| Some(other.prev) != before) {
+                        taken.faults.push(forked(seq, &whole));
                     }
-                    whole = vec![(manifest, named)];
                 }
                 None => {
                     let is_it = |(name, _): &(_, _)| *name == named[..4];
@@ -170,25 +171,24 @@ impl Chain {
                     .extend(bad.into_iter().map(|(_, fault)| fault).filter(counts));
             }
         }
-        let mut befores = whole.iter().map(|(manifest, _)| manifest.prev);
-        let before = befores.next();
-        match befores.all(|other| Some(other) == before) {
-            true => self.named = before,
-            false => taken.faults.push(ContentsFault::Forked {
-                seq,
-                keys: whole
-                    .iter()
-                    .map(|(manifest, hash)| manifest_key(manifest, hash))
-                    .collect(),
-            }),
+        if before.is_none() {
+            before = whole.first().map(|(manifest, _)| manifest.prev);
+            if whole.iter().any(|(other, _)| Some(other.prev) != before) {
+                before = None;
+                taken.faults.push(forked(seq, &whole));
+            }
         }
+        self.named = before;
         if seq == 1 && self.named.take().is_some_and(|before| before != [0; 32]) {
             let what = "it is the first one, and names one before it".to_owned();
             let key = whole.first().map(|(manifest, hash)| manifest_key(manifest, hash));
             let key = key.unwrap_or_default();
             taken.faults.push(ContentsFault::Changed { key, what });
         }
-        if whole.iter().any(|(manifest, _)| manifest.prev_store != manifest.store) {
+        if whole
+            .first()
+            .is_some_and(|(manifest, _)| manifest.prev_store != manifest.store)
+        {
             // The numbers before it are in another store, and older ones may be here again.
             (self.next, self.named) = (None, None);
         }
@@ -207,6 +207,14 @@ impl Chain {
             first,
             last,
         }
+    }
+}
+
+fn forked(seq: u64, manifests: &[(Manifest, [u8; 32])]) -> ContentsFault {
+    let keys = manifests.iter().map(|(manifest, hash)| manifest_key(manifest, hash));
+    ContentsFault::Forked {
+        seq,
+        keys: keys.collect(),
     }
 }
 
@@ -276,12 +284,16 @@ mod tests {
             (2, vec![under(2, &overtaken, &overtaken), under(2, &b, &b)]),
             whole(1, &a),
         ];
-        assert_eq!(read(numbers), (vec![3, 2, 1], vec![]));
+        assert_eq!(read(numbers), (vec![3, 2, 2, 1], vec![]));
         let mut chain = Chain::new(CLUSTER);
         chain.take(3, vec![under(3, &c, &c)]);
         let taken = chain.take(2, vec![under(2, &overtaken, &overtaken), under(2, &b, &b)]);
         let attempts: Vec<_> = taken.manifests.iter().map(|manifest| manifest.attempt).collect();
-        assert_eq!(attempts, [1], "not the one that was overtaken");
+        assert_eq!(
+            attempts,
+            [1, 9],
+            "the one of the chain first; what the other lists was committed, too"
+        );
     }
 
     #[test]
@@ -361,7 +373,7 @@ mod tests {
             given.contains(&3) && given.contains(&2) && given.contains(&1),
             "{given:?}"
         );
-        let key = |bytes: &[u8]| under(3, bytes, bytes).key;
+        let key = |bytes: &[u8]| crate::store::manifest_key(CLUSTER, 3, blake3::hash(bytes).as_bytes());
         let is_named = |fault: &String| fault.contains(&key(&c)) && fault.contains(&key(&forked));
         assert!(faults.len() == 1 && is_named(&faults[0]), "{faults:?}");
 
@@ -373,7 +385,7 @@ mod tests {
             (2, vec![under(2, &b, &b)]),
             (1, vec![under(1, &a, &a)]),
         ]);
-        assert_eq!(given, [4, 3, 2, 1]);
+        assert_eq!(given, [4, 3, 3, 2, 1]);
         assert!(faults.len() == 1 && is_named(&faults[0]), "{faults:?}");
     }
 }

@@ -66,15 +66,11 @@ async fn fetch(store: &StoreReader, cluster: ClusterId, seq: u64, name_hash: [u8
         Err(source) => Candidate {
             read: Err(match &source {
                 StoreError::TooLarge { .. } => ContentsFault::Changed {
-                    key: key.clone(),
+                    key,
                     what: source.to_string(),
                 },
-                _ => ContentsFault::Unread {
-                    key: key.clone(),
-                    source,
-                },
+                _ => ContentsFault::Unread { key, source },
             }),
-            key,
             name_hash,
         },
     }

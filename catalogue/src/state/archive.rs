@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::SealRecord;
 
-use super::{Change, State};
+use super::{Change, Setting, State};
 use crate::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState};
 use crate::segment::SegmentRecord;
 use crate::setting::{ARCHIVE_NONE, ARCHIVE_URL};
@@ -134,13 +134,17 @@ impl State {
         }
     }
 
-    /// Follows a setting that may have changed whether there is an archive.
-    pub(super) fn index_setting(&mut self, had: bool) {
-        if self.has_archive() == had {
-            return;
+    /// Sets or removes a setting, which may change whether there is an archive.
+    pub(super) fn put_setting(&mut self, key: String, setting: Option<Setting>) {
+        let had_archive = self.has_archive();
+        match setting {
+            Some(setting) => drop(self.settings.insert(key, setting)),
+            None => drop(self.settings.remove(&key)),
         }
-        let all: Vec<SegmentId> = self.segments.keys().copied().collect();
-        all.iter().for_each(|id| self.index_segment(*id));
+        if self.has_archive() != had_archive {
+            let all: Vec<SegmentId> = self.segments.keys().copied().collect();
+            all.iter().for_each(|id| self.index_segment(*id));
+        }
     }
 
     pub(super) fn archive_changes(&self) -> impl Iterator<Item = Change> {

@@ -244,16 +244,9 @@ fn zones(reader: &mut Reader<'_>, config: &Config) {
 fn archive(reader: &mut Reader<'_>, config: &Config) {
     const ENDPOINT: &str = "archive.endpoint";
     let archive = &config.archive;
-    if archive.is_folder() {
-        for (key, is_set) in [
-            (ENDPOINT, archive.endpoint.is_some()),
-            ("archive.region", archive.region.is_some()),
-        ] {
-            if is_set {
-                reader.rule(key, &["archive.url"], Problem::OnlyForBuckets);
-            }
-        }
-    } else if archive.url.is_some()
+    // Beside a folder they may stand, and count for nothing: a cluster changes one setting at a time, and the URL last.
+    if archive.url.is_some()
+        && !archive.is_folder()
         && let Some(endpoint) = &archive.endpoint
     {
         if !endpoint.https && !endpoint.is_loopback() && !archive.insecure {

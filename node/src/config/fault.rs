@@ -256,9 +256,6 @@ pub enum Problem {
     /// A TLS section without its certificate or key.
     #[error("is missing; accepted: a PEM file (`tls` needs both cert and key)")]
     TlsFileMissing,
-    /// A setting of a bucket beside a folder.
-    #[error("is set, and archive.url is a folder; accepted: s3://BUCKET/PREFIX there, or nothing here")]
-    OnlyForBuckets,
     /// Two listeners on one address.
     #[error("is taken by {other} already; accepted: another port or address")]
     AddressTaken {

@@ -135,8 +135,11 @@ impl<R> Field<R> {
             Self::ExporterName(at) => *at(config) = exporter_name(text)?.into(),
             Self::Endpoint(at) => *at(config) = Endpoint::parse(text).ok_or(Refused)?,
             Self::OptionalEndpoint(at) => {
-                let endpoint = Endpoint::parse(text).filter(|to| to.path.is_empty()).ok_or(Refused)?;
-                *at(config) = Some(endpoint);
+                let endpoint = || Endpoint::parse(text).filter(|to| to.path.is_empty()).ok_or(Refused);
+                *at(config) = match text {
+                    Archive::NONE => None,
+                    _ => Some(endpoint()?),
+                };
             }
             Self::ArchiveUrl(at) => {
                 *at(config) = match text {
@@ -177,7 +180,10 @@ impl<R> Field<R> {
             Self::Endpoint(at) => Some(at(config))
                 .filter(|to| !to.host.is_empty())
                 .map(|to| to.to_string()),
-            Self::OptionalEndpoint(at) => at(config).as_ref().map(ToString::to_string),
+            Self::OptionalEndpoint(at) => {
+                let endpoint = at(config).as_ref().map(ToString::to_string);
+                Some(endpoint.unwrap_or_else(|| Archive::NONE.to_owned()))
+            }
             Self::ArchiveUrl(at) => Some(at(config).clone().unwrap_or_else(|| Archive::NONE.to_owned())),
             Self::ServerName(at) => at(config).clone(),
             Self::Origins(at) => Some(at(config).to_string()).filter(|list| !list.is_empty()),
@@ -225,7 +231,10 @@ impl<R> Field<R> {
                 bounds::EXPORTER_NAME_BYTES_MAX
             ),
             Self::Endpoint(_) => "https://HOST:PORT or http://HOST:PORT, without a user or a fragment".into(),
-            Self::OptionalEndpoint(_) => "https://HOST:PORT or http://HOST:PORT, without a user or a path".into(),
+            Self::OptionalEndpoint(_) => format!(
+                "{}, https://HOST:PORT or http://HOST:PORT, without a user or a path",
+                Archive::NONE
+            ),
             Self::ArchiveUrl(_) => format!(
                 "{}, s3://BUCKET/PREFIX, or file:///FOLDER, in visible ASCII without a user or a query",
                 Archive::NONE

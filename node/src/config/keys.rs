@@ -400,7 +400,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "archive.endpoint",
-        "An S3 service that is not Amazon's. Plaintext to another machine needs `insecure: true`.",
+        "An S3 service that is not Amazon's, or `none`. Plaintext to another machine needs `insecure: true`. Of a folder it \
+         does not count.",
         Field::OptionalEndpoint(|c| &mut c.archive.endpoint),
     ),
     key(
@@ -410,7 +411,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "archive.region",
-        "The region of the bucket. Absent: that of the environment (AWS_REGION), else us-east-1.",
+        "The region of the bucket. Absent: that of the environment (AWS_REGION), else us-east-1. Of a folder it does not \
+         count.",
         Field::OptionalLabel(|c| &mut c.archive.region),
     ),
     key(

@@ -130,7 +130,7 @@ fn value<R>(key: &Key<R>, defaults: &mut R) -> Value {
         Field::Choice(words, _) => vec![text(&words.join("|"))],
         Field::ExporterName(_) => vec![text("[a-z0-9_-]{1,64}")],
         Field::Endpoint(_) => vec![text("https?://[^@#]+")],
-        Field::OptionalEndpoint(_) => vec![text("https?://[^@#/]+/?")],
+        Field::OptionalEndpoint(_) => vec![text("none|https?://[^@#/]+/?")],
         Field::ArchiveUrl(_) => vec![text("none|s3://[^@?#/][^@?#]*|file:///[^@?#]+")],
         Field::ServerName(_) => vec![text(".+")],
         Field::Origins(_) => {

@@ -204,7 +204,10 @@ fn recovery(view: &RecoveryView, down: &[String]) -> v1::RecoveryWait {
             },
         ),
         Waiting::Copies { needed, have } => (
-            format!("{needed} complete copies; nodes that have one: {}", list(have)),
+            match have.is_empty() {
+                true => format!("{needed} complete copies; none is made yet"),
+                false => format!("{needed} complete copies; nodes that have one: {}", list(have)),
+            },
             match down {
                 [] => "all nodes are heard: their logs say why they make none".to_owned(),
                 down => format!("start {}: a copy can be made there", down.join(" or ")),

@@ -275,7 +275,9 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) ->
     if unreachable > 0 {
         let what = format!("{} no live copy", sealed(unreachable));
         let remedy = if down.is_empty() {
-            "gs-ctl segment list --lacking names their holders: bring one back with its data".to_owned()
+            "gs-ctl segment list --lacking names their holders: bring one back with its data; where all of them were \
+             replaced, gs-ctl segment forget N/S/I --accept-loss gives them up"
+                .to_owned()
         } else {
             format!("{} with their data: nothing else has these segments", start())
         };
@@ -287,7 +289,9 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) ->
                 "{} segments are not sealed and had a copy on a node that is gone: lose no further node",
                 cluster.unsealed_on_replaced_segments
             ),
-            "nothing: within seconds their owners go on with the new node, and they are sealed".to_owned(),
+            "nothing, where their owners are alive: within seconds these go on with the new node, and they are \
+             sealed; else the recoveries below say what they wait for"
+                .to_owned(),
         ));
     }
     let few = cluster

@@ -231,6 +231,9 @@ impl Answer for StoreVerdict {
             (Outcome::Damage, _) => "DAMAGED",
             (Outcome::Failed | Outcome::GaveUp, _) => "NOT ALL READ; the rest is as it was written",
             (Outcome::Done, true) => "every byte is as it was written, and every segment as it was sealed",
+            (Outcome::Done, false) if self.unlisted.is_none() => {
+                "what is there can be opened; a scan does not show what is missing; --full reads the bytes"
+            }
             (Outcome::Done, false) => "every object is there with its length; --full reads the bytes",
         };
         let mut rows = vec![
