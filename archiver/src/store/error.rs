@@ -28,7 +28,8 @@ pub enum StoreError {
     },
     /// The credentials do not allow it, or there are none.
     #[error(
-        "archive {store}: access to {key} is denied: the credentials must allow to read it and to list, and a node's to write it"
+        "archive {store}: access to {key} is denied, or there are no credentials (they come from the environment, a web \
+         identity, or the machine's metadata): they must allow to read it and to list, and a node's to write it"
     )]
     Denied {
         /// The store's URL.
