@@ -43,6 +43,11 @@ async fn a_folder_that_is_unmounted_under_a_running_node_counts_for_nothing() {
     node.send(&all[..1]).await;
     node.seal().await;
     until_archived(&node, 1).await;
+    until("a segment that is gone", async || match node.sealed().await?.len() {
+        0 => Ok(()),
+        _ => Err(node.log()),
+    })
+    .await;
     let id = id_in(&folder);
 
     fs::rename(&folder, &away).unwrap();
