@@ -4,6 +4,7 @@ use std::error::Error;
 
 use gophership_vault::Disposition;
 use thiserror::Error;
+use uuid::Uuid;
 
 /// A call to a store that did not do what it was to do.
 #[derive(Debug, Error)]
@@ -113,6 +114,31 @@ pub enum StoreError {
         /// The fault.
         source: serde_json::Error,
     },
+    /// A store whose id is known has no `store.json`.
+    #[error(
+        "archive {store}: v1/store.json is missing, and the archive is in the store {id}: is a mount missing, or is \
+         the folder not the same on all nodes? Mend that. Where only this file was lost, put it back with this content: \
+         {{\"format\":1,\"store_id\":\"{id}\"}}"
+    )]
+    IdMissing {
+        /// The store's URL.
+        store: String,
+        /// The id that it has to have.
+        id: Uuid,
+    },
+    /// It is another store than the one whose id is known.
+    #[error(
+        "archive {store}: this is the store {found}, and the archive is in the store {id}: is a mount missing, or is \
+         the folder not the same on all nodes? Mend that; another store is taken under another archive.url"
+    )]
+    OtherId {
+        /// The store's URL.
+        store: String,
+        /// The id that it has.
+        found: Uuid,
+        /// The id that it has to have.
+        id: Uuid,
+    },
     /// The store overwrites objects although it was told not to, or cannot be told.
     #[error(
         "archive {store}: the store {how} (If-None-Match), so two writers could overwrite each other's objects: use \
@@ -131,9 +157,12 @@ impl StoreError {
     pub fn disposition(&self) -> Disposition {
         match self {
             // An operator cures them at the store, while the node runs.
-            Self::NotFound { .. } | Self::Denied { .. } | Self::Frozen { .. } | Self::Temporary { .. } => {
-                Disposition::Retry
-            }
+            Self::NotFound { .. }
+            | Self::Denied { .. }
+            | Self::Frozen { .. }
+            | Self::Temporary { .. }
+            | Self::IdMissing { .. }
+            | Self::OtherId { .. } => Disposition::Retry,
             Self::OtherContent { .. } | Self::TooLarge { .. } | Self::NotAStore { .. } => Disposition::Corrupt,
             Self::Settings { .. } | Self::Unsupported { .. } | Self::Refused { .. } | Self::Overwrites { .. } => {
                 Disposition::Invalid

@@ -24,6 +24,6 @@ pub use error::StoreError;
 pub(crate) use key::{LOGS, MANIFESTS, manifest_key_of, parse_manifest_key};
 pub use key::{manifest_key, object_key};
 pub(crate) use probe::Format;
-pub use probe::open;
+pub use probe::{open, open_known};
 pub use reader::{StoreReader, open_reader};
 pub use settings::StoreSettings;

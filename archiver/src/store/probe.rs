@@ -57,8 +57,32 @@ pub async fn open(settings: &StoreSettings) -> Result<ArchiveStore, StoreError> 
     open_client(connect(settings)?, settings.unsafe_store).await
 }
 
+/// Opens a store whose id is known. Where it has another one, or none, nothing is put into it.
+///
+/// # Errors
+///
+/// [`StoreError::IdMissing`] or [`StoreError::OtherId`]. Else those of [`open`].
+///
+/// # Panics
+///
+/// As [`open`] does.
+pub async fn open_known(settings: &StoreSettings, id: StoreId) -> Result<ArchiveStore, StoreError> {
+    let client = connect(settings)?;
+    check_id(&client, id).await?;
+    let store = probed(client, settings.unsafe_store, id).await?;
+    store.is_the_same().await?;
+    Ok(store)
+}
+
 /// Opens the store of a client.
 pub(super) async fn open_client(client: Client, unsafe_store: bool) -> Result<ArchiveStore, StoreError> {
+    let mut store = probed(client, unsafe_store, StoreId(Uuid::nil())).await?;
+    store.id = id_of(&store).await?;
+    Ok(store)
+}
+
+/// The store of a client, as far as it is known without its `store.json`.
+async fn probed(client: Client, unsafe_store: bool, id: StoreId) -> Result<ArchiveStore, StoreError> {
     let overwrites = match keeps_what_is_there(&client).await {
         Ok(true) => None,
         Ok(false) => Some("overwrites objects although it was told not to"),
@@ -68,14 +92,24 @@ pub(super) async fn open_client(client: Client, unsafe_store: bool) -> Result<Ar
     if let Some(how) = overwrites.filter(|_| !unsafe_store) {
         return Err(StoreError::Overwrites { store: client.url, how });
     }
-    let mut store = ArchiveStore {
+    Ok(ArchiveStore {
         checks_bytes: checks_bytes(&client).await?,
         keeps_what_is_there: overwrites.is_none(),
-        id: StoreId(Uuid::nil()),
+        id,
         client,
-    };
-    store.id = id_of(&store).await?;
-    Ok(store)
+    })
+}
+
+impl ArchiveStore {
+    /// Succeeds where it still is the store that was opened. Where it is not, what was put proves nothing: a folder may
+    /// have been unmounted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::IdMissing`] or [`StoreError::OtherId`] where it is not; else it does not say.
+    pub async fn is_the_same(&self) -> Result<(), StoreError> {
+        check_id(&self.client, self.id).await
+    }
 }
 
 /// Puts two objects of one name, one after the other.
@@ -135,6 +169,21 @@ async fn id_of(store: &ArchiveStore) -> Result<StoreId, StoreError> {
         Err(error) => return Err(error),
     }
     read_id(&store.client).await
+}
+
+/// Succeeds where the store has this id.
+async fn check_id(client: &Client, StoreId(id): StoreId) -> Result<(), StoreError> {
+    let store = || client.url.clone();
+    match read_id(client).await {
+        Ok(StoreId(found)) if found == id => Ok(()),
+        Ok(StoreId(found)) => Err(StoreError::OtherId {
+            store: store(),
+            found,
+            id,
+        }),
+        Err(StoreError::NotFound { .. }) => Err(StoreError::IdMissing { store: store(), id }),
+        Err(error) => Err(error),
+    }
 }
 
 /// The id in `store.json`, which is there.

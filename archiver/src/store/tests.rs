@@ -314,6 +314,41 @@ async fn a_folder_that_went_away_is_no_new_store() {
 }
 
 #[tokio::test]
+async fn a_store_whose_id_is_known_is_that_one_or_nothing_is_put_into_it() {
+    let dir = TempDir::new().unwrap();
+    let [mount, away, other] = ["mount", "away", "other"].map(|name| dir.path().join(name));
+    for folder in [&mount, &other] {
+        fs::create_dir(folder).unwrap();
+    }
+    let settings_of = |folder: &FsPath| settings(&format!("file://{}", folder.display()));
+    let store = open(&settings_of(&mount)).await.unwrap();
+    let id = store.id();
+    assert_eq!(open_known(&settings_of(&mount), id).await.unwrap().id(), id);
+    store.is_the_same().await.unwrap();
+
+    fs::rename(&mount, &away).unwrap();
+    fs::create_dir(&mount).unwrap();
+    let opened = open_known(&settings_of(&mount), id).await.err().expect("it is refused");
+    let json = fs::read_to_string(away.join("v1/store.json")).unwrap();
+    for error in [opened, store.is_the_same().await.unwrap_err()] {
+        assert!(matches!(error, StoreError::IdMissing { .. }), "{error}");
+        assert!(error.to_string().ends_with(&json), "{error}");
+    }
+    assert_eq!(fs::read_dir(&mount).unwrap().count(), 0);
+
+    let another = open(&settings_of(&other)).await.unwrap().id();
+    fs::remove_dir(&mount).unwrap();
+    fs::rename(&other, &mount).unwrap();
+    let opened = open_known(&settings_of(&mount), id).await.err().expect("it is refused");
+    for error in [opened, store.is_the_same().await.unwrap_err()] {
+        let StoreError::OtherId { found, id: of, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!((found, of), (another.0, id.0));
+    }
+}
+
+#[tokio::test]
 async fn the_damaged_object_is_another_one() {
     let server = Server::start().await;
     let client = client(&server);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -160,6 +160,7 @@ impl Running {
                         status: Arc::clone(&self.status),
                         settings,
                         store,
+                        is_other: AtomicBool::new(false),
                     }));
                 }
                 Err(error) => self.status.fails(error),
@@ -169,9 +170,9 @@ impl Running {
         None
     }
 
-    /// Works with a store until the settings have changed.
+    /// Works with a store until the settings have changed, or it is another one.
     async fn work(&mut self, bench: &Arc<Bench>) {
-        while self.parts.settings.archive() == bench.settings {
+        while self.parts.settings.archive() == bench.settings && !bench.is_other.load(Ordering::Relaxed) {
             let due = self.due(bench.store.id().0);
             self.begin(bench, due);
             self.tell().await;

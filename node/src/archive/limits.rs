@@ -7,6 +7,8 @@ use gophership_catalogue::limits::ARCHIVE_MEMBERS_MAX;
 
 /// Interval at which the catalogue is looked at for what is due.
 pub(super) const TURN: Duration = Duration::from_secs(2);
+/// URLs whose store is kept on record; of more, the one that was opened longest ago is forgotten.
+pub(super) const STORES_ON_RECORD: usize = 16;
 /// Objects that are made at once. Each is in memory until it was read back.
 pub(super) const OBJECTS_AT_ONCE: usize = 2;
 /// Time for which a segment that could not be read is left alone: its copy may be mended meanwhile.

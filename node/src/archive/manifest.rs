@@ -110,6 +110,7 @@ async fn act(
             }
         },
         ManifestAction::Verify { .. } => {
+            bench.same_store().await?;
             let is_same = match bench.store.has(&key, &bytes).await {
                 Err(StoreError::NotFound { .. }) => false,
                 other => bench.noted(other)?,
@@ -117,6 +118,7 @@ async fn act(
             Some(ManifestEvent::Verified { attempt, is_same })
         }
         ManifestAction::Commit { .. } | ManifestAction::End(_) => {
+            bench.same_store().await?;
             let commit = Command::ManifestCommit {
                 next: ManifestHead {
                     store: manifest.store,

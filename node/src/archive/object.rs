@@ -2,6 +2,7 @@
 //!
 //! **Invariants**:
 //! - I1: a segment is in the object only if its file has the digest of its seal on record.
+//! - I2: an object is read back, and committed, only while the store has the id that it was opened with.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -85,6 +86,7 @@ impl Making<'_> {
                 bytes,
                 digest,
             } => {
+                self.bench.same_store().await?;
                 let parts = &self.bench.parts;
                 let commit = Command::ArchiveCommit {
                     lease,
@@ -204,6 +206,8 @@ impl Making<'_> {
     }
 
     async fn verify(&self, attempt: u32) -> Option<ObjectEvent> {
+        // Asked before the reading and, for the commit, behind it: so it was this store that was read.
+        self.bench.same_store().await?;
         let (store, key) = (&self.bench.store, self.key(attempt));
         let seen = match self.bench.settings.verify {
             ArchiveVerify::Head if store.checks_bytes() => {

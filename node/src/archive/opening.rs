@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use gophership_archiver::store::{self, ArchiveStore, StoreSettings};
+use gophership_archiver::store::{self, ArchiveStore, StoreId, StoreSettings};
 
 use super::parts::{ArchiveParts, chain};
-use super::record::{check_store, put_on_record};
+use super::record::{check_store, put_on_record, store_on_record};
 use crate::config::Archive;
 
 /// Puts the archive of the settings on record. What cannot be put there now is, at the next turn.
@@ -32,13 +32,22 @@ pub(super) async fn open(parts: &Arc<ArchiveParts>, archive: &Archive, url: &str
         region: archive.region.clone(),
         unsafe_store: archive.unsafe_store,
     };
-    let store = store::open(&settings).await.map_err(|error| chain(&error))?;
+    let known = {
+        let url = url.to_owned();
+        move |parts: &ArchiveParts| store_on_record(parts.catalogue.as_ref(), &url)
+    };
+    let opened = match parts.blocking(known).await.map_err(|error| chain(&error))? {
+        Some(id) => store::open_known(&settings, StoreId(id)).await,
+        None => store::open(&settings).await,
+    };
+    let store = opened.map_err(|error| chain(&error))?;
     let id = store.id().0;
     let check = {
         let url = url.to_owned();
         move |parts: &ArchiveParts| check_store(parts.catalogue.as_ref(), id, &url)
     };
-    parts.blocking(check).await.map_err(|error| chain(&error))??;
+    let checked = parts.blocking(check).await.map_err(|error| chain(&error))?;
+    checked.map_err(|error| chain(&error))?;
     let (checks_bytes, url) = (store.checks_bytes(), store.url());
     tracing::info!(url, store = %id, checks_bytes, "archive.store.open");
     Ok(store)

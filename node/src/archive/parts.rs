@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gophership_archiver::store::ArchiveStore;
+use gophership_archiver::store::{ArchiveStore, StoreError};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_somatic::{Job, Throttle};
 use gophership_vault::ids::NodeId;
@@ -32,6 +33,8 @@ pub(super) struct Bench {
     pub(super) status: Arc<Status>,
     pub(super) settings: Archive,
     pub(super) store: ArchiveStore,
+    /// True once it proved to be another store than the one that was opened.
+    pub(super) is_other: AtomicBool,
 }
 
 impl ArchiveParts {
@@ -64,6 +67,15 @@ impl ArchiveParts {
 }
 
 impl Bench {
+    /// Asks the store whether it still is the one that was opened: its mount may be gone, and what is put and read back
+    /// then is in the bare folder. `None`: it is not, or does not say. Where it is not, it is opened anew.
+    pub(super) async fn same_store(&self) -> Option<()> {
+        let answer = self.store.is_the_same().await;
+        let is_other = matches!(answer, Err(StoreError::IdMissing { .. } | StoreError::OtherId { .. }));
+        self.is_other.fetch_or(is_other, Ordering::Relaxed);
+        self.noted(answer)
+    }
+
     /// The answer of the store, or of the catalogue, which is noted. `None`: it is to be tried again.
     pub(super) fn noted<T, E: std::error::Error>(&self, answer: Result<T, E>) -> Option<T> {
         match answer {

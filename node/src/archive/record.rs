@@ -2,16 +2,19 @@
 //!
 //! **Invariants**:
 //! - I1: a node that has an archive in its settings has that on record before its vault removes anything.
-//! - I2: a URL stands for the store that it was first opened as: another store under it, such as a folder whose mount is
-//!   missing, is refused.
+//! - I2: each of the last [`STORES_ON_RECORD`] URLs stands for the store that it was first opened as: another store under
+//!   it, such as a folder whose mount is missing, is refused.
 
+use gophership_archiver::store::StoreError;
 use gophership_catalogue::setting::{ARCHIVE_NONE, ARCHIVE_URL};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::time::now_unix_nano;
 use uuid::Uuid;
 
-/// The setting with the store's id and URL, which nodes keep for themselves.
-const STORE: &str = "archived.store";
+use super::limits::STORES_ON_RECORD;
+
+/// The setting with the id and the URL of each store, a line each, which nodes keep for themselves.
+const STORES: &str = "archived.store";
 
 /// Puts on record whether there is an archive. In a cluster the record decides, where it has the setting.
 ///
@@ -34,13 +37,25 @@ pub(crate) fn put_on_record(
     set(catalogue, ARCHIVE_URL, wanted.to_owned(), None)
 }
 
-/// The store on record: its id and its URL.
-fn store_on_record(state: &State) -> Option<(Uuid, &str)> {
-    let (id, url) = state.setting(STORE)?.value.split_once(' ')?;
-    Some((id.parse().ok()?, url))
+/// The stores on record: id and URL of each, in the order in which the URLs were opened last.
+fn stores(state: &State) -> Vec<(Uuid, String)> {
+    let lines = state.setting(STORES).into_iter().flat_map(|of| of.value.lines());
+    let pairs = lines.filter_map(|line| line.split_once(' '));
+    pairs
+        .filter_map(|(id, url)| Some((id.parse().ok()?, url.to_owned())))
+        .collect()
 }
 
-/// Checks that a store is the one that its URL stands for, and puts it on record where that has another URL, or none.
+/// The id of the store that a URL stands for, where that is on record.
+///
+/// # Errors
+/// The catalogue's.
+pub(super) fn store_on_record(catalogue: &dyn Catalogue, url: &str) -> Result<Option<Uuid>, CatalogueError> {
+    let stores = catalogue.read_latest(stores)?;
+    Ok(stores.into_iter().find(|(_, of)| of == url).map(|(id, _)| id))
+}
+
+/// Checks that a store is the one that its URL stands for, and puts it on record as the one that was opened last.
 ///
 /// # Errors
 /// The catalogue's, or in the inner result that it is another store, and what to do.
@@ -48,19 +63,25 @@ pub(super) fn check_store(
     catalogue: &dyn Catalogue,
     id: Uuid,
     url: &str,
-) -> Result<Result<(), String>, CatalogueError> {
-    let (known, version) = catalogue.read_latest(|state| {
-        let known = store_on_record(state).map(|(id, url)| (id, url.to_owned()));
-        (known, state.setting(STORE).map_or(0, |setting| setting.version))
-    })?;
-    match known {
-        Some((known, of)) if of == url && known != id => Ok(Err(format!(
-            "archive {url}: this is the store {id}, and the archive is in the store {known}: is a mount missing, or is \
-             the folder not the same on all nodes? Mend that; another store is taken under another archive.url"
-        ))),
-        Some((known, of)) if of == url && known == id => Ok(Ok(())),
-        Some(_) | None => set(catalogue, STORE, format!("{id} {url}"), Some(version)).map(Ok),
+) -> Result<Result<(), StoreError>, CatalogueError> {
+    let (mut known, version) =
+        catalogue.read_latest(|state| (stores(state), state.setting(STORES).map_or(0, |of| of.version)))?;
+    if let Some((expected, _)) = known.iter().find(|(known, of)| of == url && *known != id) {
+        return Ok(Err(StoreError::OtherId {
+            store: url.to_owned(),
+            found: id,
+            id: *expected,
+        }));
     }
+    known.retain(|(_, of)| of != url);
+    known.push((id, url.to_owned()));
+    let forgotten = known.len().saturating_sub(STORES_ON_RECORD);
+    let lines: Vec<String> = known[forgotten..]
+        .iter()
+        .map(|(id, url)| format!("{id} {url}"))
+        .collect();
+    // What is on record already changes nothing.
+    set(catalogue, STORES, lines.join("\n"), Some(version)).map(Ok)
 }
 
 fn set(catalogue: &dyn Catalogue, key: &str, value: String, seen: Option<u64>) -> Result<(), CatalogueError> {
@@ -71,4 +92,43 @@ fn set(catalogue: &dyn Catalogue, key: &str, value: String, seen: Option<u64>) -
         at_ns: now_unix_nano(),
     };
     catalogue.submit(Actor::Node, command).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_catalogue::MemoryCatalogue;
+    use gophership_catalogue::testkit::{node, uuid};
+    use gophership_vault::Identity;
+    use gophership_vault::ids::ClusterId;
+
+    use super::*;
+
+    #[test]
+    fn each_url_stands_for_its_store_until_as_many_others_were_opened() {
+        let catalogue = MemoryCatalogue::new(Identity {
+            cluster_id: ClusterId(uuid(1)),
+            node_id: node(1),
+            storage_uuid: uuid(2),
+        });
+        let url = |n: u8| format!("s3://logs/{n}");
+        let opened = |n: u8, id: u8| check_store(&catalogue, uuid(id), &url(n)).unwrap();
+        let known = |n: u8| store_on_record(&catalogue, &url(n)).unwrap();
+        let most = STORES_ON_RECORD as u8;
+        assert_eq!(known(1), None);
+        for n in 1..=most {
+            opened(n, n).unwrap();
+        }
+        opened(1, 1).unwrap();
+        for n in 1..=most {
+            assert_eq!(known(n), Some(uuid(n)));
+            let refused = opened(n, 100).unwrap_err();
+            assert!(
+                matches!(refused, StoreError::OtherId { found, id, .. } if (found, id) == (uuid(100), uuid(n))),
+                "{refused}"
+            );
+        }
+        // Number 1 was opened again, so number 2 is the one that is forgotten.
+        opened(101, 101).unwrap();
+        assert_eq!((known(1), known(2), known(3)), (Some(uuid(1)), None, Some(uuid(3))));
+    }
 }

@@ -1,6 +1,7 @@
 //! Nodes that archive: into a folder, and into an S3 server in this process that fails as stores do.
 #![allow(clippy::unwrap_used)] // the helpers are of the tests
 
+mod identity;
 mod node;
 mod store;
 
