@@ -5,13 +5,10 @@
 //! - I2: a URL stands for the store that it was first opened as: another store under it, such as a folder whose mount is
 //!   missing, is refused.
 
-use gophership_catalogue::setting::{ARCHIVE_NONE, ARCHIVE_URL};
-use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
+use gophership_catalogue::setting::{ARCHIVE_NONE, ARCHIVE_STORE, ARCHIVE_URL};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_vault::time::now_unix_nano;
 use uuid::Uuid;
-
-/// The setting with the store's id and URL, which nodes keep for themselves.
-const STORE: &str = "archived.store";
 
 /// Puts on record whether there is an archive. In a cluster the record decides, where it has the setting.
 ///
@@ -34,12 +31,6 @@ pub(crate) fn put_on_record(
     set(catalogue, ARCHIVE_URL, wanted.to_owned(), None)
 }
 
-/// The store on record: its id and its URL.
-fn store_on_record(state: &State) -> Option<(Uuid, &str)> {
-    let (id, url) = state.setting(STORE)?.value.split_once(' ')?;
-    Some((id.parse().ok()?, url))
-}
-
 /// Checks that a store is the one that its URL stands for, and puts it on record where that has another URL, or none.
 ///
 /// # Errors
@@ -50,8 +41,8 @@ pub(super) fn check_store(
     url: &str,
 ) -> Result<Result<(), String>, CatalogueError> {
     let (known, version) = catalogue.read_latest(|state| {
-        let known = store_on_record(state).map(|(id, url)| (id, url.to_owned()));
-        (known, state.setting(STORE).map_or(0, |setting| setting.version))
+        let known = state.archive_store_opened().map(|(id, url)| (id, url.to_owned()));
+        (known, state.setting(ARCHIVE_STORE).map_or(0, |setting| setting.version))
     })?;
     match known {
         Some((known, of)) if of == url && known != id => Ok(Err(format!(
@@ -59,7 +50,7 @@ pub(super) fn check_store(
              the folder not the same on all nodes? Mend that; another store is taken under another archive.url"
         ))),
         Some((known, of)) if of == url && known == id => Ok(Ok(())),
-        Some(_) | None => set(catalogue, STORE, format!("{id} {url}"), Some(version)).map(Ok),
+        Some(_) | None => set(catalogue, ARCHIVE_STORE, format!("{id} {url}"), Some(version)).map(Ok),
     }
 }
 
