@@ -44,7 +44,7 @@ pub struct ArchiveObject {
 pub enum ObjectState {
     /// Its segments are leased, and it may be in the store or not.
     Leased,
-    /// It is doomed: no object of this lease ever counts.
+    /// It is doomed: no object of this lease ever counts. One that was committed may be, before a manifest lists it.
     Doomed,
     /// It is in the store, and was verified.
     Committed(Stored),

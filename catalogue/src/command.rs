@@ -402,7 +402,7 @@ pub enum Command {
         leases: Vec<LeaseNumber>,
     },
     /// Records that what is in the store of an attempt, if anything, never counts, for the holder of the lease. The
-    /// lease goes on with the next attempt.
+    /// lease goes on with the next attempt. A committed object in another store than that of now ends so too.
     ArchiveDoom {
         /// The lease.
         lease: LeaseNumber,

@@ -431,7 +431,8 @@ pub enum Refusal {
         /// The attempt of the command.
         attempt: u32,
     },
-    /// The object of a lease was committed, and is not doomed.
+    /// The object of a lease was committed, and is not doomed: it is listed, or in the store of now, or not all of its
+    /// segments are held.
     #[error("the object of lease {lease} of the archive is committed")]
     ObjectCounts {
         /// The lease.

@@ -16,6 +16,9 @@ pub const ARCHIVE_URL: &str = "archive.url";
 /// The value of [`ARCHIVE_URL`] where there is no archive.
 pub const ARCHIVE_NONE: &str = "none";
 
+/// The setting with the id of a store and the URL that it was opened under, which nodes keep for themselves.
+pub const ARCHIVE_STORES: &str = "archived.store";
+
 const ARCHIVE: &str = "archive.";
 
 /// The beginning of the name of a setting that is an exporter; the exporter's name follows.

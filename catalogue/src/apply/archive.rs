@@ -2,10 +2,13 @@
 //! of an object that is not to be.
 //!
 //! **Invariants**:
-//! - I1: only the holder of a lease, in its newest boot and for the attempt under way, commits or dooms its object.
+//! - I1: only the holder of a lease, in its newest boot and for the attempt under way, commits or dooms its object. One
+//!   that was committed is doomed by the node that made it, or a holder of its first segment, in its newest boot.
 //! - I2: a manifest follows the newest one, by number and hash, and lists objects of its own store that were committed
 //!   and are in none.
-//! - I3: an object that was committed is never doomed, and one that was doomed is never committed.
+//! - I3: an object that was doomed is never committed. One that was committed is doomed only where no manifest lists it,
+//!   it is in another store than that of now, and each of its segments is sealed and held: nothing counts on it, and
+//!   nothing is only in it.
 
 use std::collections::BTreeSet;
 
@@ -148,6 +151,9 @@ pub(super) fn doom(
         ObjectState::Doomed if attempt == object.attempt => return unchanged(Reply::Done),
         ObjectState::Leased => held(state, lease, object, attempt, node, epoch)?,
         ObjectState::Doomed => return Err(Refusal::NotHeld { lease, attempt }),
+        ObjectState::Committed(_) if ends && state.is_stranded(object) => {
+            may_list(state, lease, object, attempt, node, epoch)?;
+        }
         ObjectState::Committed(_) | ObjectState::Listed { .. } => return Err(Refusal::ObjectCounts { lease }),
     }
     let mut doomed = object.clone();
@@ -230,6 +236,32 @@ fn held(
         true => Ok(()),
         false => Err(Refusal::NotHeld { lease, attempt }),
     }
+}
+
+/// Refuses whoever would not list a committed object: the boot that made it may be over, and its node gone.
+fn may_list(
+    state: &State,
+    lease: LeaseNumber,
+    object: &ArchiveObject,
+    attempt: u32,
+    node: NodeId,
+    epoch: Epoch,
+) -> Result<(), Refusal> {
+    let first = object.members.first().and_then(|first| state.segment(*first));
+    let holds_first = match first {
+        Some(SegmentRecord::Sealed(seal)) => seal.holders.contains(node),
+        Some(_) | None => false,
+    };
+    let by = match holds_first {
+        true => node,
+        false => object.holder,
+    };
+    let as_held = ArchiveObject {
+        holder: by,
+        epoch,
+        ..object.clone()
+    };
+    held(state, lease, &as_held, attempt, node, epoch)
 }
 
 #[cfg(test)]

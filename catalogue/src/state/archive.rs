@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::SealRecord;
+use uuid::Uuid;
 
 use super::{Change, Setting, State};
 use crate::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState};
 use crate::segment::SegmentRecord;
-use crate::setting::{ARCHIVE_NONE, ARCHIVE_URL};
+use crate::setting::{ARCHIVE_NONE, ARCHIVE_STORES, ARCHIVE_URL};
 
 /// What is derived of segments and objects.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -80,6 +81,34 @@ impl State {
     /// True where all that is sealed is to be archived before it goes.
     pub fn has_archive(&self) -> bool {
         self.setting(ARCHIVE_URL).is_some_and(|url| url.value != ARCHIVE_NONE)
+    }
+
+    /// The stores on record, each by its id with the URL that it was opened under, the one that was opened last at the
+    /// end.
+    pub fn archive_stores(&self) -> impl Iterator<Item = (Uuid, &str)> {
+        let lines = self.setting(ARCHIVE_STORES).into_iter().flat_map(|of| of.value.lines());
+        let pairs = lines.filter_map(|line| line.split_once(' '));
+        pairs.filter_map(|(id, url)| Some((id.parse().ok()?, url)))
+    }
+
+    /// The store that is archived to now, by its id; `None` where there is no archive, or no node has opened the store
+    /// of its URL yet.
+    pub fn archive_store(&self) -> Option<Uuid> {
+        let wanted = &self.setting(ARCHIVE_URL)?.value;
+        let store = self.archive_stores().find(|(_, url)| url == wanted);
+        store.map(|(id, _)| id)
+    }
+
+    /// True where an object was committed in another store than that of now, is in no manifest, and each of its
+    /// segments is sealed and held: they can be archived anew.
+    pub fn is_stranded(&self, object: &ArchiveObject) -> bool {
+        let is_held = |id: &SegmentId| match self.segments.get(id) {
+            Some(SegmentRecord::Sealed(seal)) => !seal.holders.is_empty(),
+            Some(_) | None => false,
+        };
+        matches!(object.state, ObjectState::Committed(_))
+            && self.archive_store().is_some_and(|store| store != object.store)
+            && object.members.iter().all(is_held)
     }
 
     /// True where a segment is to be archived, and is not yet. One with an accepted loss of what no holder can read

@@ -84,6 +84,12 @@ impl Answer for Shown {
                 human::count(a.committed_objects)
             ),
         ));
+        if let Some(store) = &a.waiting_store_id {
+            rows.push((
+                "WAITS",
+                format!("objects in store {store}, for that store or to be archived anew in the store of archive.url"),
+            ));
+        }
         rows.push((
             "This node",
             format!(
@@ -154,6 +160,7 @@ mod tests {
             manifest: 7,
             manifest_blake3: "ab".to_owned(),
             listed_objects: 2,
+            waiting_store_id: "0b1c".to_owned(),
             ..ArchiveStatus::default()
         };
         let shown = |archive: ArchiveStatus| {
@@ -170,6 +177,7 @@ mod tests {
             "access is denied",
             "3 segments",
             "manifest 7, ab",
+            "objects in store 0b1c",
         ] {
             assert!(text.contains(words), "{words} in {text}");
         }

@@ -174,6 +174,7 @@ impl Running {
     async fn work(&mut self, bench: &Arc<Bench>) {
         while self.parts.settings.archive() == bench.settings && !bench.is_other.load(Ordering::Relaxed) {
             let due = self.due(bench.store.id().0);
+            doomed::give_up(bench, &due.stranded).await;
             self.begin(bench, due);
             self.tell().await;
             if self.doomed_looked.is_none_or(|at| at.elapsed() >= DOOMED_INTERVAL) {

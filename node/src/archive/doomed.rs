@@ -1,16 +1,19 @@
-//! Objects that never count, deleted.
+//! Objects that never count: those that another store has are given up, and duplicates are deleted.
 //!
 //! **Invariants**:
 //! - I1: nothing is deleted but what is an object of this cluster, under a name that is on record as doomed, and each
-//!   segment of which is archived in another object. What is there may be older than the record: a catalogue that was
-//!   made anew begins with lease 1 again.
+//!   segment of which is archived with the same content: its boot and its digest are those of the seal on record, or
+//!   where that is trimmed, its header and its digests are those in the index of the object that a manifest lists.
+//!   The same number is not enough. What is there may be of another time line: a catalogue that was made anew begins
+//!   with lease 1 again, and a backup that was put back makes the numbers of its segments a second time.
 
 use std::collections::BTreeSet;
 
-use gophership_archiver::object::{ObjectIndex, Opening};
+use gophership_archiver::object::{Member, ObjectIndex, Opening};
 use gophership_archiver::store::{ArchiveStore, StoreError};
-use gophership_catalogue::archive::ObjectState;
-use gophership_catalogue::{Catalogue, State};
+use gophership_catalogue::archive::{ArchiveObject, LeaseNumber, ObjectState};
+use gophership_catalogue::segment::SegmentRecord;
+use gophership_catalogue::{Catalogue, CatalogueError, Command, State};
 use gophership_vault::ids::ClusterId;
 use uuid::Uuid;
 
@@ -34,6 +37,30 @@ fn names(state: &State, asking: &Asking<'_>, cluster: ClusterId, store: Uuid) ->
         names.extend(doomed.map(|attempt| key_of(cluster, lease, object, attempt)));
     }
     names
+}
+
+/// Gives up objects that were committed in another store and are in no manifest, so that their segments are archived
+/// anew. What is not answered is tried again at the next turn.
+pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObject)]) {
+    for (lease, object) in stranded {
+        let parts = &bench.parts;
+        let doom = Command::ArchiveDoom {
+            lease: *lease,
+            attempt: object.attempt,
+            node: parts.vault.identity().node_id,
+            epoch: parts.vault.epoch(),
+            ends: true,
+        };
+        match parts.submit(doom).await {
+            Err(CatalogueError::Refused(refusal)) => tracing::info!(lease, %refusal, "archive.object.not_given_up"),
+            other => {
+                if bench.noted(other).is_none() {
+                    return;
+                }
+                tracing::warn!(lease, store = %object.store, "archive.object.given_up: archive.url names another store");
+            }
+        }
+    }
 }
 
 /// Deletes doomed objects that were not looked at since the start. What the credentials do not let it delete stays.
@@ -73,23 +100,81 @@ async fn delete_one(
     cluster: ClusterId,
     key: &str,
 ) -> Result<bool, StoreError> {
-    let index = match index_of(store, key).await {
-        Ok(Some(index)) => index,
-        Ok(None) | Err(StoreError::NotFound { .. }) => return Ok(false),
-        Err(error) => return Err(error),
+    let Some(index) = index_of(store, key).await? else {
+        return Ok(false);
     };
-    let is_duplicate = catalogue.read(|state| {
-        let mut members = index.members().iter().map(|member| &member.header);
-        members.all(|header| header.cluster_id == cluster && state.is_archived(header.id))
-    });
-    if is_duplicate {
-        store.delete(key).await?;
+    // The index of the listed object that was looked at last: those beside one another are mostly of one object.
+    let mut seen: Option<(String, Option<ObjectIndex>)> = None;
+    for member in index.members() {
+        let is_same = match catalogue.read(|state| archived(state, cluster, store.id().0, member)) {
+            Archived::Same => true,
+            Archived::No => false,
+            Archived::As(listed) => {
+                let (name, known) = match seen.take().filter(|(name, _)| *name == listed) {
+                    Some(before) => before,
+                    None => (listed.clone(), index_of(store, &listed).await?),
+                };
+                let found = known.as_ref().is_some_and(|known| has(known, member));
+                seen = Some((name, known));
+                found
+            }
+        };
+        if !is_same {
+            return Ok(false);
+        }
     }
-    Ok(is_duplicate)
+    store.delete(key).await?;
+    Ok(true)
 }
 
-/// The index of an object; `None` where it is no whole object.
+/// What the record says of a segment that is in an object.
+enum Archived {
+    /// It is archived with this content.
+    Same,
+    /// It is not, or not with this content, or it cannot be said.
+    No,
+    /// It is archived and trimmed: its content is in the index of the object of this name.
+    As(String),
+}
+
+fn archived(state: &State, cluster: ClusterId, store: Uuid, member: &Member) -> Archived {
+    let header = &member.header;
+    let listed = state.archive_of(header.id).filter(|_| state.is_archived(header.id));
+    match (listed, state.segment(header.id)) {
+        (Some(_), _) if header.cluster_id != cluster => Archived::No,
+        (Some(_), Some(SegmentRecord::Sealed(seal))) => {
+            match (header.epoch, member.sealed_digest, member.digest) == (seal.epoch, seal.digest, seal.digest) {
+                true => Archived::Same,
+                false => Archived::No,
+            }
+        }
+        (Some((lease, object)), _) if object.store == store => {
+            Archived::As(key_of(cluster, lease, object, object.attempt))
+        }
+        (Some(_) | None, _) => Archived::No,
+    }
+}
+
+/// True where an object has this segment with this content.
+fn has(index: &ObjectIndex, member: &Member) -> bool {
+    let content = |of: &Member| {
+        let header = &of.header;
+        let made = (header.cluster_id, header.epoch, header.file_uuid, header.created_ns);
+        (made, of.sealed_digest, of.digest)
+    };
+    let known = index.members().iter().find(|known| known.header.id == member.header.id);
+    known.is_some_and(|known| content(known) == content(member))
+}
+
+/// The index of an object; `None` where it is not there, or is no whole object.
 async fn index_of(store: &ArchiveStore, key: &str) -> Result<Option<ObjectIndex>, StoreError> {
+    match read_index(store, key).await {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        read => read,
+    }
+}
+
+async fn read_index(store: &ArchiveStore, key: &str) -> Result<Option<ObjectIndex>, StoreError> {
     let mut range = ObjectIndex::first_range(store.len(key).await?);
     loop {
         let bytes = store.range(key, range.clone()).await?;
@@ -115,6 +200,7 @@ mod tests {
     use gophership_catalogue::{Command, MemoryCatalogue, apply};
     use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
     use gophership_vault::ids::{EntryNumber, FileUuid, TenantId};
+    use gophership_vault::ledger::{SealRecord, TrimReason};
     use gophership_vault::testkit::write_segment;
     use gophership_vault::{Identity, SegmentFile, SegmentHeader, Tenant};
 
@@ -130,30 +216,40 @@ mod tests {
 
     /// Two nodes, and of node 1 the sealed segments 1 to 4.
     fn ready() -> State {
+        ready_with(|_| [1; 32])
+    }
+
+    /// The same, with these digests.
+    fn ready_with(digest: impl Fn(u32) -> [u8; 32]) -> State {
         let mut state = State::default();
         say(&mut state, &[register(1), up(1, 1), register(2), up(2, 2)]);
         for index in 1..=4 {
             let id = segment(1, 0, index);
-            let seal = seal_record(id, 1, 1);
+            let seal = SealRecord {
+                digest: digest(index),
+                ..seal_record(id, 1, 1)
+            };
             say(&mut state, &[open(id, 1), Command::Seal { seal }]);
         }
         state
     }
 
-    /// An object of these segments, each with one entry.
-    fn object(dir: &Path, cluster: ClusterId, indexes: &[u32]) -> Bytes {
+    /// An object of these segments, each with one entry, which was received at this time and cut from this WAL file;
+    /// and the digest of the last segment.
+    fn object(dir: &Path, cluster: ClusterId, indexes: &[u32], (received_ns, file): (u64, u8)) -> (Bytes, [u8; 32]) {
+        let mut digest = [0; 32];
         let mut writer = ObjectWriter::new(Vec::new(), 3).unwrap();
         for index in indexes {
             let header = SegmentHeader {
                 id: segment(1, 0, *index),
                 epoch: epoch(1),
-                file_uuid: FileUuid(uuid(1)),
+                file_uuid: FileUuid(uuid(file)),
                 cluster_id: cluster,
                 created_ns: 1,
                 tenants: vec![Tenant::default_tenant()],
             };
             let meta = EntryMeta {
-                received_ns: 10,
+                received_ns,
                 min_event_ns: 10,
                 max_event_ns: 10,
                 record_count: 1,
@@ -164,18 +260,27 @@ mod tests {
             let path = dir.join(format!("{}-{index}.seg", cluster.0));
             // Of `LogsData` the shortest: one resource with nothing in it.
             let entry = (EntryNumber::new(1).unwrap(), &meta, &[10, 0][..]);
-            write_segment(&path, header, [entry], vec![]).unwrap();
+            digest = write_segment(&path, header, [entry], vec![]).unwrap();
             writer.add(&mut SegmentFile::open(&path).unwrap()).unwrap();
             std::fs::remove_file(&path).unwrap();
         }
-        writer.finish().unwrap().into()
+        (writer.finish().unwrap().into(), digest)
     }
 
-    #[tokio::test]
-    async fn i1_only_a_duplicate_is_deleted() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("store");
-        std::fs::create_dir(&folder).unwrap();
+    /// How the segments on record were made.
+    const THIS: (u64, u8) = (10, 1);
+
+    fn of(dir: &Path, cluster: ClusterId, indexes: &[u32], made: (u64, u8)) -> Bytes {
+        object(dir, cluster, indexes, made).0
+    }
+
+    /// A store, and a catalogue that lists the objects of segments 1 and 2 in it: of segment 2, which is trimmed, only
+    /// that object says what it was. That of segment 3 is in no manifest, and segment 4 in no object.
+    async fn archived_in(dir: &Path) -> (ArchiveStore, MemoryCatalogue) {
+        let folder = dir.join("store");
+        std::fs::create_dir_all(folder.join("v1")).unwrap();
+        let store_json = format!("{{\"format\":1,\"store_id\":\"{}\"}}", uuid(9));
+        std::fs::write(folder.join("v1/store.json"), store_json).unwrap();
         let settings = StoreSettings {
             url: format!("file://{}", folder.display()),
             endpoint: None,
@@ -183,33 +288,58 @@ mod tests {
             unsafe_store: false,
         };
         let store = open_store(&settings).await.unwrap();
-        let mut state = ready();
+        let mut state = ready_with(|index| object(dir, CLUSTER, &[index], THIS).1);
         let lease = |index| archive_lease(1, 1, &[segment(1, 0, index)]);
         say(&mut state, &[lease(1), lease(2), lease(3)]);
         say(&mut state, &[archive_commit(1, 1, 1, 1), archive_commit(2, 1, 1, 1)]);
         say(&mut state, &[archive_commit(3, 1, 1, 1), manifest_commit(1, &[1, 2])]);
+        for index in [1, 2] {
+            let key = object_key(CLUSTER, node(1), segment(1, 0, index).index, index.into(), 1, 10);
+            store.put(&key, &of(dir, CLUSTER, &[index], THIS)).await.unwrap();
+        }
+        let (id, why) = (segment(1, 0, 2), TrimReason::Retention);
+        let segments = vec![id];
+        say(&mut state, &[Command::Trim { id, why }, Command::Unlinked { segments }]);
         let identity = Identity {
             cluster_id: CLUSTER,
             node_id: node(1),
             storage_uuid: uuid(1),
         };
-        let catalogue = MemoryCatalogue::with_state(identity, state);
+        (store, MemoryCatalogue::with_state(identity, state))
+    }
+
+    #[tokio::test]
+    async fn i1_only_a_duplicate_is_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, catalogue) = archived_in(dir.path()).await;
+        let of = |cluster, indexes: &[u32], made| of(dir.path(), cluster, indexes, made);
         let other = ClusterId(Uuid::from_u128(2));
         for (number, (bytes, is_deleted, what)) in [
-            (object(dir.path(), CLUSTER, &[1, 2]), true, "a duplicate"),
-            (object(dir.path(), other, &[1, 2]), false, "of another cluster"),
+            (of(CLUSTER, &[1, 2], THIS), true, "a duplicate"),
             (
-                object(dir.path(), CLUSTER, &[1, 3]),
+                of(CLUSTER, &[1], (11, 1)),
                 false,
-                "one that no manifest lists",
+                "other records, the number of a sealed one",
             ),
-            (object(dir.path(), CLUSTER, &[4, 1]), false, "one that is in no object"),
+            (
+                of(CLUSTER, &[2], (11, 1)),
+                false,
+                "other records, the number of a trimmed one",
+            ),
+            (
+                of(CLUSTER, &[2], (10, 2)),
+                false,
+                "another WAL file, the number of a trimmed one",
+            ),
+            (of(other, &[1, 2], THIS), false, "of another cluster"),
+            (of(CLUSTER, &[1, 3], THIS), false, "one that no manifest lists"),
+            (of(CLUSTER, &[4, 1], THIS), false, "one that is in no object"),
             (Bytes::from_static(b"no object"), false, "no object"),
         ]
         .into_iter()
         .enumerate()
         {
-            let key = object_key(CLUSTER, node(1), segment(1, 0, 1).index, number as u64 + 1, 1, 10);
+            let key = object_key(CLUSTER, node(1), segment(1, 0, 1).index, number as u64 + 10, 1, 10);
             store.put(&key, &bytes).await.unwrap();
             let deleted = delete_one(&store, &catalogue, CLUSTER, &key).await.unwrap();
             let is_there = !matches!(store.len(&key).await, Err(StoreError::NotFound { .. }));
@@ -221,6 +351,13 @@ mod tests {
                 );
             }
         }
+        // Where the listed object is gone nothing says what the trimmed segment was.
+        let id = segment(1, 0, 2);
+        let listed = object_key(CLUSTER, node(1), id.index, 2, 1, 10);
+        store.delete(&listed).await.unwrap();
+        let key = object_key(CLUSTER, node(1), id.index, 9, 1, 10);
+        store.put(&key, &of(CLUSTER, &[2], THIS)).await.unwrap();
+        assert!(!delete_one(&store, &catalogue, CLUSTER, &key).await.unwrap());
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub(super) struct Due {
     pub(super) candidates: Vec<Candidate>,
     /// Committed objects that are in no manifest.
     pub(super) unlisted: Vec<(LeaseNumber, ArchiveObject)>,
+    /// Committed objects that are in no manifest and in another store than that of now, whose segments can be archived
+    /// anew.
+    pub(super) stranded: Vec<(LeaseNumber, ArchiveObject)>,
 }
 
 /// What is due at a node with this store.
@@ -67,6 +70,11 @@ pub(super) fn due(state: &State, asking: &Asking<'_>, store: Uuid) -> Due {
             }
             ObjectState::Committed(_) if object.store == store && asking.is_mine(state, object) => {
                 due.unlisted.push((lease, object.clone()));
+            }
+            ObjectState::Committed(_)
+                if object.store != store && state.is_stranded(object) && asking.is_mine(state, object) =>
+            {
+                due.stranded.push((lease, object.clone()));
             }
             ObjectState::Leased | ObjectState::Committed(_) | ObjectState::Doomed | ObjectState::Listed { .. } => {}
         }
@@ -90,7 +98,7 @@ fn candidate(seal: &SealRecord) -> Option<Candidate> {
 
 #[cfg(test)]
 mod tests {
-    use gophership_catalogue::setting::ARCHIVE_URL;
+    use gophership_catalogue::setting::{ARCHIVE_STORES, ARCHIVE_URL};
     use gophership_catalogue::testkit::{
         archive_commit, archive_doom, archive_lease, manifest_commit, node, open, register, seal_record, segment, up,
         uuid,
@@ -189,5 +197,30 @@ mod tests {
         // A lease that has ended sets its segment free.
         say(&mut state, &[archive_doom(1, 1, 3, 1, true)]);
         assert_eq!(due_at(&state, 3, &[]), (vec![], vec![1], vec![2]));
+        // In another store, what was committed in this one is given up, by the same node that would list it.
+        let set = |key: &str, value: String| Command::SetConfig {
+            key: key.to_owned(),
+            value: Some(value),
+            seen: None,
+            at_ns: 2,
+        };
+        let url = "s3://elsewhere";
+        say(&mut state, &[set(ARCHIVE_URL, url.to_owned())]);
+        let given_up = |state: &State, own: u32, is_owner_dead: bool| -> Vec<u64> {
+            let is_dead = |of: NodeId| is_owner_dead && of == node(3);
+            let asking = Asking {
+                own: node(own),
+                is_dead: &is_dead,
+            };
+            let due = due(state, &asking, uuid(8));
+            assert_eq!(due.unlisted, []);
+            due.stranded.iter().map(|(lease, _)| *lease).collect()
+        };
+        assert_eq!(given_up(&state, 3, false), [0; 0], "no node has opened that store");
+        say(&mut state, &[set(ARCHIVE_STORES, format!("{} {url}", uuid(8)))]);
+        assert_eq!(given_up(&state, 3, false), [2]);
+        assert_eq!(given_up(&state, 1, false), [0; 0]);
+        assert_eq!(given_up(&state, 1, true), [2]);
+        assert_eq!(given_up(&state, 2, true), [0; 0], "node 1 does");
     }
 }

@@ -6,15 +6,12 @@
 //!   it, such as a folder whose mount is missing, is refused.
 
 use gophership_archiver::store::StoreError;
-use gophership_catalogue::setting::{ARCHIVE_NONE, ARCHIVE_URL};
+use gophership_catalogue::setting::{ARCHIVE_NONE, ARCHIVE_STORES, ARCHIVE_URL};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::time::now_unix_nano;
 use uuid::Uuid;
 
 use super::limits::STORES_ON_RECORD;
-
-/// The setting with the id and the URL of each store, a line each, which nodes keep for themselves.
-const STORES: &str = "archived.store";
 
 /// Puts on record whether there is an archive. In a cluster the record decides, where it has the setting.
 ///
@@ -39,11 +36,8 @@ pub(crate) fn put_on_record(
 
 /// The stores on record: id and URL of each, in the order in which the URLs were opened last.
 fn stores(state: &State) -> Vec<(Uuid, String)> {
-    let lines = state.setting(STORES).into_iter().flat_map(|of| of.value.lines());
-    let pairs = lines.filter_map(|line| line.split_once(' '));
-    pairs
-        .filter_map(|(id, url)| Some((id.parse().ok()?, url.to_owned())))
-        .collect()
+    let stores = state.archive_stores();
+    stores.map(|(id, url)| (id, url.to_owned())).collect()
 }
 
 /// The id of the store that a URL stands for, where that is on record.
@@ -65,7 +59,7 @@ pub(super) fn check_store(
     url: &str,
 ) -> Result<Result<(), StoreError>, CatalogueError> {
     let (mut known, version) =
-        catalogue.read_latest(|state| (stores(state), state.setting(STORES).map_or(0, |of| of.version)))?;
+        catalogue.read_latest(|state| (stores(state), state.setting(ARCHIVE_STORES).map_or(0, |of| of.version)))?;
     if let Some((expected, _)) = known.iter().find(|(known, of)| of == url && *known != id) {
         return Ok(Err(StoreError::OtherId {
             store: url.to_owned(),
@@ -81,7 +75,7 @@ pub(super) fn check_store(
         .map(|(id, url)| format!("{id} {url}"))
         .collect();
     // What is on record already changes nothing.
-    set(catalogue, STORES, lines.join("\n"), Some(version)).map(Ok)
+    set(catalogue, ARCHIVE_STORES, lines.join("\n"), Some(version)).map(Ok)
 }
 
 fn set(catalogue: &dyn Catalogue, key: &str, value: String, seen: Option<u64>) -> Result<(), CatalogueError> {

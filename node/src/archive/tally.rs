@@ -2,6 +2,7 @@
 
 use gophership_catalogue::State;
 use gophership_catalogue::archive::{ManifestHead, ObjectState};
+use uuid::Uuid;
 
 /// The archive of the whole cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct ArchiveTally {
     pub(crate) listed_bytes: u64,
     /// Objects that are in the store, and in no manifest yet.
     pub(crate) committed: u64,
+    /// The store of the oldest of them that is in another one than that of now.
+    pub(crate) elsewhere: Option<Uuid>,
     /// Objects that are being made, or are to be gone on with.
     pub(crate) leased: u64,
     /// The newest manifest.
@@ -38,7 +41,11 @@ pub(super) fn tally(state: &State) -> ArchiveTally {
     for (_, object) in state.unlisted_objects() {
         match object.state {
             ObjectState::Leased => all.leased += 1,
-            ObjectState::Committed(_) | ObjectState::Listed { .. } | ObjectState::Doomed => all.committed += 1,
+            ObjectState::Committed(_) | ObjectState::Listed { .. } | ObjectState::Doomed => {
+                all.committed += 1;
+                let other = Some(object.store).filter(|of| state.archive_store() != Some(*of));
+                all.elsewhere = all.elsewhere.or(other);
+            }
         }
     }
     for seal in state.unarchived() {

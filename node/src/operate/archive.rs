@@ -51,6 +51,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ArchiveStatus {
         listed_bytes: tally.listed_bytes,
         committed_objects: tally.committed,
         leased_objects: tally.leased,
+        waiting_store_id: tally.elsewhere.map(|id| id.to_string()).unwrap_or_default(),
         manifest: tally.head.seq,
         manifest_blake3: match tally.head {
             ManifestHead { seq: 0, .. } => String::new(),

@@ -298,6 +298,55 @@ async fn another_folder_under_the_same_url_is_refused_by_name_and_stops_nothing(
     assert_eq!(content(&files_below(&folder.join("v1/logs"))), once(&all));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_no_manifest_of_a_store_that_is_gone_is_archived_anew_in_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start(Mood::Holds("PUT", "/v1/manifests/")).await;
+    let mut node = single(dir.path(), &format!("{NO_RETENTION}{}", in_bucket(&store)));
+    let all = records("moved", 2);
+    node.send(&all).await;
+    node.seal().await;
+    let left = until("a committed object", async || {
+        let seen = node.archive().await?;
+        match (seen.committed_objects, seen.waiting_store_id.as_str()) {
+            (1, "") => Ok(seen.store_id),
+            _ => Err(format!("{seen:?} {}", node.log())),
+        }
+    })
+    .await;
+    node.kill();
+    store.set(Mood::Away);
+    // An operator names a folder, which is not there yet.
+    let folder = dir.path().join("another");
+    let config = dir.path().join("node-1.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    let (before, _) = text.split_once("archive: ").unwrap();
+    let url = folder.display();
+    fs::write(
+        &config,
+        format!("{before}archive: {{ url: \"file://{url}\", object_size: 64KiB }}\n"),
+    )
+    .unwrap();
+    node.start();
+    until("the store for which an object waits", async || {
+        let seen = node.archive().await?;
+        match (seen.committed_objects, seen.waiting_store_id == left) {
+            (1, true) => Ok(()),
+            _ => Err(format!("{seen:?} {}", node.log())),
+        }
+    })
+    .await;
+    fs::create_dir(&folder).unwrap();
+    until_archived(&node, 1).await;
+    assert_eq!(node.archive().await.unwrap().waiting_store_id, "");
+    assert_eq!(content(&files_below(&folder.join("v1/logs"))), once(&all));
+    until("a segment that is gone", async || match node.sealed().await?.len() {
+        0 => Ok(()),
+        left => Err(format!("{left} {}", node.log())),
+    })
+    .await;
+}
+
 fn holder(objects: &[gophership_proto::control::v1::ArchiveObject]) -> Vec<(u32, &str)> {
     objects
         .iter()

@@ -49,6 +49,8 @@ pub struct ArchiveStatusView {
     pub manifest: Option<u64>,
     /// BLAKE3 over it.
     pub manifest_blake3: Option<String>,
+    /// The id of the store of a committed object that waits for a manifest and is in another store than that of now.
+    pub waiting_store_id: Option<String>,
 }
 
 /// Objects of the archive, by lease.
@@ -118,6 +120,7 @@ impl From<v1::ArchiveStatus> for ArchiveStatusView {
             leased_objects: status.leased_objects,
             manifest: Some(status.manifest).filter(|seq| *seq > 0),
             manifest_blake3: some_text(status.manifest_blake3),
+            waiting_store_id: some_text(status.waiting_store_id),
         }
     }
 }

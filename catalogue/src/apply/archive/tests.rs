@@ -5,7 +5,7 @@ use crate::apply::apply;
 use crate::command::Command;
 use crate::error::Disposition;
 use crate::segment::SegmentState;
-use crate::setting::ARCHIVE_URL;
+use crate::setting::{ARCHIVE_STORES, ARCHIVE_URL};
 use crate::testkit::{
     accepted_loss, archive_commit, archive_doom, archive_lease, epoch, manifest_commit, node, open, register,
     seal_record, segment, up, uuid,
@@ -349,4 +349,89 @@ fn where_there_is_an_archive_a_segment_goes_only_once_a_manifest_lists_it() {
         at_ns: 8,
     };
     refused(&state, &removed);
+}
+
+/// Archives to this URL from now on; with a store, that was opened under it.
+fn archive_to(state: &mut State, url: &str, store: Option<u8>) {
+    let set = |key: &str, value: String| Command::SetConfig {
+        key: key.to_owned(),
+        value: Some(value),
+        seen: None,
+        at_ns: 7,
+    };
+    say(state, &[set(ARCHIVE_URL, url.to_owned())]);
+    if let Some(store) = store {
+        say(state, &[set(ARCHIVE_STORES, format!("{} {url}", uuid(store)))]);
+    }
+}
+
+/// Objects 1 and 2 are committed in store 9, and their owner, node 1, is in its second boot since.
+fn committed() -> State {
+    let mut state = ready();
+    archive_to(&mut state, "s3://logs/a", Some(9));
+    let made = [lease(1, 1, &[id(1), id(2)]), archive_commit(1, 1, 1, 1)];
+    say(&mut state, &made);
+    say(
+        &mut state,
+        &[lease(1, 1, &[id(3)]), archive_commit(2, 1, 1, 1), up(1, 2)],
+    );
+    state
+}
+
+#[test]
+fn i3_a_committed_object_that_is_listed_or_in_the_store_of_now_or_the_only_copy_is_not_doomed() {
+    let doom = archive_doom(1, 1, 1, 2, true);
+    let counts = Refusal::ObjectCounts { lease: 1 };
+    for (url, store, what) in [
+        ("s3://logs/a", Some(9), "in the store of now"),
+        ("s3://logs/b", None, "no node has opened the other store"),
+        ("s3://logs/b", Some(9), "the same store under another URL"),
+        ("none", None, "no archive"),
+    ] {
+        let mut state = committed();
+        archive_to(&mut state, url, store);
+        assert_eq!(refused(&state, &doom), counts, "{what}");
+    }
+    let why = TrimReason::Dropped;
+    for (before, what) in [
+        (manifest_commit(1, &[1]), "it is listed"),
+        (Command::Trim { id: id(2), why }, "of a segment nothing else is left"),
+    ] {
+        let mut state = committed();
+        say(&mut state, &[before]);
+        archive_to(&mut state, "s3://logs/b", Some(8));
+        assert_eq!(refused(&state, &doom), counts, "{what}");
+    }
+}
+
+#[test]
+fn i3_a_committed_object_in_a_store_of_before_is_doomed_by_who_would_list_it() {
+    let mut state = committed();
+    archive_to(&mut state, "s3://logs/b", Some(8));
+    let not_held = |attempt| Refusal::NotHeld { lease: 1, attempt };
+    for (command, refusal, what) in [
+        (
+            archive_doom(1, 1, 1, 2, false),
+            Refusal::ObjectCounts { lease: 1 },
+            "it does not end",
+        ),
+        (archive_doom(1, 1, 1, 1, true), not_held(1), "a boot that is over"),
+        (
+            archive_doom(1, 1, 2, 1, true),
+            not_held(1),
+            "a node that has nothing of it",
+        ),
+        (archive_doom(1, 2, 1, 2, true), not_held(2), "another attempt"),
+    ] {
+        assert_eq!(refused(&state, &command), refusal, "{what}");
+    }
+    once(&mut state, &archive_doom(1, 1, 1, 2, true));
+    // Its segments are archived anew, and no manifest lists it ever.
+    assert!(state.archive_of(id(1)).is_none() && state.archive_of(id(3)).is_some());
+    assert_eq!(
+        refused(&state, &manifest_commit(1, &[1])),
+        Refusal::NotCommitted { lease: 1 }
+    );
+    assert_eq!(refused(&state, &archive_commit(1, 1, 1, 2)), not_held(1));
+    say(&mut state, &[lease(1, 2, &[id(2), id(1)])]);
 }
