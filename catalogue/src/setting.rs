@@ -50,7 +50,13 @@ pub(crate) fn is_well_formed(key: &str, value: &str) -> bool {
 }
 
 impl State {
-    /// The settings of the cluster's configuration, by name; none before the first node has put them on record.
+    /// True once the first node of the cluster has put the cluster's settings on record. [`ARCHIVE_URL`] counts for
+    /// nothing here: a single node has it, too.
+    pub fn has_cluster_settings(&self) -> bool {
+        self.cluster_settings().any(|(key, _)| key != ARCHIVE_URL)
+    }
+
+    /// The settings of the cluster's configuration, by name.
     pub fn cluster_settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.settings().filter(|(key, _)| is_of_cluster(key))
     }
