@@ -7,7 +7,6 @@
 //! **Not here**: the meaning of the values (`node/src/config`).
 
 use crate::limits::{EXPORTER_NAME_BYTES_MAX, SETTING_URL_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTING_WORD_BYTES_MAX};
-use crate::state::{Setting, State};
 
 /// The setting that says where segments are archived: the URL of a store, or [`ARCHIVE_NONE`]. A single node has it on
 /// record too: it decides what may be removed.
@@ -46,18 +45,5 @@ pub(crate) fn is_well_formed(key: &str, value: &str) -> bool {
             let is_word = !value.is_empty() && value.len() <= limit;
             key.bytes().all(is_name) && is_word && value.bytes().all(|byte| byte.is_ascii_graphic())
         }
-    }
-}
-
-impl State {
-    /// True once the first node of the cluster has put the cluster's settings on record. [`ARCHIVE_URL`] counts for
-    /// nothing here: a single node has it, too.
-    pub fn has_cluster_settings(&self) -> bool {
-        self.cluster_settings().any(|(key, _)| key != ARCHIVE_URL)
-    }
-
-    /// The settings of the cluster's configuration, by name.
-    pub fn cluster_settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.settings().filter(|(key, _)| is_of_cluster(key))
     }
 }

@@ -33,6 +33,7 @@ mod events;
 mod export;
 mod holding;
 mod nested;
+mod settings;
 mod tally;
 
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
@@ -402,16 +403,6 @@ impl State {
     /// The setting of this name.
     pub fn setting(&self, key: &str) -> Option<&Setting> {
         self.settings.get(key)
-    }
-
-    /// The version of the latest change of a setting; 0 before the first.
-    pub fn settings_version(&self) -> u64 {
-        self.counters.settings_version
-    }
-
-    /// All settings, by name.
-    pub fn settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.settings.iter().map(|(k, v)| (k.as_str(), v))
     }
 
     /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.
