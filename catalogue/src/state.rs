@@ -14,7 +14,7 @@ use gophership_vault::NodeSet;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::KeptClock;
 
-use self::archive::ArchiveIndex;
+use self::archive_index::ArchiveIndex;
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber};
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::event::{Event, EventNumber};
@@ -28,6 +28,7 @@ use self::tally::Tally;
 pub use self::export::entries_behind;
 
 mod archive;
+mod archive_index;
 mod changes;
 mod events;
 mod export;
@@ -398,11 +399,6 @@ impl State {
     /// All replay jobs that are kept, oldest first.
     pub fn jobs(&self) -> impl Iterator<Item = (JobId, &JobRecord)> {
         self.jobs.iter().map(|(k, v)| (*k, v))
-    }
-
-    /// The setting of this name.
-    pub fn setting(&self, key: &str) -> Option<&Setting> {
-        self.settings.get(key)
     }
 
     /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.

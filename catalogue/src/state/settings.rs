@@ -9,6 +9,11 @@ impl State {
         self.counters.settings_version
     }
 
+    /// The setting of this name.
+    pub fn setting(&self, key: &str) -> Option<&Setting> {
+        self.settings.get(key)
+    }
+
     /// All settings, by name.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.settings.iter().map(|(k, v)| (k.as_str(), v))
