@@ -245,7 +245,7 @@ pub enum Command {
         at_ns: u64,
     },
     /// Puts the settings of the cluster on record, as the first of its nodes has them in its configuration. Where one
-    /// is on record nothing changes.
+    /// is on record nothing changes; `archive.url`, which a single node has there, does not count.
     BeginSettings {
         /// The node whose configuration they are of.
         node: NodeId,

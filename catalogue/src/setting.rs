@@ -7,7 +7,6 @@
 //! **Not here**: the meaning of the values (`node/src/config`).
 
 use crate::limits::{EXPORTER_NAME_BYTES_MAX, SETTING_URL_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTING_WORD_BYTES_MAX};
-use crate::state::{Setting, State};
 
 /// The setting that says where segments are archived: the URL of a store, or [`ARCHIVE_NONE`]. A single node has it on
 /// record too: it decides what may be removed.
@@ -16,7 +15,8 @@ pub const ARCHIVE_URL: &str = "archive.url";
 /// The value of [`ARCHIVE_URL`] where there is no archive.
 pub const ARCHIVE_NONE: &str = "none";
 
-/// The setting with the id of a store and the URL that it was opened under, which nodes keep for themselves.
+/// The setting with the ids of stores and the URLs that they were opened under, a line each, which nodes keep for
+/// themselves.
 pub const ARCHIVE_STORES: &str = "archived.store";
 
 const ARCHIVE: &str = "archive.";
@@ -49,12 +49,5 @@ pub(crate) fn is_well_formed(key: &str, value: &str) -> bool {
             let is_word = !value.is_empty() && value.len() <= limit;
             key.bytes().all(is_name) && is_word && value.bytes().all(|byte| byte.is_ascii_graphic())
         }
-    }
-}
-
-impl State {
-    /// The settings of the cluster's configuration, by name; none before the first node has put them on record.
-    pub fn cluster_settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.settings().filter(|(key, _)| is_of_cluster(key))
     }
 }

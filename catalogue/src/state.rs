@@ -22,17 +22,19 @@ use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
 use crate::segment::{AcceptedLoss, SegmentRecord, SegmentState};
 
-use self::archive::ArchiveIndex;
+use self::archive_index::ArchiveIndex;
 use self::tally::Tally;
 
 pub use self::export::entries_behind;
 
 mod archive;
+mod archive_index;
 mod changes;
 mod events;
 mod export;
 mod holding;
 mod nested;
+mod settings;
 mod tally;
 
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
@@ -397,21 +399,6 @@ impl State {
     /// All replay jobs that are kept, oldest first.
     pub fn jobs(&self) -> impl Iterator<Item = (JobId, &JobRecord)> {
         self.jobs.iter().map(|(k, v)| (*k, v))
-    }
-
-    /// The setting of this name.
-    pub fn setting(&self, key: &str) -> Option<&Setting> {
-        self.settings.get(key)
-    }
-
-    /// The version of the latest change of a setting; 0 before the first.
-    pub fn settings_version(&self) -> u64 {
-        self.counters.settings_version
-    }
-
-    /// All settings, by name.
-    pub fn settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.settings.iter().map(|(k, v)| (k.as_str(), v))
     }
 
     /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.

@@ -114,7 +114,7 @@ impl Settings {
         file: Option<&Path>,
         catalogue: Arc<dyn Catalogue>,
     ) -> Result<Arc<Self>, CatalogueError> {
-        if catalogue.read(|state| state.cluster_settings().next().is_none()) {
+        if !catalogue.read(State::has_cluster_settings) {
             let begin = Command::BeginSettings {
                 node: catalogue.identity().node_id,
                 settings: config::cluster_values(own).into_iter().collect(),

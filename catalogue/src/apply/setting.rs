@@ -42,9 +42,9 @@ pub(super) fn set(state: &State, key: &str, value: Option<&str>, seen: Option<u6
     Ok((Reply::Done, vec![counted(state, version), changed]))
 }
 
-/// Puts all settings of the cluster on record, where none is.
+/// Puts all settings of the cluster on record, where none is but what a single node has there.
 pub(super) fn begin(state: &State, settings: &[(String, String)], at_ns: u64) -> Decision {
-    if state.cluster_settings().next().is_some() {
+    if state.has_cluster_settings() {
         return unchanged(Reply::Done);
     }
     within(
@@ -95,6 +95,7 @@ mod tests {
     use super::*;
     use crate::apply::apply;
     use crate::command::Command;
+    use crate::setting::{ARCHIVE_NONE, ARCHIVE_URL};
     use crate::testkit::node;
 
     fn begin_with(settings: &[(&str, &str)]) -> Command {
@@ -141,6 +142,22 @@ mod tests {
         apply(&mut state, &set_to("exporter.a", None, Some(3))).unwrap();
         apply(&mut state, &begin_with(&[("exporter.a", "{}")])).unwrap();
         assert_eq!(on_record(&state), all[1..], "what was removed does not come back");
+    }
+
+    #[test]
+    fn the_archive_of_a_single_node_keeps_no_setting_from_a_cluster_that_begins_with_it() {
+        for alone in ["s3://logs", ARCHIVE_NONE] {
+            let mut state = State::default();
+            for (key, value) in [(ARCHIVE_URL, alone), ("archived.store", "1 s3://logs")] {
+                apply(&mut state, &set_to(key, Some(value), None)).unwrap();
+            }
+            let first = begin_with(&[(ARCHIVE_URL, "s3://logs"), ("vault.retention", "24h")]);
+            apply(&mut state, &first).unwrap();
+            let all = [(ARCHIVE_URL, "s3://logs", 3), ("vault.retention", "24h", 4)];
+            assert_eq!(on_record(&state), all);
+            apply(&mut state, &begin_with(&[("vault.retention", "1h")])).unwrap();
+            assert_eq!(on_record(&state), all);
+        }
     }
 
     #[test]

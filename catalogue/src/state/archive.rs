@@ -3,8 +3,6 @@
 //!
 //! **Invariant** I1: the index is what a walk over segments and objects would give, at every change.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::SealRecord;
 use uuid::Uuid;
@@ -13,19 +11,6 @@ use super::{Change, Setting, State};
 use crate::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState};
 use crate::segment::SegmentRecord;
 use crate::setting::{ARCHIVE_NONE, ARCHIVE_STORES, ARCHIVE_URL};
-
-/// What is derived of segments and objects.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct ArchiveIndex {
-    /// The object that each segment is in. Doomed objects have none.
-    leases: BTreeMap<SegmentId, LeaseNumber>,
-    /// Sealed segments in no object that is listed. Where there is no archive, none.
-    unarchived: BTreeSet<SegmentId>,
-    /// Objects that are leased or committed.
-    unlisted: BTreeSet<LeaseNumber>,
-    /// The number and the bytes of those that are listed.
-    listed: (u64, u64),
-}
 
 impl State {
     /// The newest manifest.

@@ -4,7 +4,7 @@
 //! - I1: no segment is in two tasks.
 //! - I2: a store that is away, or is not the one on record, stops nothing but archiving; it is tried again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +23,10 @@ use uuid::Uuid;
 
 use super::doomed;
 use super::due::{Asking, Due, due};
-use super::limits::{DOOMED_INTERVAL, LEFT_ALONE, OBJECTS_AT_ONCE, TURN};
+use super::left_alone::LeftAlone;
+use super::limits::{DOOMED_INTERVAL, OBJECTS_AT_ONCE, TURN};
 use super::manifest;
-use super::object;
+use super::object::{self, Made};
 use super::opening::{follow_record, open};
 use super::parts::{ArchiveParts, Bench};
 use super::status::{ArchiveView, Status, Turn};
@@ -73,7 +74,7 @@ impl Archiver {
             tasks: JoinSet::new(),
             listing: JoinSet::new(),
             under_way: BTreeSet::new(),
-            left_alone: HashMap::new(),
+            left_alone: LeftAlone::default(),
             doomed_seen: BTreeSet::new(),
             doomed_looked: None,
         };
@@ -102,8 +103,8 @@ impl Archiver {
     }
 }
 
-/// A task's segments, its end, and why no object could be made of them.
-type Ended = (Vec<SegmentId>, ObjectEnding, Option<String>);
+/// A task's segments, the time that it took, and how it ended.
+type Ended = (Vec<SegmentId>, Duration, Made);
 
 struct Running {
     parts: Arc<ArchiveParts>,
@@ -113,7 +114,7 @@ struct Running {
     listing: JoinSet<()>,
     under_way: BTreeSet<SegmentId>,
     /// Segments of which no object could be made.
-    left_alone: HashMap<SegmentId, Instant>,
+    left_alone: LeftAlone,
     doomed_seen: BTreeSet<String>,
     doomed_looked: Option<Instant>,
 }
@@ -191,6 +192,7 @@ impl Running {
         self.listing.shutdown().await;
         self.under_way.clear();
         self.status.under_way.store(0, Ordering::Relaxed);
+        self.status.set_lost(None);
         (self.doomed_seen, self.doomed_looked) = (BTreeSet::new(), None);
     }
 
@@ -201,15 +203,19 @@ impl Running {
             own: parts.vault.identity().node_id,
             is_dead: &is_dead,
         };
-        self.left_alone.retain(|_, at| at.elapsed() < LEFT_ALONE);
-        if self.left_alone.is_empty() {
+        let (left_alone, now) = (&mut self.left_alone, Instant::now());
+        let mut due = parts.catalogue.read(|state| {
+            left_alone.look(state, now);
+            due(state, &asking, store)
+        });
+        if left_alone.unreadable() == 0 {
             self.status.set_unreadable(0, None);
         }
-        let mut due = parts.catalogue.read(|state| due(state, &asking, store));
-        let is_free = |id: &SegmentId| !self.under_way.contains(id) && !self.left_alone.contains_key(id);
-        due.candidates.retain(|candidate| is_free(&candidate.id));
-        due.leases
-            .retain(|(_, members)| members.iter().all(|id| !self.under_way.contains(id)));
+        self.status.set_lost(left_alone.fault());
+        let is_free = |id: SegmentId| !self.under_way.contains(&id) && !left_alone.has_lost(id, now);
+        due.candidates
+            .retain(|candidate| is_free(candidate.id) && !left_alone.has(candidate.id, now));
+        due.leases.retain(|(_, members)| members.iter().all(|id| is_free(*id)));
         due
     }
 
@@ -248,22 +254,21 @@ impl Running {
         self.under_way.extend(&members);
         let bench = Arc::clone(bench);
         self.tasks.spawn_local(async move {
-            let (ending, why) = object::make(&bench, store, members.clone()).await;
-            (members, ending, why)
+            let began = Instant::now();
+            let made = object::make(&bench, store, members.clone()).await;
+            (members, began.elapsed(), made)
         });
         self.status.under_way.store(self.tasks.len() as u64, Ordering::Relaxed);
     }
 
     fn ended(&mut self, ended: Result<Ended, JoinError>) {
-        let (members, ending, why) = joined(ended);
-        for id in members {
-            self.under_way.remove(&id);
-            if ending == ObjectEnding::Doomed && why.is_some() {
-                self.left_alone.insert(id, Instant::now());
-            }
+        let (members, took, made) = joined(ended);
+        for id in &members {
+            self.under_way.remove(id);
         }
-        if why.is_some() {
-            self.status.set_unreadable(self.left_alone.len() as u64, why);
+        self.left_alone.ended(&members, &made, took, Instant::now());
+        if let (ObjectEnding::Doomed, Some(why)) = (made.ending, made.why) {
+            self.status.set_unreadable(self.left_alone.unreadable(), Some(why.text));
         }
         self.status.under_way.store(self.tasks.len() as u64, Ordering::Relaxed);
     }

@@ -13,6 +13,8 @@ pub(super) const STORES_ON_RECORD: usize = 16;
 pub(super) const OBJECTS_AT_ONCE: usize = 2;
 /// Time for which a segment that could not be read is left alone: its copy may be mended meanwhile.
 pub(super) const LEFT_ALONE: Duration = Duration::from_secs(600);
+/// Times that the lease of a segment is lost, or refused, after which that is a fault.
+pub(super) const LOST_MAX: u32 = 3;
 /// Time after which doomed objects are looked for again.
 pub(super) const DOOMED_INTERVAL: Duration = Duration::from_secs(3600);
 /// Time for which the archive fails before that is an event.

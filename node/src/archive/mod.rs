@@ -7,6 +7,7 @@
 //! - `due`: what this node is to do, by the catalogue alone.
 //! - `object`: one object, from its lease to its commit. `manifest`: the manifest that lists it.
 //! - `doomed`: objects that never count: those that another store has are given up, duplicates are deleted.
+//! - `left_alone`: segments that are tried again only later.
 //! - `archiver`: the thread that does all this. `status`: how it fares. `tally`: what is archived, and what is not yet.
 //! - `limits`: every bound.
 //!
@@ -16,6 +17,7 @@
 mod archiver;
 mod doomed;
 mod due;
+mod left_alone;
 mod limits;
 mod manifest;
 mod object;

@@ -14,7 +14,7 @@ use gophership_archiver::round::{ObjectAction, ObjectEnding, ObjectEvent, Object
 use gophership_archiver::store::{StoreError, object_key};
 use gophership_catalogue::archive::{ArchiveObject, LeaseNumber, ObjectState, Stored};
 use gophership_catalogue::segment::SegmentRecord;
-use gophership_catalogue::{CatalogueError, Command};
+use gophership_catalogue::{CatalogueError, Command, Refusal};
 use gophership_vault::Identity;
 use gophership_vault::SegmentFile;
 use gophership_vault::ids::{ClusterId, SegmentId};
@@ -38,21 +38,34 @@ struct Making<'a> {
     lease: LeaseNumber,
     object: Option<ArchiveObject>,
     bytes: Bytes,
-    /// Why it cannot be written.
-    unreadable: Option<String>,
+    /// Why it cannot be made.
+    why: Option<Why>,
+}
+
+/// How an object ended.
+pub(super) struct Made {
+    pub(super) ending: ObjectEnding,
+    /// Why it could not be made, if it could not.
+    pub(super) why: Option<Why>,
+}
+
+/// Why an object cannot be made.
+pub(super) struct Why {
+    /// The segment that cannot be read, where it is one.
+    pub(super) segment: Option<SegmentId>,
+    pub(super) text: String,
 }
 
 /// Makes an object of these segments, or goes on with it. `store` is the id of the store that its lease is for, if it
-/// has one: an object of another store than this is given up. Returns how it ended, and why it could not be written, if
-/// it could not.
-pub(super) async fn make(bench: &Bench, store: Uuid, members: Vec<SegmentId>) -> (ObjectEnding, Option<String>) {
+/// has one: an object of another store than this is given up.
+pub(super) async fn make(bench: &Bench, store: Uuid, members: Vec<SegmentId>) -> Made {
     let mut making = Making {
         bench,
         members,
         lease: 0,
         object: None,
         bytes: Bytes::new(),
-        unreadable: None,
+        why: None,
     };
     let (mut round, first) = ObjectRound::new();
     let mut backoff = Backoff::default();
@@ -64,7 +77,8 @@ pub(super) async fn make(bench: &Bench, store: Uuid, members: Vec<SegmentId>) ->
             continue;
         };
         if let ObjectAction::End(ending) = todo {
-            return (ending, making.unreadable);
+            let why = making.why;
+            return Made { ending, why };
         }
         let event = making.act(store, todo).await;
         action = event.and_then(|event| round.step(event));
@@ -144,6 +158,7 @@ impl Making<'_> {
         match parts.submit(lease).await {
             Err(CatalogueError::Refused(refusal)) => {
                 tracing::info!(%refusal, "archive.lease.refused");
+                self.refused(&refusal);
                 return Some(ObjectEvent::LeaseRefused);
             }
             other => self.bench.noted(other)?,
@@ -182,8 +197,8 @@ impl Making<'_> {
                 Some(ObjectEvent::Written { bytes, digest })
             }
             Err(why) => {
-                tracing::error!(error = why, "archive.object.not_written");
-                self.unreadable = Some(why);
+                tracing::error!(error = why.text, "archive.object.not_written");
+                self.why = Some(why);
                 Some(ObjectEvent::CannotWrite)
             }
         }
@@ -224,10 +239,11 @@ impl Making<'_> {
     }
 
     /// Submits a command of the holder. A refusal means that it is that no more.
-    async fn tell(&self, command: Command, done: ObjectEvent) -> Option<ObjectEvent> {
+    async fn tell(&mut self, command: Command, done: ObjectEvent) -> Option<ObjectEvent> {
         match self.bench.parts.submit(command).await {
             Err(CatalogueError::Refused(refusal)) => {
                 tracing::warn!(lease = self.lease, %refusal, "archive.lease.lost");
+                self.refused(&refusal);
                 Some(ObjectEvent::Lost)
             }
             other => {
@@ -236,28 +252,40 @@ impl Making<'_> {
             }
         }
     }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        let text = chain(refusal);
+        self.why = Some(Why { segment: None, text });
+    }
 }
 
 /// The bytes of an object of these segments, as this node holds them. It blocks.
-fn write(parts: &ArchiveParts, on: &Handle, members: &[SegmentId], level: i32) -> Result<Vec<u8>, String> {
-    let mut writer = ObjectWriter::new(Vec::new(), level).map_err(|error| chain(&error))?;
+fn write(parts: &ArchiveParts, on: &Handle, members: &[SegmentId], level: i32) -> Result<Vec<u8>, Why> {
+    let of_all = |text| Why { segment: None, text };
+    let mut writer = ObjectWriter::new(Vec::new(), level).map_err(|error| of_all(chain(&error)))?;
     let mut last = Duration::ZERO;
     for id in members {
         on.block_on(parts.pass(last));
         let began = Instant::now();
-        let digest = parts.catalogue.read(|state| match state.segment(*id) {
-            Some(SegmentRecord::Sealed(seal)) => Some(seal.digest),
-            Some(_) | None => None,
-        });
-        let digest = digest.ok_or_else(|| format!("segment {id} is not there any more"))?;
-        let file = SegmentFile::open(&parts.vault.segment_file(*id));
-        let mut file = file.map_err(|error| format!("segment {id}: {}", chain(&error)))?;
-        if file.digest() != digest {
-            let error = WriteError::NotAsSealed { segment: *id };
-            return Err(chain(&error));
-        }
-        writer.add(&mut file).map_err(|error| chain(&error))?;
+        add(parts, &mut writer, *id).map_err(|text| Why {
+            segment: Some(*id),
+            text,
+        })?;
         last = began.elapsed();
     }
-    writer.finish().map_err(|error| chain(&error))
+    writer.finish().map_err(|error| of_all(chain(&error)))
+}
+
+fn add(parts: &ArchiveParts, writer: &mut ObjectWriter<Vec<u8>>, id: SegmentId) -> Result<(), String> {
+    let digest = parts.catalogue.read(|state| match state.segment(id) {
+        Some(SegmentRecord::Sealed(seal)) => Some(seal.digest),
+        Some(_) | None => None,
+    });
+    let digest = digest.ok_or_else(|| format!("segment {id} is not there any more"))?;
+    let file = SegmentFile::open(&parts.vault.segment_file(id));
+    let mut file = file.map_err(|error| format!("segment {id}: {}", chain(&error)))?;
+    if file.digest() != digest {
+        return Err(chain(&WriteError::NotAsSealed { segment: id }));
+    }
+    writer.add(&mut file).map_err(|error| chain(&error))
 }

@@ -27,6 +27,8 @@ struct Inner {
     url: Option<String>,
     store: Option<Uuid>,
     fault: Option<Fault>,
+    /// Leases that were lost again and again, though all else works.
+    lost: Option<Fault>,
     tally: ArchiveTally,
     /// The number of segments that could not be read, and why the last one could not.
     unreadable: (u64, Option<String>),
@@ -39,6 +41,23 @@ struct Fault {
     what: String,
     since: Instant,
     since_ns: u64,
+}
+
+impl Fault {
+    /// One after another, since whose beginning it has failed.
+    fn after(before: Option<&Self>, what: String) -> Self {
+        if before.is_none_or(|fault| fault.what != what) {
+            tracing::warn!(error = what, "archive.failed: it is tried again");
+        }
+        let (since, since_ns) = before.map_or((Instant::now(), now_unix_nano()), |f| (f.since, f.since_ns));
+        Self { what, since, since_ns }
+    }
+}
+
+impl Inner {
+    fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref().or(self.lost.as_ref())
+    }
 }
 
 /// A view of it.
@@ -90,12 +109,13 @@ impl Status {
     pub(super) fn fails(&self, what: String) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut inner = self.inner();
-        let before = inner.fault.as_ref();
-        if before.is_none_or(|fault| fault.what != what) {
-            tracing::warn!(error = what, "archive.failed: it is tried again");
-        }
-        let (since, since_ns) = before.map_or((Instant::now(), now_unix_nano()), |f| (f.since, f.since_ns));
-        inner.fault = Some(Fault { what, since, since_ns });
+        inner.fault = Some(Fault::after(inner.fault.as_ref(), what));
+    }
+
+    /// Notes what is to be told of leases that were lost again and again, if anything is.
+    pub(super) fn set_lost(&self, what: Option<String>) {
+        let mut inner = self.inner();
+        inner.lost = what.map(|what| Fault::after(inner.lost.as_ref(), what));
     }
 
     /// Notes what the catalogue has.
@@ -116,7 +136,7 @@ impl Status {
     /// The event that is due, if one is.
     pub(super) fn turn(&self) -> Option<Turn> {
         let mut inner = self.inner();
-        match (&inner.fault, inner.is_told) {
+        match (inner.fault(), inner.is_told) {
             (Some(fault), false) if fault.since.elapsed() >= EVENT_AFTER => {
                 let what = fault.what.clone();
                 inner.is_told = true;
@@ -136,7 +156,7 @@ impl Status {
         ArchiveView {
             url: inner.url.clone(),
             store: inner.store,
-            fault: inner.fault.as_ref().map(|fault| (fault.what.clone(), fault.since_ns)),
+            fault: inner.fault().map(|fault| (fault.what.clone(), fault.since_ns)),
             tally: inner.tally,
             unreadable: inner.unreadable.0,
             unreadable_why: inner.unreadable.1.clone(),
@@ -145,5 +165,25 @@ impl Status {
             bytes: count(&self.bytes),
             failures: count(&self.failures),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_that_are_lost_again_and_again_are_told_though_the_store_works() {
+        let status = Status::default();
+        let fault = || status.view().fault.map(|(what, _)| what);
+        status.set_lost(Some("lost".to_owned()));
+        status.works();
+        assert_eq!(fault().as_deref(), Some("lost"));
+        status.fails("away".to_owned());
+        assert_eq!(fault().as_deref(), Some("away"));
+        status.works();
+        assert_eq!(fault().as_deref(), Some("lost"));
+        status.set_lost(None);
+        assert_eq!(fault(), None);
     }
 }

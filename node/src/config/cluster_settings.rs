@@ -269,8 +269,8 @@ mod tests {
         ));
         let first = first.unwrap();
         let values = cluster_values(&first);
-        // The endpoint and the region of the archive are not set.
-        assert_eq!(values.len(), CLUSTER_KEYS.len() - 2 + 2);
+        // The region of the archive is not set.
+        assert_eq!(values.len(), CLUSTER_KEYS.len() - 1 + 2);
         let shown = format!("{values:?}");
         assert!(
             shown.contains("Bearer ${env:KEY}") && !shown.contains(SECRET),

@@ -14,6 +14,7 @@ use gophership_vault::VaultError;
 use gophership_vault::ids::{SegmentId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::bad_copies::ReportedCopies;
 use super::error::OperateError;
@@ -154,24 +155,33 @@ impl Operator {
     }
 
     /// Stops this node, where nothing needs it.
-    pub(crate) async fn stop_node(&self, by: &str) -> Result<v1::NodeReply, OperateError> {
+    pub(crate) async fn stop_node(self: &Arc<Self>, by: &str) -> Result<v1::NodeReply, OperateError> {
         let own = self.context.vault.identity().node_id;
         let asked = nodes::StopAsked::begin(&self.context);
         let mut reply = self.check_stop(own.to_string()).await?;
         if reply.obstacles.is_empty() {
             asked.grant();
             tracing::warn!(by, "node.stop.asked");
-            let note = Command::Note {
-                what: What::NodeStopped,
-                subject: format!("node {own}"),
-                detail: String::new(),
-                at_ns: now_unix_nano(),
-            };
-            self.note(note, by).await;
-            self.context.end.notify_one();
+            let ended = self.end(by.to_owned()).await;
+            ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             "stopping".clone_into(&mut reply.state);
         }
         Ok(reply)
+    }
+
+    /// Ends this node once that is noted, whether or not the caller goes on waiting for it.
+    fn end(self: &Arc<Self>, by: String) -> JoinHandle<()> {
+        let operator = Arc::clone(self);
+        tokio::spawn(async move {
+            let note = Command::Note {
+                what: What::NodeStopped,
+                subject: format!("node {}", operator.context.vault.identity().node_id),
+                detail: String::new(),
+                at_ns: now_unix_nano(),
+            };
+            operator.note(note, &by).await;
+            operator.context.end.notify_one();
+        })
     }
 
     /// Puts an event on record. What it tells of is done, or is done anyway.
@@ -341,5 +351,26 @@ impl Operator {
     ) -> Result<v1::DropDeadLettersReply, OperateError> {
         self.call(move |context| letters::drop(context, &exporter, named, &by))
             .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testkit::TestNode;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_node_that_was_told_to_stop_stops_though_nobody_waits_for_the_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = TestNode::open(dir.path(), 1);
+        let context = node.context(&[], Vec::new());
+        let (exporters, end) = (Arc::clone(&context.exporters), Arc::clone(&context.end));
+        let operator = Operator::start(context);
+        drop(operator.end("test".to_owned()));
+        let patience = std::time::Duration::from_secs(120);
+        tokio::time::timeout(patience, end.notified()).await.unwrap();
+        operator.stop();
+        operator.join().await;
+        tokio::task::spawn_blocking(move || exporters.stop()).await.unwrap();
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::limits::{BACKOFF_MAX, BACKOFF_MIN, PAUSE_ASKED_MAX};
 
 /// The pauses between attempts at one request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }

@@ -7,8 +7,9 @@ mod store;
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -421,6 +422,78 @@ async fn an_archive_that_only_the_cluster_has_counts_on_every_node() {
         until_archived(node, 3).await;
     }
     assert_eq!(content(&files_below(&folder.join("v1/logs"))), once(&all));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_node_with_an_archive_that_becomes_a_clusters_first_gives_it_all_its_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("archive");
+    fs::create_dir(&folder).unwrap();
+    let rest = format!(
+        "{VAULT}archive: {{ url: \"file://{}\", object_size: 64KiB }}\nexport:\n  - {{ name: a, otlp_http: {{ endpoint: \
+         \"http://127.0.0.1:9\" }}, start: oldest }}\n",
+        folder.display()
+    );
+    let mut alone = single(dir.path(), &rest);
+    alone.send(&records("alone", 2)).await;
+    alone.seal().await;
+    until_archived(&alone, 1).await;
+    alone.kill();
+    drop(alone);
+    // The folder of the first node is the single node's.
+    let nodes = cluster(dir.path(), &rest).await;
+    for node in &nodes {
+        let all = node.settings().await.unwrap();
+        let from = |key: &str| {
+            let found = all.iter().find(|(found, ..)| found == key);
+            found.map(|(_, value, from)| (value.as_str(), from.as_str()))
+        };
+        let url = format!("file://{}", folder.display());
+        assert_eq!(from("archive.url"), Some((url.as_str(), "cluster")), "{}", node.log());
+        assert_eq!(from("archive.object_size"), Some(("64KiB", "cluster")), "{all:?}");
+        assert_eq!(from("vault.retention"), Some(("1h", "cluster")), "{all:?}");
+        assert_eq!(from("exporter.a").map(|(_, from)| from), Some("cluster"), "{all:?}");
+    }
+    let all = records("together", 2);
+    nodes[1].send(&all).await;
+    nodes[1].seal().await;
+    until_archived(&nodes[1], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_cannot_be_read_keeps_no_other_one_from_the_archive() {
+    // Those of one hour are one group: none is to begin while this runs.
+    let left = 3600 - SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() % 3600;
+    if left < 300 {
+        tokio::time::sleep(Duration::from_secs(left + 1)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start(Mood::Away).await;
+    let rest = in_bucket(&store).replace("64KiB", "192KiB");
+    let node = single(dir.path(), &format!("{VAULT}{rest}"));
+    // Of three each an object would be.
+    let all = records("one is bad", 4);
+    for record in &all {
+        node.send(std::slice::from_ref(record)).await;
+        node.seal().await;
+    }
+    let bad = node.sealed().await.unwrap()[1].segment.unwrap();
+    let file = format!("segments/{:010}/{:04}/{:012}.seg", bad.node, bad.shard, bad.index);
+    let file = fs::File::options()
+        .write(true)
+        .open(dir.path().join("node-1").join(file));
+    file.unwrap().write_all_at(&[0; 64], 40_000).unwrap();
+    store.set(Mood::Works);
+    until("all but one in the archive", async || {
+        let seen = node.archive().await?;
+        match (seen.debt_segments, seen.listed_objects, seen.unreadable_segments) {
+            (1, 1, 1) => Ok(()),
+            _ => Err(format!("{seen:?} {}", node.log())),
+        }
+    })
+    .await;
+    let others = [&all[..1], &all[2..]].concat();
+    assert_eq!(content(&store.objects()), once(&others));
 }
 
 /// Sets a setting of the cluster.

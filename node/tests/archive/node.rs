@@ -12,8 +12,8 @@ use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_proto::control::v1::{
     ArchiveObject, ArchiveStatus, ChangeSettingRequest, ClusterStatusReply, ClusterStatusRequest, ListArchiveRequest,
-    ListSegmentsRequest, ProvisionClusterRequest, SealSegmentsRequest, SegmentState, SegmentSummary,
-    ShowArchiveRequest,
+    ListSegmentsRequest, ListSettingsRequest, ProvisionClusterRequest, SealSegmentsRequest, SegmentState,
+    SegmentSummary, Setting, ShowArchiveRequest,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -211,6 +211,18 @@ impl Node {
         };
         let reply = self.control().await?.change_setting(asked).await;
         reply.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// The settings, each with the value that stands and its source.
+    pub(crate) async fn settings(&self) -> Result<Vec<(String, String, String)>, String> {
+        let reply = self
+            .control()
+            .await?
+            .list_settings(ListSettingsRequest::default())
+            .await;
+        let all = reply.map_err(|e| e.to_string())?.into_inner().settings;
+        let shown = |one: Setting| (one.key, one.value.unwrap_or_default(), one.from);
+        Ok(all.into_iter().map(shown).collect())
     }
 
     /// Its sealed segments with entries in them.
