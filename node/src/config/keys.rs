@@ -400,8 +400,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "archive.endpoint",
-        "An S3 service that is not Amazon's, or `none`. Plaintext to another machine needs `insecure: true`. Of a folder it \
-         does not count.",
+        "An S3 service that is not Amazon's, or `none`. Plaintext to another machine needs `insecure: true`.",
         Field::OptionalEndpoint(|c| &mut c.archive.endpoint),
     ),
     key(
