@@ -1,4 +1,4 @@
-//! Which exporters would send to the node itself, and whose sinks have no address.
+//! Finds the exporters that would send to the node itself, and those whose sink has no address.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,11 +9,12 @@ use futures_util::future::join_all;
 use crate::config::Export;
 use crate::sink::reaches_self;
 
-/// Time for which the addresses of sinks are waited for.
+/// The longest time that the lookup of a sink's address may take.
 const RESOLVE_TIME: Duration = Duration::from_millis(500);
 
-/// The exporters whose sink has no address now, and the reasons against those that would send to the node itself, by
-/// name.
+/// The exporters whose sinks are not as they should be. `unknown` are those whose sink has no address, or none within
+/// [`RESOLVE_TIME`]. `circles` has those that would send to the node itself, by name, each with the message that says
+/// so.
 #[derive(Default)]
 pub(crate) struct Sinks {
     pub(crate) unknown: Vec<Export>,
@@ -34,10 +35,11 @@ impl Sinks {
     }
 }
 
-/// Resolves the sinks of exporters, none of which is to be the node itself unless that was asked for.
+/// Looks up the sinks of exporters, and compares them with `own`, the addresses that the node listens on. Exporters
+/// with `into_self` are left out, since they are meant to send to the node itself.
 pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Sinks {
-    // All are resolved at once, and only for a short time: clients wait for a node that starts, and its name service
-    // may come back after it.
+    // All lookups run at once, and for a short time only: clients wait for a node that starts, and the name service may
+    // come back later than the node.
     let lookups = exports.iter().filter(|e| !e.into_self).map(|export| async move {
         let sink = export.target.endpoint.authority();
         let found = tokio::time::timeout(RESOLVE_TIME, reaches_self(&sink, own)).await;

@@ -1,12 +1,13 @@
-//! Decides which manifests of a cluster count. They are taken from the newest one back, since each names the one before
-//! it.
+//! Decides which manifests of a cluster count, and finds what is missing. Manifests are a chain: each has the hash of
+//! the one before it. So they are taken from the newest one back.
 //!
 //! **Invariants**:
-//! - I1: behind a manifest that counts, the one before it counts only if its bytes have the hash that is named.
-//! - I2: a number without such a manifest is named, and those that are there all the same give their objects.
-//!
-//! Of the newest number there may be several that name the same one before: the catalogue took one, and what the others
-//! list was committed as well. So all of them give their objects.
+//! - I1: the chain goes on, from a manifest to the one before it, without a fault only if the bytes of that one have
+//!   the hash that the manifest names.
+//! - I2: a number without such a manifest is a fault. Whole manifests of that number and of lower ones still give their
+//!   objects.
+//! Several manifests may have the same number, since nodes race for it. The catalogue took one of them, but the objects
+//! that the others list were committed as well. So all of them give their objects.
 
 use gophership_vault::ids::ClusterId;
 use thiserror::Error;
@@ -35,7 +36,7 @@ pub enum ContentsFault {
         /// The fault.
         what: String,
     },
-    /// Several manifests of one number do not follow the same one before.
+    /// Several manifests of one number name different manifests before them.
     #[error("manifest {seq} is there several times, and they follow different ones: {}", keys.join(", "))]
     Forked {
         /// The number.
@@ -51,13 +52,13 @@ pub enum ContentsFault {
         /// The cause.
         source: StoreError,
     },
-    /// The store does not say what is there.
+    /// The store does not list all its objects.
     #[error("the objects are not all listed")]
     Listing(#[from] StoreError),
 }
 
 impl ContentsFault {
-    /// True where something is damaged or missing; false where it was not read.
+    /// True where something is damaged or missing; false where the store did not answer.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Missing { .. } | Self::Changed { .. } | Self::Forked { .. } => true,
@@ -68,14 +69,14 @@ impl ContentsFault {
 
 /// A manifest that was fetched.
 pub(super) struct Candidate {
-    /// The first bytes of the hash, as the name says them.
+    /// The first bytes of the hash of its bytes, as its name has them.
     pub(super) name_hash: [u8; 4],
     /// The manifest and the hash of its bytes.
     pub(super) read: Result<(Manifest, [u8; 32]), ContentsFault>,
 }
 
 impl Candidate {
-    /// A candidate of these bytes, which may be any, in this store.
+    /// Checks bytes that this store has under the name of a manifest. They may be anything.
     pub(super) fn of(
         store: StoreId,
         cluster: ClusterId,
@@ -101,7 +102,7 @@ impl Candidate {
     }
 }
 
-/// What a number gives: manifests, and faults.
+/// The whole manifests of one number, and the faults that were found with it.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) manifests: Vec<Manifest>,
@@ -111,9 +112,10 @@ pub(super) struct Taken {
 /// A chain that is read from its newest manifest back.
 pub(super) struct Chain {
     cluster: ClusterId,
-    /// The number before the last one that was taken; `None` before the first, and where that one is in another store.
+    /// The number that is expected next: one less than the last one that was taken. `None` before the first, and where
+    /// the manifest of that number is in another store.
     next: Option<u64>,
-    /// The hash that the manifest of that number must have, where it is known.
+    /// The hash that the manifest of that number must have; `None` where it is not known.
     named: Option<[u8; 32]>,
 }
 
@@ -126,7 +128,7 @@ impl Chain {
         }
     }
 
-    /// Takes all manifests of the next lower number that there is.
+    /// Takes all manifests of `seq`, which is the next lower number that the store has.
     pub(super) fn take(&mut self, seq: u64, candidates: Vec<Candidate>) -> Taken {
         let mut taken = Taken::default();
         if let Some(next) = self.next.filter(|next| seq < *next) {
@@ -145,8 +147,8 @@ impl Chain {
         match self.named.take() {
             Some(named) => match whole.iter().position(|(_, hash)| *hash == named) {
                 Some(that) => {
-                    // What another one of this number lists was committed, too. One that was overtaken lists nothing
-                    // that a later one does not; one of before a catalogue was lost may.
+                    // The other manifests of this number give their objects, too. One that lost the race for the number
+                    // lists nothing that a later one does not list. One from before the catalogue was lost may.
                     whole.swap(0, that);
                     before = Some(whole[0].0.prev);
                     if whole.iter().any(|(other, _)| Some(other.prev) != before) {
@@ -163,7 +165,8 @@ impl Chain {
                 }
             },
             None => {
-                // A manifest that the store damages is put anew, with a higher attempt.
+                // A manifest that the store damaged was put anew with a higher attempt: then the damaged one is no
+                // fault.
                 let is_put_anew = whole.iter().any(|(manifest, _)| manifest.attempt > 1);
                 let counts = |fault: &ContentsFault| !(is_put_anew && fault.is_damage());
                 taken
@@ -189,14 +192,14 @@ impl Chain {
             .first()
             .is_some_and(|(manifest, _)| manifest.prev_store != manifest.store)
         {
-            // The numbers before it are in another store, and older ones may be here again.
+            // The manifest before this one is in another store. Still older ones may be in this store.
             (self.next, self.named) = (None, None);
         }
         taken.manifests = whole.into_iter().map(|(manifest, _)| manifest).collect();
         taken
     }
 
-    /// The fault where there is no manifest left, and one should be.
+    /// The fault for the lowest numbers, where the last manifest that was taken is not the first of the chain.
     pub(super) fn end(&self) -> Option<ContentsFault> {
         self.next.filter(|next| *next > 0).map(|next| self.missing(1, next))
     }
@@ -254,8 +257,7 @@ mod tests {
         Candidate::of(STORE, CLUSTER, key, seq, [hash[0], hash[1], hash[2], hash[3]], bytes)
     }
 
-    /// The numbers of the manifests that gave objects, and the faults, each by its first word after `manifest` or its
-    /// last one.
+    /// The numbers of the manifests that gave objects, and the texts of the faults.
     fn read(numbers: Vec<(u64, Vec<Candidate>)>) -> (Vec<u64>, Vec<String>) {
         let mut chain = Chain::new(CLUSTER);
         let (mut given, mut faults) = (Vec::new(), Vec::new());
@@ -277,7 +279,8 @@ mod tests {
         let (given, faults) = read(vec![whole(3, &c), whole(2, &b), whole(1, &a)]);
         assert_eq!((given, faults.len()), (vec![3, 2, 1], 0), "{faults:?}");
 
-        // One that was overtaken, and one that the store had damaged before it was put anew.
+        // Number 2 has another manifest that lost the race, and number 3 one that the store had damaged before it was
+        // put anew.
         let (again, overtaken) = (manifest(3, 2, &b), manifest(2, 9, &a));
         let numbers = vec![
             (3, vec![under(3, &c, b"damaged"), under(3, &again, &again)]),
@@ -377,7 +380,7 @@ mod tests {
         let is_named = |fault: &String| fault.contains(&key(&c)) && fault.contains(&key(&forked));
         assert!(faults.len() == 1 && is_named(&faults[0]), "{faults:?}");
 
-        // And where a longer chain shows which of the two counts.
+        // The fork is named, too, where a longer chain shows which of the two counts.
         let d = manifest(4, 1, &c);
         let (given, faults) = read(vec![
             (4, vec![under(4, &d, &d)]),

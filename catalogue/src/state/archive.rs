@@ -1,7 +1,6 @@
-//! Questions about the archive, and an index of what is not done of it, kept while the tables change: what is asked
-//! again and again costs the same however much is archived.
-//!
-//! **Invariant** I1: the index is what a walk over segments and objects would give, at every change.
+//! Answers questions about the archive. An index of what is not archived yet is updated with each change of the tables,
+//! so that frequent questions cost the same however much is archived.
+//! **Invariant** I1: after every change the index equals what a walk over all segments and objects would give.
 
 use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::SealRecord;
@@ -23,29 +22,29 @@ impl State {
         self.objects.get(&lease)
     }
 
-    /// All objects, by their leases.
+    /// All objects, in the order of their leases.
     pub fn archive_objects(&self) -> impl Iterator<Item = (LeaseNumber, &ArchiveObject)> {
         self.objects.iter().map(|(lease, object)| (*lease, object))
     }
 
-    /// The object that a segment is in or is to be in, if that is not doomed.
+    /// The object that has a segment or is to have it, with its lease. Doomed objects do not count.
     pub fn archive_of(&self, id: SegmentId) -> Option<(LeaseNumber, &ArchiveObject)> {
         let lease = *self.archive_index.leases.get(&id)?;
         Some((lease, &self.objects[&lease]))
     }
 
-    /// The objects that are leased or committed, and in no manifest yet, by their leases.
+    /// The objects that are leased or committed, and in no manifest yet, in the order of their leases.
     pub fn unlisted_objects(&self) -> impl Iterator<Item = (LeaseNumber, &ArchiveObject)> {
         let leases = self.archive_index.unlisted.iter();
         leases.map(|lease| (*lease, &self.objects[lease]))
     }
 
-    /// The number of objects in manifests, and their bytes.
+    /// The number of objects in manifests, and the sum of their sizes in bytes.
     pub fn listed_objects(&self) -> (u64, u64) {
         self.archive_index.listed
     }
 
-    /// The sealed segments that are to be archived and are not yet, by id.
+    /// The sealed segments that are to be archived and are not yet, in the order of their ids.
     pub fn unarchived(&self) -> impl Iterator<Item = &SealRecord> {
         let segments = self.archive_index.unarchived.iter().map(|id| &self.segments[id]);
         segments.filter_map(|segment| match segment {
@@ -63,20 +62,20 @@ impl State {
         object.is_some_and(|(_, object)| matches!(object.state, ObjectState::Listed { .. }))
     }
 
-    /// True where all that is sealed is to be archived before it goes.
+    /// True where there is an archive: then a sealed segment is archived before it is removed for its age.
     pub fn has_archive(&self) -> bool {
         self.setting(ARCHIVE_URL).is_some_and(|url| url.value != ARCHIVE_NONE)
     }
 
-    /// The stores on record, each by its id with the URL that it was opened under, the one that was opened last at the
-    /// end.
+    /// The stores on record, each with its id and the URL that it was opened under. The one that was opened last is at
+    /// the end.
     pub fn archive_stores(&self) -> impl Iterator<Item = (Uuid, &str)> {
         let lines = self.setting(ARCHIVE_STORES).into_iter().flat_map(|of| of.value.lines());
         let pairs = lines.filter_map(|line| line.split_once(' '));
         pairs.filter_map(|(id, url)| Some((id.parse().ok()?, url)))
     }
 
-    /// The store that is archived to now, by its id; `None` where there is no archive, or no node has opened the store
+    /// The id of the store that is archived to now; `None` where there is no archive, or no node has opened the store
     /// of its URL yet.
     pub fn archive_store(&self) -> Option<Uuid> {
         let wanted = &self.setting(ARCHIVE_URL)?.value;
@@ -84,8 +83,8 @@ impl State {
         store.map(|(id, _)| id)
     }
 
-    /// True where an object was committed in another store than that of now, is in no manifest, and each of its
-    /// segments is sealed and held: they can be archived anew.
+    /// True where an object was committed in another store than the present one, is in no manifest, and each of its
+    /// segments is still sealed and held, so that they can be archived anew.
     pub fn is_stranded(&self, object: &ArchiveObject) -> bool {
         let is_held = |id: &SegmentId| match self.segments.get(id) {
             Some(SegmentRecord::Sealed(seal)) => !seal.holders.is_empty(),
@@ -96,8 +95,8 @@ impl State {
             && object.members.iter().all(is_held)
     }
 
-    /// True where a segment is to be archived, and is not yet. One with an accepted loss of what no holder can read
-    /// is not waited for.
+    /// True where a sealed segment is to be archived, and is not yet. A segment without entries, or with an accepted
+    /// loss, is not to be archived.
     pub fn owes_archive(&self, segment: &SealRecord) -> bool {
         let is_wanted = segment.stats.entries > 0 && self.accepted_copy_loss(segment.id).is_none();
         self.has_archive() && is_wanted && !self.is_archived(segment.id)
@@ -138,7 +137,7 @@ impl State {
         before.members.iter().for_each(|id| self.index_segment(*id));
     }
 
-    /// Notes whether a segment is in [`Self::unarchived`].
+    /// Updates the index behind [`Self::unarchived`] for one segment.
     pub(super) fn index_segment(&mut self, id: SegmentId) {
         let is_sealed = matches!(self.segments.get(&id), Some(SegmentRecord::Sealed(_)));
         if is_sealed && self.has_archive() && !self.is_archived(id) {

@@ -1,8 +1,9 @@
-//! The thread that archives: looks at what is due, and has it done by a bounded number of tasks.
+//! The archiver's thread: finds in the catalogue what is due, and runs a bounded number of tasks that do it.
 //!
 //! **Invariants**:
-//! - I1: no segment is in two tasks.
-//! - I2: a store that is away, or is not the one on record, stops nothing but archiving; it is tried again.
+//! - I1: no two tasks work on the same segment at a time.
+//! - I2: a store that does not answer, or is not the one on record, stops archiving and nothing else; it is tried
+//!   again.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,12 +42,12 @@ pub struct Archiver {
     thread: JoinHandle<()>,
 }
 
-/// How an archiver fares, for surfaces.
+/// A handle on the state of an archiver, for whatever shows it to operators.
 #[derive(Clone, Default)]
 pub struct ArchiverSeen(Arc<Status>);
 
 impl ArchiverSeen {
-    /// How it fares.
+    /// The state of the archiver now.
     pub(crate) fn view(&self) -> ArchiveView {
         self.0.view()
     }
@@ -59,7 +60,7 @@ impl fmt::Debug for ArchiverSeen {
 }
 
 impl Archiver {
-    /// Starts it.
+    /// Starts the archiver on a thread of its own.
     ///
     /// # Errors
     ///
@@ -79,22 +80,23 @@ impl Archiver {
             doomed_looked: None,
         };
         let thread = std::thread::Builder::new().name("archive".into()).spawn(move || {
-            // A store's calls are for one thread.
+            // A call to a store stays on one thread, so all tasks are local to this one.
             let tasks = LocalSet::new();
             runtime.block_on(tasks.run_until(running.run(stopped)));
             drop(tasks);
-            // What is left in a call that blocks is not waited for: it is gone on with at the next start.
+            // A blocking call that is still running is not waited for: the next start goes on with its work.
             runtime.shutdown_background();
         })?;
         Ok(Self { status, stop, thread })
     }
 
-    /// What surfaces see of it.
+    /// A handle on the archiver's state.
     pub fn seen(&self) -> ArchiverSeen {
         ArchiverSeen(Arc::clone(&self.status))
     }
 
-    /// Ends it. What is under way is gone on with at the next start, or by another node. It blocks.
+    /// Stops the archiver, and blocks until its thread has ended. The next start, or another node, goes on with the
+    /// work that was under way.
     pub(crate) fn stop(self) {
         self.stop.send_replace(true);
         if self.thread.join().is_err() {
@@ -110,7 +112,7 @@ struct Running {
     parts: Arc<ArchiveParts>,
     status: Arc<Status>,
     tasks: JoinSet<Ended>,
-    /// The manifest under way.
+    /// The task that writes a manifest; there is at most one.
     listing: JoinSet<()>,
     under_way: BTreeSet<SegmentId>,
     /// Segments of which no object could be made.
@@ -135,7 +137,8 @@ impl Running {
         }
     }
 
-    /// Opens the store of these settings. `None` once they have changed, or there is none.
+    /// Opens the store of these settings, and tries again until it is open. `None` once the settings have changed;
+    /// where they have no URL, this waits for a change.
     async fn open(&mut self, settings: Archive) -> Option<Arc<Bench>> {
         let url = settings.url.clone();
         self.status.set_store(url.as_deref(), None);
@@ -171,7 +174,7 @@ impl Running {
         None
     }
 
-    /// Works with a store until the settings have changed, or it is another one.
+    /// Archives to an open store until the settings change, or the store proves to be another one.
     async fn work(&mut self, bench: &Arc<Bench>) {
         while self.parts.settings.archive() == bench.settings && !bench.is_other.load(Ordering::Relaxed) {
             let due = self.due(bench.store.id().0);
@@ -219,7 +222,7 @@ impl Running {
         due
     }
 
-    /// Begins tasks, as many as may run, and lists what was committed.
+    /// Starts as many tasks as may run, and the task that lists committed objects in a manifest.
     fn begin(&mut self, bench: &Arc<Bench>, mut due: Due) {
         for (store, members) in std::mem::take(&mut due.leases) {
             self.spawn(bench, store, members);
@@ -273,7 +276,7 @@ impl Running {
         self.status.under_way.store(self.tasks.len() as u64, Ordering::Relaxed);
     }
 
-    /// Counts what the catalogue has, and puts on record that archiving fails, or works again.
+    /// Updates the counts that are shown, and records an event when archiving has begun to fail, or works again.
     async fn tell(&self) {
         self.status.set_tally(self.parts.catalogue.read(tally));
         let (what, detail) = match self.status.turn() {
@@ -293,7 +296,7 @@ impl Running {
     }
 }
 
-/// The result of a task, whose panic is this thread's.
+/// The result of a task. A panic of the task goes on in this thread.
 fn joined<T>(ended: Result<T, JoinError>) -> T {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

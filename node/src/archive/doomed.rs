@@ -1,11 +1,12 @@
-//! Objects that never count: those that another store has are given up, and duplicates are deleted.
+//! Doomed objects, which never count: dooms those that were left behind in a former store, and deletes duplicates.
 //!
 //! **Invariants**:
-//! - I1: nothing is deleted but what is an object of this cluster, under a name that is on record as doomed, and each
-//!   segment of which is archived with the same content: its boot and its digest are those of the seal on record, or
-//!   where that is trimmed, its header and its digests are those in the index of the object that a manifest lists.
-//!   The same number is not enough. What is there may be of another time line: a catalogue that was made anew begins
-//!   with lease 1 again, and a backup that was put back makes the numbers of its segments a second time.
+//! - I1: an object is deleted only if it is of this cluster, its name is on record as doomed, and each of its segments
+//!   is archived with the same content. For a segment whose seal is on record, the content is the same if epoch and
+//!   digest are those of the seal. For a trimmed segment it is the same if header and digests are those in the index of
+//!   the object that a manifest lists. An equal segment number is not enough, since the object may be of another time
+//!   line: a catalogue that was made anew begins with lease 1 again, and after a backup was put back the numbers of
+//!   segments are given a second time.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,8 @@ use super::due::Asking;
 use super::object::key_of;
 use super::parts::{Bench, chain};
 
-/// The names of doomed objects of this node, or of nodes that are gone, whose segments are archived.
+/// The names of doomed objects in this store whose segments are all archived, and for which this node is responsible
+/// (`Asking::is_mine`).
 fn names(state: &State, asking: &Asking<'_>, cluster: ClusterId, store: Uuid) -> Vec<String> {
     let of_store = state.archive_objects().filter(|(_, object)| object.store == store);
     let mine = of_store.filter(|(_, object)| asking.is_mine(state, object));
@@ -39,8 +41,8 @@ fn names(state: &State, asking: &Asking<'_>, cluster: ClusterId, store: Uuid) ->
     names
 }
 
-/// Gives up objects that were committed in another store and are in no manifest, so that their segments are archived
-/// anew. What is not answered is tried again at the next turn.
+/// Dooms objects that were committed in another store and are in no manifest, so that their segments are archived anew
+/// in this one. Where the catalogue does not answer, the next turn tries again.
 pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObject)]) {
     for (lease, object) in stranded {
         let parts = &bench.parts;
@@ -63,7 +65,8 @@ pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObje
     }
 }
 
-/// Deletes doomed objects that were not looked at since the start. What the credentials do not let it delete stays.
+/// Deletes the doomed objects that are duplicates. Each object is examined once after the store was opened, and again
+/// only if the store did not answer. An object that the credentials may not delete stays.
 pub(super) async fn delete(bench: &Bench, looked_at: &mut BTreeSet<String>) {
     let parts = &bench.parts;
     let (own, cluster) = (parts.vault.identity().node_id, parts.vault.identity().cluster_id);
@@ -83,7 +86,7 @@ pub(super) async fn delete(bench: &Bench, looked_at: &mut BTreeSet<String>) {
             Err(error @ (StoreError::Denied { .. } | StoreError::Refused { .. } | StoreError::Unsupported { .. })) => {
                 tracing::info!(key = name, error = chain(&error), "archive.doomed.left");
             }
-            // They are looked at again.
+            // This object, and those behind it, are examined again later.
             Err(error) => {
                 tracing::info!(key = name, error = chain(&error), "archive.doomed.later");
                 return;
@@ -93,7 +96,10 @@ pub(super) async fn delete(bench: &Bench, looked_at: &mut BTreeSet<String>) {
     }
 }
 
-/// Deletes one. False where there is nothing, or what is there is not only a duplicate.
+/// Deletes an object if it is only a duplicate. False where it is not, or where no object has this name.
+///
+/// # Errors
+/// The store does not answer, or refuses the deletion.
 async fn delete_one(
     store: &ArchiveStore,
     catalogue: &dyn Catalogue,
@@ -103,7 +109,7 @@ async fn delete_one(
     let Some(index) = index_of(store, key).await? else {
         return Ok(false);
     };
-    // The index of the listed object that was looked at last: those beside one another are mostly of one object.
+    // The listed object whose index was read last: neighbouring segments are mostly in the same object.
     let mut seen: Option<(String, Option<ObjectIndex>)> = None;
     for member in index.members() {
         let is_same = match catalogue.read(|state| archived(state, cluster, store.id().0, member)) {
@@ -127,13 +133,13 @@ async fn delete_one(
     Ok(true)
 }
 
-/// What the record says of a segment that is in an object.
+/// The state on record of a segment that an object contains.
 enum Archived {
     /// It is archived with this content.
     Same,
-    /// It is not, or not with this content, or it cannot be said.
+    /// It is not archived, or with other content, or the record cannot tell.
     No,
-    /// It is archived and trimmed: its content is in the index of the object of this name.
+    /// It is archived and trimmed: only the index of the listed object of this name tells its content.
     As(String),
 }
 
@@ -219,7 +225,7 @@ mod tests {
         ready_with(|_| [1; 32])
     }
 
-    /// The same, with these digests.
+    /// Two nodes, and of node 1 the sealed segments 1 to 4, with these digests.
     fn ready_with(digest: impl Fn(u32) -> [u8; 32]) -> State {
         let mut state = State::default();
         say(&mut state, &[register(1), up(1, 1), register(2), up(2, 2)]);
@@ -258,7 +264,7 @@ mod tests {
                 state: EntryState::PLAIN,
             };
             let path = dir.join(format!("{}-{index}.seg", cluster.0));
-            // Of `LogsData` the shortest: one resource with nothing in it.
+            // The shortest `LogsData` with any content: one empty resource.
             let entry = (EntryNumber::new(1).unwrap(), &meta, &[10, 0][..]);
             digest = write_segment(&path, header, [entry], vec![]).unwrap();
             writer.add(&mut SegmentFile::open(&path).unwrap()).unwrap();
@@ -267,15 +273,15 @@ mod tests {
         (writer.finish().unwrap().into(), digest)
     }
 
-    /// How the segments on record were made.
+    /// The time of receipt and the WAL file of the segments on record.
     const THIS: (u64, u8) = (10, 1);
 
     fn of(dir: &Path, cluster: ClusterId, indexes: &[u32], made: (u64, u8)) -> Bytes {
         object(dir, cluster, indexes, made).0
     }
 
-    /// A store, and a catalogue that lists the objects of segments 1 and 2 in it: of segment 2, which is trimmed, only
-    /// that object says what it was. That of segment 3 is in no manifest, and segment 4 in no object.
+    /// A store, and a catalogue that lists the objects of segments 1 and 2 in it. Segment 2 is trimmed, so only its
+    /// object tells its content. The object of segment 3 is in no manifest, and segment 4 is in no object.
     async fn archived_in(dir: &Path) -> (ArchiveStore, MemoryCatalogue) {
         let folder = dir.join("store");
         std::fs::create_dir_all(folder.join("v1")).unwrap();
@@ -351,7 +357,7 @@ mod tests {
                 );
             }
         }
-        // Where the listed object is gone nothing says what the trimmed segment was.
+        // Once the listed object is gone, nothing tells the content of the trimmed segment.
         let id = segment(1, 0, 2);
         let listed = object_key(CLUSTER, node(1), id.index, 2, 1, 10);
         store.delete(&listed).await.unwrap();
@@ -369,7 +375,7 @@ mod tests {
         say(&mut state, &[lease(1), archive_doom(1, 1, 1, 1, false)]);
         say(&mut state, &[archive_doom(1, 2, 1, 1, true), lease(1)]);
         say(&mut state, &[lease(2), archive_doom(3, 1, 1, 1, false)]);
-        // Of lease 4, which ended, the segment is in no object.
+        // Lease 4 ended, and its segment is in no other object.
         say(&mut state, &[lease(3), archive_doom(4, 1, 1, 1, true)]);
         let of = |state: &State, own: u32, store: u8| {
             let asking = Asking {

@@ -2,8 +2,8 @@
 //!
 //! **Invariants**:
 //! - I1: a segment that cannot be read holds no other one back.
-//! - I2: a lease that was lost, or refused, is not taken again before the time has passed that the try took, and later
-//!   each time: of two nodes that hold each other for dead one comes to an end.
+//! - I2: a lease that was lost or refused is left alone for at least as long as the failed try took, and for longer
+//!   each time. So where two nodes take each other for dead, one of them can finish.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use crate::sink::Backoff;
 /// The segments that are left alone (see the module).
 #[derive(Debug, Default)]
 pub(super) struct LeftAlone {
-    /// Those that could not be read, each with the time of that.
+    /// Segments that could not be read, each with the time of the failure.
     unreadable: HashMap<SegmentId, Instant>,
-    /// Those whose lease was lost or refused, until they are archived.
+    /// Segments whose lease was lost or refused, until they are in a committed object.
     lost: HashMap<SegmentId, Lost>,
 }
 
@@ -35,7 +35,7 @@ struct Lost {
 }
 
 impl LeftAlone {
-    /// Takes in how an object of these segments ended, after a try of `took`.
+    /// Notes how a try to make an object of these segments ended. `took` is the duration of the try.
     pub(super) fn ended(&mut self, members: &[SegmentId], made: &Made, took: Duration, now: Instant) {
         match (made.ending, &made.why) {
             (ObjectEnding::Doomed, Some(Why { segment, .. })) => {
@@ -55,7 +55,8 @@ impl LeftAlone {
         }
     }
 
-    /// Forgets what has been left alone for long enough, and what somebody archived meanwhile.
+    /// Forgets segments that could not be read once their time is over, and lost leases once their segments are in a
+    /// committed object, or are gone.
     pub(super) fn look(&mut self, state: &State, now: Instant) {
         self.unreadable
             .retain(|_, at| now.saturating_duration_since(*at) < LEFT_ALONE);
@@ -77,12 +78,12 @@ impl LeftAlone {
         until.is_some_and(|until| now < until)
     }
 
-    /// The number of segments that could not be read.
+    /// The number of segments that are left alone since they could not be read.
     pub(super) fn unreadable(&self) -> u64 {
         self.unreadable.len() as u64
     }
 
-    /// What an operator is told of leases that were lost again and again.
+    /// The message to an operator about the lease that was lost or refused most often; `None` below [`LOST_MAX`] times.
     pub(super) fn fault(&self) -> Option<String> {
         let often = self.lost.iter().filter(|(_, lost)| lost.times >= LOST_MAX);
         let (id, lost) = often.max_by_key(|(id, lost)| (lost.times, **id))?;
@@ -140,10 +141,10 @@ mod tests {
             assert_eq!(fault.is_some(), n + 1 >= LOST_MAX as usize, "{fault:?}");
             assert!(fault.is_none_or(|fault| fault.contains("segment 3/0/3") && fault.contains("lease 1 is not held")));
         }
-        // Not before what another node began at the same time can have ended.
+        // The pause is as long as the try took, so a node that began at the same time can have finished.
         left.ended(&ids, &made(ObjectEnding::Lost, None), SECOND * 600, now);
         assert!(left.has(ids[0], now + SECOND * 599) && !left.has(ids[0], now + SECOND * 600));
-        // Somebody archived them, or they are gone.
+        // Segments that are gone are forgotten.
         left.look(&State::default(), now);
         assert_eq!((left.fault(), left.has(ids[0], now)), (None, false));
     }

@@ -6,7 +6,7 @@
 //! - `parts`: what all of it uses. `opening`: the store opened, and known to be the one on record.
 //! - `due`: what this node is to do, by the catalogue alone.
 //! - `object`: one object, from its lease to its commit. `manifest`: the manifest that lists it.
-//! - `doomed`: objects that never count: those that another store has are given up, duplicates are deleted.
+//! - `doomed`: objects that never count: dooms those left behind in a former store, and deletes duplicates.
 //! - `left_alone`: segments that are tried again only later.
 //! - `archiver`: the thread that does all this. `status`: how it fares. `tally`: what is archived, and what is not yet.
 //! - `limits`: every bound.

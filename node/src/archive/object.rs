@@ -57,7 +57,7 @@ pub(super) struct Why {
 }
 
 /// Makes an object of these segments, or goes on with it. `store` is the id of the store that its lease is for, if it
-/// has one: an object of another store than this is given up.
+/// has one: an object for another store than the open one is doomed.
 pub(super) async fn make(bench: &Bench, store: Uuid, members: Vec<SegmentId>) -> Made {
     let mut making = Making {
         bench,

@@ -1,4 +1,4 @@
-//! The store, opened, probed, and known to be the one on record.
+//! Opens the store, probes it, and checks that it is the one on record.
 
 use std::sync::Arc;
 
@@ -8,7 +8,11 @@ use super::parts::{ArchiveParts, chain};
 use super::record::{check_store, put_on_record, store_on_record};
 use crate::config::Archive;
 
-/// Puts the archive of the settings on record. What cannot be put there now is, at the next turn.
+/// Puts on record whether the settings have an archive.
+///
+/// # Errors
+///
+/// The error of the catalogue, in words. The caller tries again after a pause.
 pub(super) async fn follow_record(parts: &Arc<ArchiveParts>, url: Option<String>) -> Result<(), String> {
     let put = move |parts: &ArchiveParts| {
         put_on_record(
@@ -20,11 +24,10 @@ pub(super) async fn follow_record(parts: &Arc<ArchiveParts>, url: Option<String>
     parts.blocking(put).await.map_err(|error| chain(&error))
 }
 
-/// Opens the store of these settings, which have a URL.
+/// Opens the store at `url`, with the other settings of `archive`.
 ///
 /// # Errors
-///
-/// What is wrong with it, or that it does not answer, in words. It can be tried again.
+/// What is wrong with the store, or that it or the catalogue does not answer, in words. The call can be tried again.
 pub(super) async fn open(parts: &Arc<ArchiveParts>, archive: &Archive, url: &str) -> Result<ArchiveStore, String> {
     let settings = StoreSettings {
         url: url.to_owned(),

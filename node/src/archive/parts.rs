@@ -27,7 +27,7 @@ pub(crate) struct ArchiveParts {
     pub(crate) is_dead: Box<dyn Fn(NodeId) -> bool + Send + Sync>,
 }
 
-/// They, with a store that is open.
+/// The parts of a node that archiving uses, with a store that is open.
 pub(super) struct Bench {
     pub(super) parts: Arc<ArchiveParts>,
     pub(super) status: Arc<Status>,

@@ -1,9 +1,9 @@
 //! The archive on record: whether there is one, and which store it is.
 //!
 //! **Invariants**:
-//! - I1: a node that has an archive in its settings has that on record before its vault removes anything.
-//! - I2: each of the last [`STORES_ON_RECORD`] URLs stands for the store that it was first opened as: another store under
-//!   it, such as a folder whose mount is missing, is refused.
+//! - I1: a node whose settings have an archive puts that on record before its vault removes anything.
+//! - I2: each of the last [`STORES_ON_RECORD`] URLs stands for the store that it was first opened as. Another store
+//!   under the same URL, such as the bare folder where a mount is missing, is refused.
 
 use gophership_archiver::store::StoreError;
 use gophership_catalogue::setting::{ARCHIVE_NONE, ARCHIVE_STORES, ARCHIVE_URL};
@@ -13,10 +13,11 @@ use uuid::Uuid;
 
 use super::limits::STORES_ON_RECORD;
 
-/// Puts on record whether there is an archive. In a cluster the record decides, where it has the setting.
+/// Puts on record whether there is an archive. In a cluster a setting that is on record already stays as it is, since
+/// there the record decides.
 ///
 /// # Errors
-/// The catalogue's.
+/// An error of the catalogue.
 pub(crate) fn put_on_record(
     catalogue: &dyn Catalogue,
     is_in_cluster: bool,
@@ -34,16 +35,16 @@ pub(crate) fn put_on_record(
     set(catalogue, ARCHIVE_URL, wanted.to_owned(), None)
 }
 
-/// The stores on record: id and URL of each, in the order in which the URLs were opened last.
+/// Id and URL of each store on record. The one that was opened last is at the end.
 fn stores(state: &State) -> Vec<(Uuid, String)> {
     let stores = state.archive_stores();
     stores.map(|(id, url)| (id, url.to_owned())).collect()
 }
 
-/// The id of the store that a URL stands for, where that is on record.
+/// The id of the store that a URL stands for; `None` where that is not on record.
 ///
 /// # Errors
-/// The catalogue's.
+/// An error of the catalogue.
 pub(super) fn store_on_record(catalogue: &dyn Catalogue, url: &str) -> Result<Option<Uuid>, CatalogueError> {
     let stores = catalogue.read_latest(stores)?;
     Ok(stores.into_iter().find(|(_, of)| of == url).map(|(id, _)| id))
@@ -52,7 +53,7 @@ pub(super) fn store_on_record(catalogue: &dyn Catalogue, url: &str) -> Result<Op
 /// Checks that a store is the one that its URL stands for, and puts it on record as the one that was opened last.
 ///
 /// # Errors
-/// The catalogue's, or in the inner result that it is another store, and what to do.
+/// An error of the catalogue; in the inner result [`StoreError::OtherId`], where it is another store.
 pub(super) fn check_store(
     catalogue: &dyn Catalogue,
     id: Uuid,
@@ -74,7 +75,7 @@ pub(super) fn check_store(
         .iter()
         .map(|(id, url)| format!("{id} {url}"))
         .collect();
-    // What is on record already changes nothing.
+    // Setting a value that is on record already changes nothing.
     set(catalogue, ARCHIVE_STORES, lines.join("\n"), Some(version)).map(Ok)
 }
 

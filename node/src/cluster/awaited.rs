@@ -3,8 +3,8 @@
 //! **Owns**: the step of the start, and the last answer of each node of the configuration.
 //!
 //! **Invariants**:
-//! - I1: a folder is found to be wrong for sure only by what cannot be a peer's older view: a later number of its name,
-//!   or another cluster of a majority of the configuration.
+//! - I1: a folder counts as wrong for sure only by an answer that no peer with an older view can give: its name has
+//!   joined anew under a later number, its node was removed, or a majority of the configuration is in another cluster.
 //!
 //! **Not here**: the start itself (`enter`, `member`); the control socket that shows this (`early`).
 
@@ -37,9 +37,9 @@ pub(super) enum Step {
     Membership,
     /// Its cluster has no leader that it can ask.
     Cluster,
-    /// Its cluster lacks nodes without which one more loss may lose what was acknowledged; so many vote.
+    /// Its cluster has so few nodes that the loss of one more may lose what was acknowledged.
     Others {
-        /// The voters.
+        /// The number of nodes that vote now.
         voting: usize,
     },
 }
@@ -71,7 +71,7 @@ struct Contradiction {
 }
 
 impl Awaited {
-    /// The start of the node with this setup.
+    /// The state at the start of the node with this setup: it waits for nobody yet.
     pub(super) fn new(setup: Arc<JoinSetup>) -> Self {
         let state = State {
             step: Step::Opening,
@@ -110,7 +110,8 @@ impl Awaited {
         join_all(asking).await;
     }
 
-    /// Gives consensus a peer that is a member of the same cluster: its log may name only nodes that are gone.
+    /// Tells consensus of a peer that is a member of the same cluster, since the log here may name only nodes that are
+    /// gone.
     fn meet(&self, peer: &Member, answer: &Result<Who, String>) {
         if let (Ok(who), Some(quorum), Some((own, _))) = (answer, self.quorum.get(), self.member())
             && let Standing::Member { cluster, node } = who.standing
@@ -125,13 +126,13 @@ impl Awaited {
             .send_modify(|state| (state.step, state.since_ns) = (step, now_unix_nano()));
     }
 
-    /// The node waits to become a member.
+    /// Notes that the node waits to become a member.
     pub(super) fn is_candidate(&self, candidate: Arc<Candidate>) {
         self.candidate.get_or_init(|| candidate);
         self.is_at(Step::Membership);
     }
 
-    /// The node is a member, and waits for the others.
+    /// Notes that the node is a member, and waits for the others.
     pub(super) fn is_member(&self, identity: Identity) {
         self.member.get_or_init(|| (identity.cluster_id, identity.node_id));
         self.is_at(Step::Cluster);
@@ -157,7 +158,7 @@ impl Awaited {
         self.quorum.get()
     }
 
-    /// Ends when the folder is a wrong one for sure, with the reason.
+    /// Waits until the answers show for sure that the folder is a wrong one, and returns the reason.
     pub(super) async fn contradicted(&self) -> String {
         let mut changes = self.state.subscribe();
         loop {
@@ -181,7 +182,7 @@ impl Awaited {
         )
     }
 
-    /// What is waited for, with the answers of the others; `None` where it is nobody.
+    /// What the node waits for, with the answers of the others; `None` where it waits for nobody.
     pub fn shown(&self) -> Option<v1::Waiting> {
         let state = self.state.borrow();
         let (what, remedy) = match state.step {
@@ -207,7 +208,7 @@ impl Awaited {
         })
     }
 
-    /// All that is shown, in a line; `None` where nobody is waited for.
+    /// All of [`Self::shown`] in one line; `None` where the node waits for nobody.
     pub fn in_words(&self) -> Option<String> {
         let shown = self.shown()?;
         let peer = |peer: &v1::PeerAnswer| {
@@ -288,7 +289,7 @@ impl Awaited {
     }
 }
 
-/// What a member waits for whose cluster has `voting` voters and `configured` nodes in the configuration.
+/// What a member waits for, and the remedy. Its cluster has `voting` voters, and the configuration `configured` nodes.
 fn others(voting: usize, configured: usize) -> (String, String) {
     let remedy = "start the other nodes of cluster.peers: they join, and vote, by themselves";
     let what = if configured < VOTERS_MIN {
@@ -303,7 +304,7 @@ fn others(voting: usize, configured: usize) -> (String, String) {
     (what, remedy.to_owned())
 }
 
-/// What a node waits for that belongs to no cluster, where no node that answers does either.
+/// What a node that belongs to no cluster waits for, and the remedy, where no node that answers belongs to one either.
 fn no_cluster(answers: &[Answer]) -> (String, String) {
     let belong_to_none = answers.iter().flatten().flatten().count();
     let others = answers.len();
@@ -320,13 +321,13 @@ fn no_cluster(answers: &[Answer]) -> (String, String) {
     (what, remedy.to_owned())
 }
 
-/// What a member waits for that takes part, or has heard all that it must.
+/// What a member waits for, and the remedy, once it takes part or has heard from all voters that it needs.
 fn a_leader(counted: &str) -> (String, &'static str) {
     let remedy = "nothing: an election takes seconds. Where it lasts, see the logs of all";
     (format!("a leader: {counted}"), remedy)
 }
 
-/// What a member waits for that does not take part yet, since it has not heard these voters.
+/// What a member waits for, and the remedy, where it does not take part yet since it has not heard from these voters.
 fn word_of(voters: &[Peer], counted: &str) -> (String, &'static str) {
     let named = |voter: &Peer| format!("{} (node {})", voter.member.name, voter.node);
     let names: Vec<String> = voters.iter().map(named).collect();
@@ -353,8 +354,9 @@ fn cluster_of(who: &Who) -> Option<ClusterId> {
     }
 }
 
-/// Asks all other nodes once, and gives the reason for which a member never comes back under its number, if so. Only
-/// nodes of its own cluster can tell: those of another one may have been started with wrong folders, and go again.
+/// Asks all other nodes once. Returns the reason why a member can never come back under its number, if there is one.
+/// Only nodes of its own cluster can tell: nodes of another cluster may have been started with wrong folders
+/// themselves, and may be gone again soon.
 pub(super) async fn contradicted_by_peers(setup: &Arc<JoinSetup>, member: Identity) -> Option<String> {
     let client = JoinClient::new(Arc::clone(setup));
     let asked = setup
@@ -371,14 +373,15 @@ pub(super) async fn contradicted_by_peers(setup: &Arc<JoinSetup>, member: Identi
     contradiction(&setup.name, own, setup.peers.len(), &answers).map(|found| found.why)
 }
 
-/// Decides whether the folder of a member is a wrong one, by the answers of nodes of a configuration that has `of`.
+/// Decides by the answers of other nodes whether the folder of a member is a wrong one. `of` is the number of nodes in
+/// the configuration.
 fn contradiction(
     name: &str,
     (cluster, node): (ClusterId, NodeId),
     of: usize,
     answers: &[(&str, &Who)],
 ) -> Option<Contradiction> {
-    // Numbers are granted in order. A peer that is behind says an earlier one.
+    // Node numbers are granted in order, so a peer that is behind can only say a lower one.
     let moved = |who: &Who| {
         who.caller
             .filter(|other| *other > node && cluster_of(who) == Some(cluster))

@@ -1,14 +1,14 @@
-//! The moment from which a node that has started takes part: not before its peers have said what they heard of it.
-//!
-//! Until then it answers no append and no vote, sends none, and takes no command: it may have an older backup of its
-//! folder, and not know what it has promised.
+//! Decides when a node that has started takes part in consensus: not before its peers have said what it has promised.
+//! Until then it neither sends nor answers appends and votes, and takes no command. Its folder may be a backup that was
+//! put back, which does not have the node's latest promises.
 //!
 //! **Invariants**:
-//! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer: a
-//!   long time where no voter who answers takes part. The voters are those of its log and, where these are newer, those
-//!   that a peer which takes part knows: the node may have been away while they changed. A majority of either will do.
-//!   Such a peer may be in no log here: the nodes that it was told of (`met`) are asked, too.
-//! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
+//! - I1: it waits until all other voters have answered, or until they had time to answer and those that did make a
+//!   majority with it. The time is long while no voter that answers takes part itself. The voters are those of its log,
+//!   or newer ones that a peer which takes part has told it, since they may have changed while the node was away. A
+//!   majority of either is enough. Such a peer may be in no log here, so the nodes that the start has found (`met`) are
+//!   asked, too.
+//! - I2: a node that a peer contradicts, now or later, takes part no more, not even after another start.
 //!
 //! **Not here**: what contradicts it (`promise.rs`).
 
@@ -29,19 +29,19 @@ use super::standing::Standing;
 /// Interval at which peers are asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// True where a node has heard enough of the voters. `known` has the sets of voters in its log, and newer ones if it
-/// was told any.
-///
-/// Newer ones are as good, committed or not. The first entry of a change of voters has both the old and the new set, of
-/// each of which it wants a majority. The second entry, with the new set alone, is written only after the first is
-/// committed: from then on nothing is promised to anybody but with a majority of the new set.
+/// True where a node has heard from enough voters. `known` has the sets of voters in its log, and newer ones if it was
+/// told any.
+/// Newer sets are as good, whether they are committed or not. A change of voters is two entries of the log. The first
+/// one has the old set and the new one, and needs a majority of each. The second one has the new set alone, and is
+/// written only after the first one is committed. From then on every vote and every commit needs a majority of the new
+/// set.
 fn suffices(known: &[Vec<BTreeSet<u64>>], own: u64, heard: &BTreeSet<u64>, had_time: bool) -> bool {
     let with_own: BTreeSet<u64> = heard.iter().copied().chain([own]).collect();
     let all = known.iter().flatten().flatten().all(|voter| with_own.contains(voter));
     all || (had_time && known.iter().any(|sets| is_majority(sets, &with_own)))
 }
 
-/// The time that voters have who do not answer, where one that takes part answers, or none does.
+/// The time that voters have to answer: `patience` where one that takes part answers, and a multiple where none does.
 fn patience_with(patience: Duration, one_takes_part: bool) -> Duration {
     if one_takes_part {
         patience
@@ -99,15 +99,16 @@ pub(crate) fn unheard(node: &RaftNode) -> Option<Vec<Peer>> {
     Some(voters.filter_map(peer).collect())
 }
 
-/// True where one of these nodes votes in the newest sets that are known, the last ones. Who does not vote may take
-/// part without knowing of any promise.
+/// True where one of these nodes votes in the newest of the known sets, which are the last ones. A node that does not
+/// vote may take part without knowing of any promise, so it does not count.
 fn has_voter(known: &[Vec<BTreeSet<u64>>], nodes: &BTreeSet<u64>) -> bool {
     let newest = known.last().into_iter().flatten().flatten();
     newest.into_iter().any(|voter| nodes.contains(voter))
 }
 
-/// Asks all members that it knows, and all nodes that it was told of: one that does not vote in its log, or is not in
-/// it, may vote by now. What they have heard is in any answer. Returns those that take part.
+/// Asks all members that are known, and all nodes that the start has found: a node that does not vote by the log here,
+/// or is not in it, may vote by now. Each answer says what its sender has heard from this node. Returns the nodes that
+/// take part.
 async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) -> BTreeSet<u64> {
     let mut members: BTreeMap<u64, Member> = node.met().clone();
     // The newest address counts.
@@ -121,7 +122,7 @@ async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) -> BTreeSet<u64> 
             let Ok(Answer::PreVote { members, .. }) = node.ask(&peer, &node.pre_vote(), within).await else {
                 return None;
             };
-            // One that does not take part does not tell them.
+            // A peer that does not take part does not tell the members.
             let takes_part = members.is_some();
             node.note_told(members);
             takes_part.then_some(peer.node)
@@ -189,7 +190,7 @@ mod tests {
                 false,
                 true,
             ),
-            // Who was told of a change that has just begun is told of both sets.
+            // A change that has just begun is told with both sets.
             (
                 vec![vec![set(&[2])], vec![set(&[2]), set(&[1, 2, 3])]],
                 set(&[3]),

@@ -1,10 +1,11 @@
-//! Decides whether an operator may have a recovery end without the reports that it needs, and may accept the loss of
-//! what no holder of a sealed segment can read.
+//! Decides whether an operator may end a recovery without the reports that it needs, and whether an operator may accept
+//! the loss of what no holder of a sealed segment can read.
 //!
 //! **Invariants**:
-//! - I1: no loss is accepted while the recovery may still end by itself: its owner can come back, or enough reports
-//!   can. An owner whose report is there, and does not suffice, can give no more.
-//! - I2: no copy is lost by it while a holder has all of it, or may have: one that did not say may come back with it.
+//! - I1: no loss is accepted while the recovery may still end by itself, since the owner of the segment or another
+//!   report may still come. An owner that has reported, without an end of the recovery, can add nothing.
+//! - I2: no loss of a sealed segment is accepted while a holder has a whole copy, or may have: a holder that did not
+//!   answer may come back with one.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +18,13 @@ use super::recovery_end::Verdict;
 /// The way in which a recovery may still end by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Hope {
-    /// The owner was not replaced and has not reported: it may come with its file.
+    /// The owner was not replaced and has not reported: it may come back with its WAL file.
     Owner(NodeId),
     /// These nodes were asked, and may still answer.
     Answers(NodeSet),
     /// These nodes are away, and may come back with their copies.
     Away(NodeSet),
-    /// It does not wait for reports.
+    /// The recovery has the reports that it needs, and goes on.
     GoesOn,
 }
 
@@ -34,15 +35,16 @@ pub struct Left {
     pub reports: NodeSet,
     /// The last entry that any of them has. What was acknowledged behind it is lost, and nobody knows how much that is.
     pub last: Option<EntryNumber>,
-    /// The number of entries up to there that none of them has.
+    /// The number of entries up to `last` that none of these nodes has.
     pub missing: u64,
 }
 
-/// Decides by the verdict on the reports so far, which are those of `reported`. `alive` are the nodes that can be
-/// reached, and `replaced` those that were replaced.
+/// Decides whether the loss of what a recovery waits for may be accepted. `verdict` is that on the reports so far,
+/// which are those of the nodes `reported`. `alive` are the nodes that can be reached, and `replaced` those that were
+/// replaced.
 ///
 /// # Errors
-/// The way in which it may still end by itself.
+/// The way in which the recovery may still end by itself.
 pub fn may_accept_loss(
     open: &OpenRecord,
     verdict: &Verdict,
@@ -62,8 +64,9 @@ pub fn may_accept_loss(
     match verdict {
         Verdict::Ends(_) => Err(Hope::GoesOn),
         Verdict::Waits(missing) if !missing.awaited.is_empty() => Err(Hope::Answers(missing.awaited)),
-        // Also where its report would not do: it may have what nobody else has, or say which of two entries is right,
-        // and its copy is made anew once the segment is sealed.
+        // A peer that is away is waited for even if its report would not end the recovery. It may have what nobody else
+        // has, or show which of two entries is right, and that would be gone: its copy is made anew once the segment is
+        // sealed.
         Verdict::Waits(_) | Verdict::Contradicts(_) if !away.is_empty() => Err(Hope::Away(away)),
         Verdict::Waits(_) | Verdict::Contradicts(_) => Ok(()),
     }
@@ -83,10 +86,10 @@ pub enum CopyState {
 }
 
 /// Decides whether the loss of what no holder can read of a sealed segment may be accepted. `copies` are those of all
-/// holders but the nodes that were replaced. Returns the nodes that have a part.
+/// holders except the nodes that were replaced. Returns the nodes that have a part of the segment.
 ///
 /// # Errors
-/// The first node that has all of it, or may have.
+/// A node that has a whole copy, or else one that may have.
 pub fn may_accept_copy_loss(copies: &BTreeMap<NodeId, CopyState>) -> Result<NodeSet, NodeId> {
     let hope = |state: CopyState| copies.iter().find(|(_, of_node)| **of_node == state);
     if let Some((node, _)) = hope(CopyState::Whole).or_else(|| hope(CopyState::Unknown)) {
@@ -169,7 +172,7 @@ mod tests {
             let (open, replaced) = (opened(1, &[2, 3]), nodes(replaced));
             let may = may_accept_loss(&open, &verdict, NodeSet::EMPTY, nodes(alive), replaced);
             assert_eq!(may, expected, "{what}");
-            // With an owner that has reported it is as with one that was replaced.
+            // An owner that has reported counts like one that was replaced.
             let gone = replaced.with(node(1)).unwrap();
             let reported = may_accept_loss(&open, &verdict, NodeSet::of(node(1)), nodes(alive), replaced);
             let replaced = may_accept_loss(&open, &verdict, NodeSet::EMPTY, nodes(alive), gone);

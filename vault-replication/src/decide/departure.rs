@@ -1,7 +1,7 @@
 //! Decides what is still to be done before a node can leave, and whether one can be stopped now.
 //!
 //! **Invariants**:
-//! - I1: a fact that only an absent node knows counts against the stop.
+//! - I1: where only an absent node knows a fact, the worse case counts.
 //!
 //! **Not here**: the removal, which the catalogue's `apply` decides; who is alive (`liveness`).
 
@@ -18,16 +18,16 @@ use thiserror::Error;
 use super::repair_plan::Staying;
 use crate::limits::{ACK_COPIES, OVERDUE_AFTER_DEAD};
 
-/// Segments that an obstacle names.
+/// The most segments that the text of an obstacle names.
 const SEGMENTS_NAMED: usize = 3;
 
 /// What other nodes still lack before a node can leave without a loss.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Lack {
-    /// Its own segments that are not sealed: the others seal them once it is stopped.
+    /// Number of the node's own segments that are not sealed: the others seal them once it is stopped.
     pub unsealed: u64,
-    /// Sealed segments of which it has a copy that is not yet made up for elsewhere, and others' segments under
-    /// recovery of which it may have something.
+    /// Number of sealed segments of which it has a copy that is not yet made up for elsewhere, and of other nodes'
+    /// segments under recovery of which it may have entries.
     pub copies: u64,
 }
 
@@ -52,9 +52,9 @@ pub fn lack(state: &State, node: NodeId, staying: &Staying) -> Lack {
 /// The copies of sealed segments that are not known to be good.
 #[derive(Clone, Copy, Debug)]
 pub struct Doubts<'a> {
-    /// Copies of which their node tells.
+    /// Copies that their nodes have reported to be bad.
     pub copies: &'a BTreeSet<(SegmentId, NodeId)>,
-    /// Nodes that did not tell all.
+    /// Nodes that have not reported on all their copies.
     pub nodes: &'a BTreeSet<NodeId>,
 }
 
@@ -101,14 +101,14 @@ pub enum Obstacle {
     OpenElsewhere {
         /// The segments.
         segments: Vec<SegmentId>,
-        /// Nodes that are to have them and are not heard.
+        /// The other peers of the segments, none of which is heard.
         silent: BTreeSet<NodeId>,
-        /// True where another node lives that can take the place of the silent ones.
+        /// True where, for each of the segments, another node lives that can take the place of a silent one.
         mends: bool,
     },
 }
 
-/// What is said of segments that others write: the first of them, who is missing, and what comes of it.
+/// The text of [`Obstacle::OpenElsewhere`]: the first of the segments, the nodes that are missing, and the remedy.
 fn in_words(segments: &[SegmentId], silent: &BTreeSet<NodeId>, mends: bool) -> String {
     let first: Vec<String> = segments.iter().take(SEGMENTS_NAMED).map(ToString::to_string).collect();
     let more = if segments.len() > first.len() { ", .." } else { "" };
@@ -132,8 +132,8 @@ fn in_words(segments: &[SegmentId], silent: &BTreeSet<NodeId>, mends: bool) -> S
     )
 }
 
-/// The sealed segments with entries of which a node has the only good copy among those that stay. It costs the same
-/// however many are sealed.
+/// The number of sealed segments with entries of which a node has the only good copy, among those of the nodes that
+/// stay. The cost does not grow with the number of sealed segments.
 fn only_copies(state: &State, node: NodeId, stays: &dyn Fn(NodeId) -> bool, doubts: &Doubts<'_>) -> u64 {
     let is_only = |holders: NodeSet, is_bad: &dyn Fn(NodeId) -> bool| {
         holders.contains(node) && !holders.iter().any(|other| stays(other) && !is_bad(other))
@@ -144,7 +144,8 @@ fn only_copies(state: &State, node: NodeId, stays: &dyn Fn(NodeId) -> bool, doub
         .filter(|(holders, _)| is_only(*holders, &of_untold))
         .map(|(_, segments)| segments)
         .sum();
-    // These were counted as if all that is told of were good, and wanted.
+    // Segments with a copy that was reported, or with an accepted loss, were counted above as if their copies were
+    // good. They are counted anew, one by one.
     let told = doubts.copies.iter().map(|(id, _)| *id);
     let by_name: BTreeSet<SegmentId> = told.chain(state.accepted_copy_losses()).collect();
     for id in by_name {
@@ -152,7 +153,7 @@ fn only_copies(state: &State, node: NodeId, stays: &dyn Fn(NodeId) -> bool, doub
             && seal.stats.entries > 0
         {
             only -= u64::from(is_only(seal.holders, &of_untold));
-            // The loss of what no holder can read was accepted, and waits for nobody.
+            // Where the loss of what no holder can read was accepted, no node is needed for the segment.
             let counts = state.accepted_copy_loss(id).is_none();
             only += u64::from(counts && is_only(seal.holders, &|other| doubts.are_about(id, other)));
         }
@@ -166,8 +167,8 @@ fn is_former(state: &State, open: &OpenRecord) -> bool {
     owner.is_some_and(|owner| owner.epoch() > Some(open.epoch))
 }
 
-/// The reasons not to stop a node now; none where the cluster goes on without it, and loses nothing. `voters` are the
-/// voters of consensus.
+/// The reasons not to stop a node now. There are none where the cluster goes on without it, and loses nothing. `voters`
+/// are the voters of consensus.
 pub fn obstacles(
     state: &State,
     node: NodeId,

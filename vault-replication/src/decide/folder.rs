@@ -1,16 +1,18 @@
 //! Decides whether the folder of a log's segments answers, so that bad copies in it may be fetched anew. A disk that
-//! gives nothing now, or a folder that is not mounted, must not lead to a copy of everything.
+//! cannot be read now, or a folder that is not mounted, must not cause a fetch of everything.
 //!
 //! **Invariants**:
 //! - I1: nothing is fetched into a folder below `segments/` that is not this node's.
-//! - I2: a few copies are fetched anew whatever is wrong with them; files that are certainly gone, however many.
+//! - I2: fewer than `FEW` copies are fetched anew whatever is wrong with them. Files that are missing from a folder
+//!   that is there are fetched anew, however many they are.
 
 use gophership_vault::FolderSeen;
 
-/// The number of copies of one log that may be fetched anew though the disk does not give them.
+/// The number of copies of one log from which on the folder is doubted, where it is missing or the disk does not give
+/// most of them. Fewer are fetched anew.
 const FEW: usize = 4;
 
-/// Says whether the folder answers.
+/// Decides whether the folder answers.
 ///
 /// # Errors
 /// The reason why it counts as gone, in words.

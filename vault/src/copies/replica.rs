@@ -3,14 +3,13 @@
 //! **Invariants**:
 //! - I1: frames are taken in order and only once; one that is already here and equal is accepted again, one that
 //!   differs is kept as evidence and refused.
-//! - I2: only synced frames are answered for; after a failed write or sync nothing is answered until the copy is opened
-//!   again.
+//! - I2: only synced frames are acknowledged; after a failed write or sync nothing more is acknowledged until the copy
+//!   is opened again.
 //! - I3: every entry of a frame was checked before the frame was written.
 //! - I4: once a recovery has fenced the segment nothing more is taken from its owner, whatever its epoch.
-//! - I5: damaged bytes on this disk are kept as evidence, and that the copy was damaged stays on this disk until it is
+//! - I5: damaged bytes of a copy are kept as evidence, and a note of the damage stays on the disk until the copy is
 //!   complete.
-//!
-//! **Not here**: the stream itself.
+//! **Not here**: the tail stream itself.
 
 use std::path::Path;
 
@@ -31,14 +30,14 @@ use crate::segment::verify::verify_segment;
 use crate::segment::writer::SegmentWriter;
 use crate::segment::{make_segment_dir, open_path, segment_path};
 
-/// The answer of a replica.
+/// The acknowledgement of a replica: how far its copy is synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplicaAck {
     /// Number of the last frame that is synced, with all before it.
     pub frame_no: u32,
-    /// The last entry in it.
+    /// The last entry in that frame.
     pub last_lsn: Lsn,
-    /// The digest over all entries up to there.
+    /// The digest over all entries up to `last_lsn`.
     pub digest: [u8; 32],
 }
 
@@ -47,11 +46,12 @@ pub struct ReplicaAck {
 pub struct ReplicaReport {
     /// The synced part of the copy; `None` where nothing is synced.
     pub synced: Option<ReplicaAck>,
-    /// The last entry that the owner itself had synced, by its frames: a missing entry up to there is a loss.
+    /// The last entry that the owner itself had synced, as its frames say. An entry up to there that is missing is a
+    /// loss.
     pub owner_synced: Option<Lsn>,
 }
 
-/// A frame of the copy.
+/// A frame that was checked and written.
 struct Taken {
     crc: u32,
     ack: ReplicaAck,
@@ -77,8 +77,8 @@ pub struct ReplicaSegment {
 enum CopyFile {
     /// It takes frames.
     Open(Box<SegmentWriter>),
-    /// The file has all of the segment, whose owner may not know; the field is the last answer, `None` for an empty
-    /// segment.
+    /// The file has the whole segment, though its owner may not know that. The field is the last acknowledgement,
+    /// `None` for an empty segment.
     Complete(Option<ReplicaAck>),
 }
 
@@ -132,19 +132,20 @@ impl ReplicaSegment {
             .shared
             .put_in_place(replica.header.id, &tmp, &path, &tmp)?;
         replica.synced = replica.taken.len();
-        // A complete copy that was found damaged has left another one.
+        // Where a complete copy was found damaged, there is another mark on the disk by now.
         replica.mark = CopyMark::open(&replica.parts.data, replica.header.id);
         replica.note_synced();
         Ok(replica)
     }
 
-    /// Checks and writes a frame. It is answered for once [`Self::sync`] has returned, which syncs all frames that came
-    /// meanwhile.
+    /// Checks and writes a frame. It may be acknowledged once [`Self::sync`] has returned, which syncs all frames that
+    /// came meanwhile.
     ///
     /// # Errors
-    ///
-    /// [`VaultError::FrameRefused`] when the segment is fenced or trimmed, when the disk is too full for copies, or
-    /// when the frame is not the next one, is damaged, or differs from the one that is here; a file operation failed.
+    /// [`VaultError::FrameRefused`] when the segment is fenced or trimmed, when the copy ends before this frame and is
+    /// complete, when an earlier write or sync failed, when the disk is too full for copies, or when the frame is of
+    /// another segment or epoch, is not the next one, is damaged, or differs from the one that is here; a file
+    /// operation failed.
     pub fn append(&mut self, frame: TailFrame<'_>) -> Result<(), VaultError> {
         if self.broken {
             return Err(self.refused(frame.frame_no, FrameFault::Broken));
@@ -178,11 +179,10 @@ impl ReplicaSegment {
         written
     }
 
-    /// Syncs every frame that was written, and returns the answer for them.
+    /// Syncs every frame that was written, and returns the acknowledgement; `None` where nothing is synced.
     ///
     /// # Errors
-    ///
-    /// The sync failed: nothing more is answered.
+    /// The sync failed: nothing more is acknowledged until the copy is opened again.
     pub fn sync(&mut self) -> Result<Option<ReplicaAck>, VaultError> {
         if let CopyFile::Open(file) = &self.file
             && self.synced < self.taken.len()
@@ -208,7 +208,7 @@ impl ReplicaSegment {
         }
     }
 
-    /// The answer for the synced part of the copy.
+    /// The acknowledgement for the synced part of the copy; `None` where nothing is synced.
     pub fn last_ack(&self) -> Option<ReplicaAck> {
         match &self.file {
             CopyFile::Open(_) => self.taken[..self.synced].last().map(|taken| taken.ack),
@@ -231,11 +231,12 @@ impl ReplicaSegment {
         })
     }
 
-    /// Completes the copy: large blocks, footer, sync, final name. Returns the digest over all of it.
+    /// Completes the copy: writes large blocks and a footer, syncs the file, and gives it its final name. Returns the
+    /// digest over all entries.
     ///
     /// # Errors
-    ///
-    /// A file operation failed, or the frames on the disk are not those that were taken; the frames stay.
+    /// An earlier write or sync failed, a file operation failed, or the frames on the disk are not those that were
+    /// taken. The frames stay.
     pub fn complete(self) -> Result<[u8; 32], VaultError> {
         if self.broken {
             return Err(self.refused(self.taken.len() as u32, FrameFault::Broken));
@@ -330,8 +331,9 @@ impl ReplicaSegment {
     }
 }
 
-/// The complete copy that is here. A damaged one is kept as evidence, and the segment begun anew: its owner still has
-/// it, or it would not ask for a copy. Until all of it is here again a recovery must know that something was lost.
+/// The complete copy that is here. `None` where it is damaged: it is kept as evidence, and the copy is begun anew. The
+/// owner still has the segment, or it would not ask for a copy. Until the copy is complete again, a note tells a
+/// recovery that entries were lost here.
 fn complete_copy(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Result<Option<CopyFile>, VaultError> {
     let id = header.id;
     let reader = SegmentReader::open(path, id, true)?;
@@ -374,8 +376,8 @@ fn decode(bytes: &[u8], index: SegmentIndex) -> Option<DecodedBlock> {
 }
 
 /// The bytes of the frames at the start of a file that are whole and follow each other. Damage behind them is kept as
-/// evidence, and the copy is doubtful from then on: the damaged part may have been answered for. A file whose header is
-/// damaged gives none, since nothing says whose frames they are.
+/// evidence, and the copy is doubtful from then on: the damaged part may have been acknowledged. A file whose header is
+/// damaged gives no frames, since nothing says whose they are.
 fn whole_frames(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut reader = SegmentReader::open(path, header.id, true)?;
     let rows = match reader.header() {
@@ -417,8 +419,8 @@ fn whole_frames(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Resul
     Ok(kept)
 }
 
-/// True where the bytes at `at`, behind the last whole frame, are a frame that a crash cut off: the file ends before it
-/// does. It was never synced, and so never answered for.
+/// True where the bytes at `at`, behind the last whole frame, are a frame that a crash cut off: the file ends before
+/// the frame does. Such a frame was never synced, and so never acknowledged.
 pub(super) fn is_torn(reader: &mut SegmentReader, at: u64, index: SegmentIndex) -> bool {
     let rest = usize::try_from(reader.len() - at).unwrap_or(usize::MAX);
     let Some(bytes) = reader.raw(at, rest as u64) else {
