@@ -319,6 +319,8 @@ def exporters(causes: Causes, members: list[Member], sink: Sink) -> None:
 
     def remove() -> None:
         first.must("exporter", "set", "-", stdin=second)
+        # One that is removed before a node has begun to send for it is owed nothing, and is not on record.
+        first.must("exporter", "describe", "second")
         first.must("exporter", "remove", "second")
 
     causes.that("ExportNotConfigured", remove, lambda: first.must("exporter", "forget", "second", "--accept-loss"))
