@@ -9,6 +9,7 @@
 //! - I4: once a recovery has fenced the segment nothing more is taken from its owner, whatever its epoch.
 //! - I5: damaged bytes of a copy are kept as evidence, and a note of the damage stays on the disk until the copy is
 //!   complete.
+//!
 //! **Not here**: the tail stream itself.
 
 use std::path::Path;
