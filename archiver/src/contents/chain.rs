@@ -6,6 +6,7 @@
 //!   the hash that the manifest names.
 //! - I2: a number without such a manifest is a fault. Whole manifests of that number and of lower ones still give their
 //!   objects.
+//!
 //! Several manifests may have the same number, since nodes race for it. The catalogue took one of them, but the objects
 //! that the others list were committed as well. So all of them give their objects.
 
