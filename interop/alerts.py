@@ -46,7 +46,8 @@ SHORTER = [
     (r"> 300\b", "> 1"),
     (r"behind_seconds > 60\b", "behind_seconds > 1"),
 ]
-# Alerts about a machine that is slow or a network that is cut in one direction: rules_test.yaml alone has them.
+# What these are about takes a machine that is slow, a network that is cut in one direction, several lost nodes, or hours:
+# rules_test.yaml alone has them.
 NOT_CAUSED = {
     "AcksSlow",
     "ArchiveLate",

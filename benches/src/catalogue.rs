@@ -1,5 +1,5 @@
-//! What the catalogue of three nodes costs that has many sealed segments: its memory, its rows on the way to a snapshot,
-//! a restart, and what is decided again and again while there is nothing to do.
+//! What the catalogue of three nodes costs that has many sealed segments: its memory, its rows on the way to a
+//! snapshot, a restart, and what is decided again and again while there is nothing to do.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

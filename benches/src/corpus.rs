@@ -1,8 +1,9 @@
 //! Payloads as four kinds of services send them, the same at each run: what compresses as logs do.
 //!
 //! Each payload is an `ExportLogsServiceRequest` of one service, with its resource attributes. What repeats in real
-//! logs repeats here: hosts, paths, classes and messages are drawn from lists with few frequent and many rare members; what
-//! does not (addresses, durations, ids of traces and requests) is random. Times go on by some milliseconds a record.
+//! logs repeats here: hosts, paths, classes and messages are drawn from lists with few frequent and many rare members;
+//! what does not (addresses, durations, ids of traces and requests) is random. Times go on by some milliseconds a
+//! record.
 //!
 //! - nginx: access lines as text. - app: JSON lines as text, with the trace in the record. - k8s: klog lines of system
 //!   components, with attributes of the pod. - java: text with a stack trace of 20 to 60 frames in one of ten records.

@@ -72,8 +72,8 @@ impl Reloader {
         }
     }
 
-    /// Resolves the sinks that had no address, and ends the exporter of one that proves to be the node itself. Nothing is
-    /// done while a reload is under way.
+    /// Resolves the sinks that had no address, and ends the exporter of one that proves to be the node itself. Nothing
+    /// is done while a reload is under way.
     pub(crate) async fn resolve(self: Arc<Self>) {
         let Ok(mut unknown) = self.unknown.try_lock() else {
             return;

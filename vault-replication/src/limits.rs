@@ -49,8 +49,8 @@ pub const RECOVERY_LOOK: Duration = Duration::from_secs(1);
 /// The time between two walks over all segments while nothing changes that would leave one.
 pub const RECOVERY_WALK: Duration = Duration::from_secs(30);
 
-/// The time after which a silent peer is overdue, so that what is open goes on with others, in times of that after which
-/// it is dead.
+/// The time after which a silent peer is overdue, so that what is open goes on with others, in times of that after
+/// which it is dead.
 pub const OVERDUE_AFTER_DEAD: u32 = 6;
 
 /// The pause before a recovery that could not be carried out is begun anew: the first, and the longest.

@@ -6,9 +6,9 @@
 //!   that was committed is doomed by the node that made it, or a holder of its first segment, in its newest boot.
 //! - I2: a manifest follows the newest one, by number and hash, and lists objects of its own store that were committed
 //!   and are in none.
-//! - I3: an object that was doomed is never committed. One that was committed is doomed only where no manifest lists it,
-//!   it is in another store than that of now, and each of its segments is sealed and held: nothing counts on it, and
-//!   nothing is only in it.
+//! - I3: an object that was doomed is never committed. One that was committed is doomed only where no manifest lists
+//!   it, it is in another store than that of now, and each of its segments is sealed and held: nothing counts on it,
+//!   and nothing is only in it.
 
 use std::collections::BTreeSet;
 

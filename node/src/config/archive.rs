@@ -149,7 +149,8 @@ mod tests {
         );
         assert!(read(&format!("{bucket}, insecure: true")).is_ok());
         assert!(read("url: 's3://logs', endpoint: 'https://minio.lan:9000', insecure: true").is_err());
-        // Of a folder they do not count, so that a cluster can set them before the URL of a bucket, and leave them behind.
+        // Of a folder they do not count, so that a cluster can set them before the URL of a bucket, and leave them
+        // behind.
         assert!(read("url: 'file:///mnt/a', endpoint: 'http://minio.lan:9000', region: eu-1").is_ok());
         assert_eq!(read("url: 's3://logs', endpoint: none").unwrap().archive.endpoint, None);
     }

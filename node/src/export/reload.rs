@@ -65,8 +65,8 @@ impl Exporters {
         configs.iter().filter_map(|config| open_sink(config).err()).collect()
     }
 
-    /// Takes a new list of exporters into use; `refused` are others that are to run and cannot. It blocks: exporters that
-    /// go or change end first, and their requests in flight get their answer before.
+    /// Takes a new list of exporters into use; `refused` are others that are to run and cannot. It blocks: exporters
+    /// that go or change end first, and their requests in flight get their answer before.
     ///
     /// # Errors
     /// The catalogue does not take the names: no exporter is changed.

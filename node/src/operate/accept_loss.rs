@@ -49,8 +49,8 @@ pub(super) fn sealed_in_a_cluster(context: &NodeContext, id: SegmentId) -> Optio
     })
 }
 
-/// Has every holder of a sealed segment read its copy, and tells what is lost where none of them can read it all, and who
-/// was asked.
+/// Has every holder of a sealed segment read its copy, and tells what is lost where none of them can read it all, and
+/// who was asked.
 ///
 /// # Errors
 /// One of them can, or may; or the loss is to be accepted at its owner, which was not replaced.

@@ -108,8 +108,8 @@ pub(super) fn check_stop(
     })?
 }
 
-/// A request to stop this node. While it is there the other nodes hear of it, and do not count on this one: of two nodes
-/// that are asked at once at least one finds that the other is to stop.
+/// A request to stop this node. While it is there the other nodes hear of it, and do not count on this one: of two
+/// nodes that are asked at once at least one finds that the other is to stop.
 pub(super) struct StopAsked(Option<Arc<AtomicU32>>);
 
 impl StopAsked {

@@ -1,8 +1,8 @@
 //! Answers as data: the shapes that `gs-ctl -o json` and the admin port's `/api/v1` give alike.
 //!
 //! The files: [`status`], with what it is made of: [`zone`], [`exporter`], [`quantile`]; [`cluster`], with its
-//! [`problems`], both from a node's answer in `cluster_reply`; [`segment`]; [`archive`]; [`event`]; [`setting`]. Start with
-//! [`json()`], which says how times are written.
+//! [`problems`], both from a node's answer in `cluster_reply`; [`segment`]; [`archive`]; [`event`]; [`setting`]. Start
+//! with [`json()`], which says how times are written.
 //!
 //! **Invariants**:
 //! - I1: a time is `NAME`, RFC 3339 with nanoseconds, and `NAME_unix_nano`, the same in digits as a string, since

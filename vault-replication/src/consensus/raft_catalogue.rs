@@ -111,8 +111,8 @@ impl RaftCatalogue {
         self.node.check().err()
     }
 
-    /// Notes a node that said, by the certificate of its name, that it is of this cluster. It is asked what it has heard
-    /// of this node, though no log here may know it. The address in a log counts before this one.
+    /// Notes a node that said, by the certificate of its name, that it is of this cluster. It is asked what it has
+    /// heard of this node, though no log here may know it. The address in a log counts before this one.
     pub fn meet(&self, node: NodeId, member: &Member) {
         self.node.met().insert(node.get().into(), member.clone());
     }

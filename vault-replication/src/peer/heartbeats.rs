@@ -120,8 +120,8 @@ impl Heartbeats {
         self.long_dead_since(node, after).is_some()
     }
 
-    /// When every node had found a node dead that is overdue: nothing was heard of it for [`OVERDUE_AFTER_DEAD`] times the
-    /// time after which it is dead.
+    /// When every node had found a node dead that is overdue: nothing was heard of it for [`OVERDUE_AFTER_DEAD`] times
+    /// the time after which it is dead.
     pub fn overdue_since(&self, node: NodeId) -> Option<Instant> {
         let dead_after = self.dead_after();
         let heard = self.long_dead_since(node, dead_after * OVERDUE_AFTER_DEAD)?;

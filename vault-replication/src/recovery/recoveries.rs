@@ -343,9 +343,9 @@ fn is_ownerless(open: &OpenRecord, nodes: &[Seen], own: NodeId) -> bool {
 /// which segments have other peers. Where no further node lives, peers that are dead and not replaced are no reason: a
 /// new set would have the same ones.
 ///
-/// So is one with a peer that is overdue since after its owner's epoch began, where a node lives that takes copies: else
-/// no other of its peers could be stopped. The epoch that follows chose its peers without the overdue one, as far as its
-/// owner could, so that there is one new epoch for each time that a node is overdue.
+/// So is one with a peer that is overdue since after its owner's epoch began, where a node lives that takes copies:
+/// else no other of its peers could be stopped. The epoch that follows chose its peers without the overdue one, as far
+/// as its owner could, so that there is one new epoch for each time that a node is overdue.
 fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
     let owner_since = nodes
         .iter()

@@ -1,6 +1,7 @@
-//! Each kind of fault alone, and each two of them at once at two of three nodes, all with copies on three nodes of which
-//! two must have what is acknowledged. As long as two nodes can store and a majority can vote, acks go on; otherwise
-//! clients are refused; in either case nothing that was acknowledged is missing afterwards. Needs root, `ip` and `nft`.
+//! Each kind of fault alone, and each two of them at once at two of three nodes, all with copies on three nodes of
+//! which two must have what is acknowledged. As long as two nodes can store and a majority can vote, acks go on;
+//! otherwise clients are refused; in either case nothing that was acknowledged is missing afterwards. Needs root, `ip`
+//! and `nft`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -227,8 +228,8 @@ fn heal(run: &mut ClusterRun, network: &Network, victim: usize, injected: Inject
     Ok(true)
 }
 
-/// Two of three nodes lose their data at once: what only they had is lost, so that nothing may be acknowledged nor given
-/// out as whole until an operator has decided. The survivor and the two new ones say what they wait for.
+/// Two of three nodes lose their data at once: what only they had is lost, so that nothing may be acknowledged nor
+/// given out as whole until an operator has decided. The survivor and the two new ones say what they wait for.
 async fn two_wiped(run: &mut ClusterRun) -> anyhow::Result<Row> {
     let name = "wipe + wipe";
     let Fault { load, watch, .. } = run.begin().await?;

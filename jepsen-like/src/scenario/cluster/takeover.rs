@@ -1,6 +1,6 @@
-//! A node that owes its sink something is killed, or stopped for longer than the others wait and woken again: another one
-//! sends for it meanwhile. Everything acknowledged is at the sink, each shard's in order, and the sink got twice at most
-//! what it took just before the fault and just before the node came back.
+//! A node that owes its sink something is killed, or stopped for longer than the others wait and woken again: another
+//! one sends for it meanwhile. Everything acknowledged is at the sink, each shard's in order, and the sink got twice at
+//! most what it took just before the fault and just before the node came back.
 
 use std::sync::Arc;
 use std::time::Duration;
