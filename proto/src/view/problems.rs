@@ -417,7 +417,8 @@ mod tests {
     use super::*;
     use crate::control::v1::{
         BadSegment, ClusterNode, ClusterStatusReply, ConfiguredNode, ExporterReport, ExporterState, HolderState,
-        LostDebt, NodeReport, RaftStatus, RecoveryWait, ReplicaStatus, SegmentHolder, SegmentRef, ShardStatus, Zone,
+        LostDebt, NodeReport, RaftStatus, RecoveryWait, ReplicaStatus, SegmentHolder, SegmentRef, Setting, ShardStatus,
+        Zone,
     };
 
     fn node(id: u32, alive: bool) -> ClusterNode {
@@ -789,6 +790,34 @@ mod tests {
             told[2].contains("waits for 61 s: waiting: 1/0/2 (on node-2)"),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn an_exporter_that_a_node_lacks_is_told_with_the_setting_and_not_twice() {
+        let with = |state: ExporterState, not_in_force: &str| {
+            let mut nodes: Vec<ClusterNode> = (1..=3).map(|id| node(id, true)).collect();
+            let report = nodes[1].report.as_mut().unwrap();
+            report.exporters = vec![ExporterReport {
+                name: "backend".to_owned(),
+                state: state.into(),
+                ..ExporterReport::default()
+            }];
+            report.settings = vec![Setting {
+                key: "exporter.backend".to_owned(),
+                not_in_force: not_in_force.to_owned(),
+                ..Setting::default()
+            }];
+            told(cluster(nodes, Some(1)))
+        };
+        for state in [ExporterState::Refused, ExporterState::NotConfigured] {
+            let told = with(state, "KEY is not set");
+            assert_eq!(told.len(), 1, "{told:?}");
+            let setting = "setting exporter.backend is not in force (on node-2): KEY is not set";
+            assert!(told[0].starts_with(setting), "{told:?}");
+            assert!(with(state, "")[0].starts_with("exporter backend "), "{state:?}");
+        }
+        // One that still runs as it was set before has troubles of its own.
+        assert_eq!(with(ExporterState::Stopped, "KEY is not set").len(), 2);
     }
 
     #[test]

@@ -14,10 +14,12 @@ pub(super) fn exporters(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
     let mut alike: BTreeMap<(&str, &str), Vec<(String, &ExporterReportView)>> = BTreeMap::new();
     for node in nodes {
         for exporter in node.report.iter().flat_map(|report| &report.exporters) {
-            // Why a node does not take an exporter of the cluster is said with its settings.
+            // Why a node does not take an exporter of the cluster is said with its settings. Until it has looked at a
+            // new one, which others run, the exporter is one on record that it is not configured with.
             let key = format!("exporter.{}", exporter.name);
-            let told = node.report.iter().flat_map(|report| &report.settings);
-            if exporter.state == "refused" && told.clone().any(|s| s.key == key && s.not_in_force.is_some()) {
+            let mut told = node.report.iter().flat_map(|report| &report.settings);
+            let may_lack = matches!(exporter.state, "refused" | "not_configured");
+            if may_lack && told.any(|s| s.key == key && s.not_in_force.is_some()) {
                 continue;
             }
             let of = alike.entry((&exporter.name, exporter.state)).or_default();
