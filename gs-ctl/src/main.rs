@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     // The matches come from this same command line, so they fit its type.
     let cli = arg::cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cmd::dispatch(cli) {
-        Ok(outcome) => outcome.into(),
+        Ok(code) => code,
         Err(error) => out::outcome::report(&error),
     }
 }

@@ -48,6 +48,24 @@ fn schema_of(words: &[&str]) -> &'static str {
     }
 }
 
+/// The codes are those of plugins of monitoring systems, and what is wrong is on stdout, even that no node answers.
+#[test]
+fn check_says_in_its_first_line_and_its_code_whether_something_is_wrong() {
+    let (dir, fake) = fake();
+    let run = fake.ctl(&["check"]);
+    assert_eq!(run.code, 2, "{}", run.out);
+    assert!(run.out.starts_with("CRITICAL: "), "{}", run.out);
+    let run = fake.ctl(&["check", "-o", "json"]);
+    assert_eq!(run.code, 2);
+    support::fits("check", &serde_json::from_str(&run.out).unwrap());
+
+    let nobody = dir.path().join("nobody.sock");
+    let run = fake.ctl(&["--socket", nobody.to_str().unwrap(), "check"]);
+    assert_eq!(run.code, 3, "{}", run.out);
+    assert!(run.out.starts_with("UNKNOWN: "), "{}", run.out);
+    assert_eq!(run.err, "");
+}
+
 /// Every command that answers with data, in each of the three formats.
 #[test]
 fn every_command_answers_in_every_format_on_stdout() {

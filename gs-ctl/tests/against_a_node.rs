@@ -290,6 +290,7 @@ fn what_a_real_node_answers_is_as_the_schemas_say() {
     let sink = format!("file:{}", out.display());
     for (schema, words) in [
         ("status", &["status"][..]),
+        ("check", &["check"]),
         ("cluster-status", &["cluster", "status"]),
         ("node-list", &["node", "list"]),
         ("segment-list", &["segment", "list"]),

@@ -21,7 +21,14 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command line is wrong
   3  no node could be reached, or it went silent
   4  damage was found, or what was written down is not everything
-  5  gave up: nothing moved for the time of --timeout";
+  5  gave up: nothing moved for the time of --timeout
+  gs-ctl check has codes of its own";
+
+const CHECK_CODES: &str = "Exit codes, those of plugins of monitoring systems:
+  0  OK: nothing is wrong
+  1  WARNING: something is wrong that bears waiting
+  2  CRITICAL: somebody has to look now; or the command line is wrong
+  3  UNKNOWN: the node did not answer";
 
 /// Query and control a GopherShip node
 #[derive(Debug, Parser)]
@@ -50,6 +57,9 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Show the state of the node
     Status,
+    /// Say in a line whether something is wrong with the cluster, and what, for a monitoring system. It asks this node
+    #[command(after_help = CHECK_CODES)]
+    Check,
     /// The cluster; a single node answers as a cluster of one
     #[command(subcommand)]
     Cluster(Cluster),

@@ -8,6 +8,10 @@ use crate::arg::cli::Cli;
 /// Verbs, and examples of each.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("status", &["gs-ctl status", "gs-ctl status -o json | jq .debt"]),
+    (
+        "check",
+        &["gs-ctl check", "gs-ctl check -o json | jq -r .problems[].what"],
+    ),
     ("cluster status", &["gs-ctl cluster status"]),
     (
         "cluster provision",

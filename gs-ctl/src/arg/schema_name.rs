@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum SchemaName {
     Status,
+    Check,
     ClusterStatus,
     ClusterProvision,
     NodeList,

@@ -138,7 +138,7 @@ pub(crate) async fn raft(node: &mut ClusterClient, asked: Raft, format: Format) 
     Ok(Outcome::Done)
 }
 
-async fn status(node: &mut ClusterClient) -> Result<ClusterStatusReply, Failure> {
+pub(super) async fn status(node: &mut ClusterClient) -> Result<ClusterStatusReply, Failure> {
     let answer = node.cluster_status(ClusterStatusRequest {}).await;
     Ok(answer.map_err(|e| refused(&e))?.into_inner())
 }

@@ -3,6 +3,7 @@
 //! - `status`, `tail`: the whole node, and the records that it receives.
 //! - `archive`, `archive_store`: objects of the archive, read here from files and from a store. `archive_shown`: the
 //!   archive, as a node sees it.
+//! - `check`: whether something is wrong, for a monitoring system.
 //! - `cluster`: the cluster, its nodes, and consensus. `events`: what happened in it.
 //! - `config`: settings.
 //! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
@@ -14,6 +15,7 @@
 mod archive;
 mod archive_shown;
 mod archive_store;
+mod check;
 mod cluster;
 mod config;
 mod dead_letter;
@@ -32,6 +34,7 @@ mod wal_dump;
 mod zone_override;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 
@@ -44,10 +47,18 @@ use crate::out::outcome::{Failure, Outcome};
 use crate::out::output::write_stdout;
 use crate::top;
 
-/// Runs the command of the command line.
-pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
+/// Runs the command of the command line, and returns its exit code.
+pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Check => block_on(check::check(&cli.global)),
+        _ => run(cli).map(ExitCode::from),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let Cli { global, command } = cli;
     match command {
+        Command::Check => unreachable!("it has exit codes of its own"),
         Command::Completions { shell } => {
             write_stdout(help::completions(shell).as_bytes())?;
             Ok(Outcome::Done)
@@ -78,7 +89,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     }
 }
 
-fn block_on(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start")?.block_on(command)
 }
@@ -158,6 +169,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Archive(Archive::Status) => archive_shown::status(&mut node, format).await,
         Command::Archive(Archive::List) => archive_shown::list(&mut node, format).await,
         Command::Segment(Segment::Verify { segment: None, .. })
+        | Command::Check
         | Command::Cluster(_)
         | Command::Raft(_)
         | Command::Archive(_)

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::archive::ArchiveVerdict;
 use super::archive_store::ls::ObjectList;
 use super::archive_store::verify::StoreVerdict;
+use super::check::CheckView;
 use super::config::{SettingChangeView, SettingDiffs, SettingList};
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
@@ -34,6 +35,7 @@ use crate::view::letters::LetterList;
 fn named(name: SchemaName) -> (String, Value) {
     let schema = match name {
         SchemaName::Status => schema::<StatusView>,
+        SchemaName::Check => schema::<CheckView>,
         SchemaName::ClusterStatus => schema::<ClusterView>,
         SchemaName::ClusterProvision => schema::<ProvisionView>,
         SchemaName::NodeList => schema::<NodeList>,

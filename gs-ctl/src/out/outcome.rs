@@ -119,7 +119,7 @@ fn code(error: &anyhow::Error) -> u8 {
 }
 
 /// An error and its causes, without those whose text it already contains.
-fn story(error: &anyhow::Error) -> String {
+pub(crate) fn story(error: &anyhow::Error) -> String {
     error
         .chain()
         .map(ToString::to_string)

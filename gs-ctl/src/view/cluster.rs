@@ -2,6 +2,7 @@
 
 use gophership_proto::control::v1;
 use gophership_proto::view::cluster::{ClusterNodeView, ClusterView, NodeList};
+use gophership_proto::view::problems::ProblemView;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -317,8 +318,13 @@ fn problems(cluster: &ClusterView) -> String {
     if cluster.problems.is_empty() {
         return "Nothing is wrong.\n".to_owned();
     }
-    let mut out = format!("{} WRONG\n", cluster.problems.len());
-    for problem in &cluster.problems {
+    format!("{} WRONG\n{}", cluster.problems.len(), listed(&cluster.problems))
+}
+
+/// Problems, each with what to do about it.
+pub(crate) fn listed(problems: &[ProblemView]) -> String {
+    let mut out = String::new();
+    for problem in problems {
         out += &wrapped(&human::one_line(&problem.what), "  ", WIDTH).replacen("  ", "! ", 1);
         out += &wrapped(&format!("-> {}", human::one_line(&problem.remedy)), "    ", WIDTH);
     }

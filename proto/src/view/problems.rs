@@ -2,6 +2,8 @@
 //!
 //! **Not here**: its export (`export`), its archive (`archive`), its settings (`settings`).
 
+use std::cmp::Reverse;
+
 use super::cluster::{BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView};
 
 mod archive;
@@ -11,10 +13,10 @@ mod settings;
 
 use self::archive::archive;
 use self::export::{exporters, owes};
-use self::problem::problem;
+use self::problem::{critical, problem};
 use self::settings::settings;
 
-pub use self::problem::ProblemView;
+pub use self::problem::{ProblemView, Severity};
 
 /// Seconds of silence below which a node that counts as dead is about to count as alive.
 const HEARD_AGAIN: f64 = 1.0;
@@ -46,12 +48,15 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
         found.extend(recoveries(cluster));
     }
     found.extend(cluster.lost_debt.iter().map(|debt| owes(debt, cluster)));
+    let takes_logs = |node: &&ClusterNodeView| node.report.as_ref().is_some_and(|report| report.ready);
+    let none_does = !present.iter().any(takes_logs);
     for node in present.iter().filter(|node| node.alive) {
-        of_node(node, cluster, &mut found);
+        of_node(node, cluster, none_does, &mut found);
     }
     found.extend(settings(&present));
     found.extend(exporters(&present));
     found.extend(archive(&present));
+    found.sort_by_key(|problem| Reverse(problem.severity));
     found
 }
 
@@ -100,7 +105,7 @@ fn no_leader(cluster: &ClusterView, present: &[&ClusterNodeView]) -> Option<Prob
     } else {
         "an election takes seconds; where it lasts, gs-ctl raft status on each node".to_owned()
     };
-    Some(problem(what, remedy))
+    Some(critical(what, remedy))
 }
 
 /// The one node that votes in a cluster of several.
@@ -142,7 +147,7 @@ fn is_down(node: &ClusterNodeView, cluster: &ClusterView, present: &[&ClusterNod
     } else {
         "start it with its data; if its disk is lost, with an empty node.data_dir"
     };
-    problem(
+    critical(
         what,
         format!("{remedy}. If it runs, it is stuck or cut off: gs-ctl cluster status on it says by what"),
     )
@@ -241,12 +246,12 @@ fn bad_segment(bad: &BadSegmentView, cluster: &ClusterView) -> ProblemView {
          of it"
     );
     match (bad.holders.len(), has.as_slice(), unknown.as_slice()) {
-        (1, [], []) => problem(
+        (1, [], []) => critical(
             format!("THE ONLY COPY of segment {segment} cannot be read: {told}"),
             format!("there is no other node to fetch it from: {mended}"),
         ),
-        (_, [], []) => problem(format!("NO GOOD COPY of segment {segment} is left: {told}"), mended),
-        (holders, [], unknown) => problem(
+        (_, [], []) => critical(format!("NO GOOD COPY of segment {segment} is left: {told}"), mended),
+        (holders, [], unknown) => critical(
             format!("{count} of {holders} copies of segment {segment} cannot be read: {told}"),
             format!(
                 "bring back {} with its data: nobody else may have a good copy",
@@ -281,7 +286,7 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView], told: [usize; 2]) ->
         } else {
             format!("{} with their data: nothing else has these segments", start())
         };
-        found.push(problem(what, remedy));
+        found.push(critical(what, remedy));
     }
     if cluster.unsealed_on_replaced_segments > 0 {
         found.push(problem(
@@ -338,11 +343,10 @@ fn recoveries(cluster: &ClusterView) -> Vec<ProblemView> {
                 "segment {} is recovered for {:.0} s: it waits for {}",
                 recovery.segment, recovery.since_seconds, recovery.waits_for
             );
-            let remedy = recovery.remedy.clone();
-            problem(
-                what,
-                remedy.unwrap_or_else(|| "nothing: it goes on by itself".to_owned()),
-            )
+            match &recovery.remedy {
+                Some(remedy) => critical(what, remedy),
+                None => problem(what, "nothing: it goes on by itself"),
+            }
         })
         .collect();
     if let more @ 1.. = recoveries.len().saturating_sub(NAMED_MAX) {
@@ -354,8 +358,8 @@ fn recoveries(cluster: &ClusterView) -> Vec<ProblemView> {
     found
 }
 
-/// The problems that a node which is alive tells of itself.
-fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<ProblemView>) {
+/// The problems that a node which is alive tells of itself; and whether no node takes logs.
+fn of_node(node: &ClusterNodeView, cluster: &ClusterView, none_takes_logs: bool, found: &mut Vec<ProblemView>) {
     let name = node.called();
     let Some(report) = &node.report else {
         let why = node.no_report.as_deref().unwrap_or("it did not say why");
@@ -365,7 +369,8 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
     let leaves = matches!(node.state.as_str(), "draining" | "drained");
     if let Some(why) = report.not_ready_reason.as_ref().filter(|_| !leaves) {
         let what = format!("{name} takes no logs: {why}");
-        found.push(problem(what, format!("gs-ctl status on {name} says more")));
+        let told = problem(what, format!("gs-ctl status on {name} says more"));
+        found.push(told.critical_if(none_takes_logs));
     }
     for folder in &report.silent_folders {
         found.push(problem(
@@ -376,7 +381,7 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
     let is_said = !report.silent_folders.is_empty();
     for shard in report.shards.iter().filter(|_| !is_said) {
         found.extend(shard.cut_fault.as_ref().map(|why| {
-            problem(
+            critical(
                 format!("{name} cannot write the segment of shard {}: {why}", shard.shard),
                 "mend that: what is acknowledged is in its WAL, and is copied and sealed once it can be written",
             )

@@ -108,10 +108,8 @@ fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Op
         _ => return None,
     };
     let nodes: Vec<&str> = on.iter().map(|(node, _)| node.as_str()).collect();
-    Some(problem(
-        format!("exporter {name} {does} (on {})", nodes.join(", ")),
-        remedy,
-    ))
+    let told = problem(format!("exporter {name} {does} (on {})", nodes.join(", ")), remedy);
+    Some(told.critical_if(matches!(state, "stopped" | "full" | "refused")))
 }
 
 /// What a lost node owes an exporter.
@@ -139,5 +137,5 @@ pub(super) fn owes(debt: &LostDebtView, cluster: &ClusterView) -> ProblemView {
         (Some(runner), Some(waits)) => format!("{runner} sends them, and {waits}"),
         (None, waits) => format!("nobody sends them yet: that {}", waits.unwrap_or_default()),
     };
-    problem(what, remedy)
+    problem(what, remedy).critical_if(debt.runner.is_none())
 }
