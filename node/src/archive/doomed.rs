@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::due::Asking;
 use super::object::key_of;
-use super::parts::{Bench, chain};
+use super::parts::{OpenArchive, chain};
 
 /// The names of doomed objects in this store whose segments are all archived, and for which this node is responsible
 /// (`Asking::is_mine`).
@@ -43,9 +43,9 @@ fn names(state: &State, asking: &Asking<'_>, cluster: ClusterId, store: Uuid) ->
 
 /// Dooms objects that were committed in another store and are in no manifest, so that their segments are archived anew
 /// in this one. Where the catalogue does not answer, the next turn tries again.
-pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObject)]) {
-    for (lease, object) in stranded {
-        let parts = &bench.parts;
+pub(super) async fn doom_left_behind(archive: &OpenArchive, left_behind: &[(LeaseNumber, ArchiveObject)]) {
+    for (lease, object) in left_behind {
+        let parts = &archive.parts;
         let doom = Command::ArchiveDoom {
             lease: *lease,
             attempt: object.attempt,
@@ -54,12 +54,12 @@ pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObje
             ends: true,
         };
         match parts.submit(doom).await {
-            Err(CatalogueError::Refused(refusal)) => tracing::info!(lease, %refusal, "archive.object.not_given_up"),
+            Err(CatalogueError::Refused(refusal)) => tracing::info!(lease, %refusal, "archive.object.not_doomed"),
             other => {
-                if bench.noted(other).is_none() {
+                if archive.noted(other).is_none() {
                     return;
                 }
-                tracing::warn!(lease, store = %object.store, "archive.object.given_up: archive.url names another store");
+                tracing::warn!(lease, store = %object.store, "archive.object.doomed: archive.url names another store");
             }
         }
     }
@@ -67,17 +67,17 @@ pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObje
 
 /// Deletes the doomed objects that are duplicates. Each object is examined once after the store was opened, and again
 /// only if the store did not answer. An object that the credentials may not delete stays.
-pub(super) async fn delete(bench: &Bench, looked_at: &mut BTreeSet<String>) {
-    let parts = &bench.parts;
+pub(super) async fn delete(archive: &OpenArchive, examined: &mut BTreeSet<String>) {
+    let parts = &archive.parts;
     let (own, cluster) = (parts.vault.identity().node_id, parts.vault.identity().cluster_id);
     let is_dead = |node| (parts.is_dead)(node);
     let asking = Asking { own, is_dead: &is_dead };
     let mut names = parts
         .catalogue
-        .read(|state| names(state, &asking, cluster, bench.store.id().0));
-    names.retain(|name| !looked_at.contains(name));
+        .read(|state| names(state, &asking, cluster, archive.store.id().0));
+    names.retain(|name| !examined.contains(name));
     for name in names {
-        match delete_one(&bench.store, parts.catalogue.as_ref(), cluster, &name).await {
+        match delete_one(&archive.store, parts.catalogue.as_ref(), cluster, &name).await {
             Ok(true) => tracing::info!(key = name, "archive.doomed.deleted"),
             Ok(false) => tracing::info!(
                 key = name,
@@ -92,7 +92,7 @@ pub(super) async fn delete(bench: &Bench, looked_at: &mut BTreeSet<String>) {
                 return;
             }
         }
-        looked_at.insert(name);
+        examined.insert(name);
     }
 }
 

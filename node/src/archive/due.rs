@@ -27,7 +27,7 @@ impl Asking<'_> {
     }
 
     /// The node that archives a segment with these holders; `None` where none of them is there.
-    fn runner(&self, state: &State, seal: &SealRecord) -> Option<NodeId> {
+    fn archiving_node(&self, state: &State, seal: &SealRecord) -> Option<NodeId> {
         let there = || seal.holders.iter().filter(|node| !self.is_gone(state, *node));
         there().find(|node| *node == seal.id.node).or_else(|| there().min())
     }
@@ -39,7 +39,7 @@ impl Asking<'_> {
         }
         let first = object.members.first().and_then(|first| state.segment(*first));
         match first {
-            Some(SegmentRecord::Sealed(seal)) => self.runner(state, seal) == Some(self.own),
+            Some(SegmentRecord::Sealed(seal)) => self.archiving_node(state, seal) == Some(self.own),
             // Nobody can write it; whoever comes first ends it, or lists it.
             Some(_) | None => true,
         }
@@ -57,7 +57,7 @@ pub(super) struct Due {
     pub(super) unlisted: Vec<(LeaseNumber, ArchiveObject)>,
     /// Committed objects that are in no manifest and in another store than that of now, whose segments can be archived
     /// anew.
-    pub(super) stranded: Vec<(LeaseNumber, ArchiveObject)>,
+    pub(super) left_behind: Vec<(LeaseNumber, ArchiveObject)>,
 }
 
 /// What is due at a node with this store.
@@ -72,15 +72,15 @@ pub(super) fn due(state: &State, asking: &Asking<'_>, store: Uuid) -> Due {
                 due.unlisted.push((lease, object.clone()));
             }
             ObjectState::Committed(_)
-                if object.store != store && state.is_stranded(object) && asking.is_mine(state, object) =>
+                if object.store != store && state.is_left_behind(object) && asking.is_mine(state, object) =>
             {
-                due.stranded.push((lease, object.clone()));
+                due.left_behind.push((lease, object.clone()));
             }
             ObjectState::Leased | ObjectState::Committed(_) | ObjectState::Doomed | ObjectState::Listed { .. } => {}
         }
     }
     for seal in state.unarchived() {
-        if state.archive_of(seal.id).is_none() && asking.runner(state, seal) == Some(asking.own) {
+        if state.archive_of(seal.id).is_none() && asking.archiving_node(state, seal) == Some(asking.own) {
             due.candidates.extend(candidate(seal));
         }
     }
@@ -206,7 +206,7 @@ mod tests {
         };
         let url = "s3://elsewhere";
         say(&mut state, &[set(ARCHIVE_URL, url.to_owned())]);
-        let given_up = |state: &State, own: u32, is_owner_dead: bool| -> Vec<u64> {
+        let left_behind = |state: &State, own: u32, is_owner_dead: bool| -> Vec<u64> {
             let is_dead = |of: NodeId| is_owner_dead && of == node(3);
             let asking = Asking {
                 own: node(own),
@@ -214,13 +214,13 @@ mod tests {
             };
             let due = due(state, &asking, uuid(8));
             assert_eq!(due.unlisted, []);
-            due.stranded.iter().map(|(lease, _)| *lease).collect()
+            due.left_behind.iter().map(|(lease, _)| *lease).collect()
         };
-        assert_eq!(given_up(&state, 3, false), [0; 0], "no node has opened that store");
+        assert_eq!(left_behind(&state, 3, false), [0; 0], "no node has opened that store");
         say(&mut state, &[set(ARCHIVE_STORES, format!("{} {url}", uuid(8)))]);
-        assert_eq!(given_up(&state, 3, false), [2]);
-        assert_eq!(given_up(&state, 1, false), [0; 0]);
-        assert_eq!(given_up(&state, 1, true), [2]);
-        assert_eq!(given_up(&state, 2, true), [0; 0], "node 1 does");
+        assert_eq!(left_behind(&state, 3, false), [2]);
+        assert_eq!(left_behind(&state, 1, false), [0; 0]);
+        assert_eq!(left_behind(&state, 1, true), [2]);
+        assert_eq!(left_behind(&state, 2, true), [0; 0], "node 1 does");
     }
 }

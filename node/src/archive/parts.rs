@@ -28,7 +28,7 @@ pub(crate) struct ArchiveParts {
 }
 
 /// The parts of a node that archiving uses, with a store that is open.
-pub(super) struct Bench {
+pub(super) struct OpenArchive {
     pub(super) parts: Arc<ArchiveParts>,
     pub(super) status: Arc<Status>,
     pub(super) settings: Archive,
@@ -66,7 +66,7 @@ impl ArchiveParts {
     }
 }
 
-impl Bench {
+impl OpenArchive {
     /// Asks the store whether it still is the one that was opened: its mount may be gone, and what is put and read back
     /// then is in the bare folder. `None`: it is not, or does not say. Where it is not, it is opened anew.
     pub(super) async fn same_store(&self) -> Option<()> {

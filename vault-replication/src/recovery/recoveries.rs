@@ -322,7 +322,7 @@ impl Lead {
 /// The segments that are to be recovered, and when each was opened: nobody writes them any more and nobody has sealed
 /// them, or nothing more can be acknowledged in them.
 fn left(state: &State, nodes: &[Seen], own: NodeId) -> Vec<(OpenRecord, u64)> {
-    let is_left = |open: &OpenRecord| is_ownerless(open, nodes, own) || is_stranded(open, nodes);
+    let is_left = |open: &OpenRecord| is_ownerless(open, nodes, own) || needs_other_peers(open, nodes);
     let of_record = |record: &SegmentRecord| match record {
         SegmentRecord::Recovering { open, opened_ns, .. } => Some((*open, *opened_ns)),
         SegmentRecord::Open { open, opened_ns } => is_left(open).then_some((*open, *opened_ns)),
@@ -346,7 +346,7 @@ fn is_ownerless(open: &OpenRecord, nodes: &[Seen], own: NodeId) -> bool {
 /// So is one with a peer that is overdue since after its owner's epoch began, where a node lives that takes copies:
 /// else no other of its peers could be stopped. The epoch that follows chose its peers without the overdue one, as far
 /// as its owner could, so that there is one new epoch for each time that a node is overdue.
-fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
+fn needs_other_peers(open: &OpenRecord, nodes: &[Seen]) -> bool {
     let owner_since = nodes
         .iter()
         .find(|seen| seen.node == open.id.node)
@@ -437,7 +437,7 @@ mod tests {
                     },
                 })
                 .collect();
-            let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), is_stranded(&open, nodes));
+            let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), needs_other_peers(&open, nodes));
             assert_eq!(is_left(&nodes, 4), expected, "{what}");
             assert!(!is_left(&nodes, 1).0, "{what}, as the owner sees it");
             nodes[0].epoch = open.epoch.checked_next();
