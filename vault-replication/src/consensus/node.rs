@@ -42,9 +42,9 @@ pub(crate) struct RaftNode {
     pub(crate) answer_timeout: Duration,
     pub(super) heard: Mutex<Instant>,
     /// The newest members that a peer which takes part has told this node.
-    pub(super) told: Mutex<Option<StoredMembership>>,
+    pub(super) members_heard: Mutex<Option<StoredMembership>>,
     /// Nodes that said of themselves that they are of this cluster, by number. This node's log may not know them.
-    pub(super) met: Mutex<BTreeMap<u64, Member>>,
+    pub(super) discovered: Mutex<BTreeMap<u64, Member>>,
     pub(crate) writes: Mutex<Writes>,
     /// True where it leads and takes no commands, because another voter with all entries is to take over.
     pub(super) hands_over: AtomicBool,
@@ -148,7 +148,7 @@ impl RaftNode {
     }
 
     /// What it tells others of the members: nothing before it takes part.
-    pub(crate) fn to_tell(&self) -> Option<StoredMembership> {
+    pub(crate) fn members_to_share(&self) -> Option<StoredMembership> {
         self.core.takes_part().then(|| self.members())
     }
 
@@ -156,27 +156,27 @@ impl RaftNode {
     pub(crate) fn pre_vote(&self) -> Message {
         Message::PreVote {
             last: self.core.log().borrow().last,
-            members: self.to_tell(),
+            members: self.members_to_share(),
         }
     }
 
     /// Notes the members that a peer knows, where it takes part and they are newer than those that another one knew.
-    pub(crate) fn note_told(&self, members: Option<StoredMembership>) {
+    pub(crate) fn note_members(&self, members: Option<StoredMembership>) {
         let Some(members) = members else { return };
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.as_ref().is_none_or(|told| told.log_id() < members.log_id()) {
-            *told = Some(members);
+        let mut heard = self.members_heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.as_ref().is_none_or(|heard| heard.log_id() < members.log_id()) {
+            *heard = Some(members);
         }
     }
 
     /// The newest members that a peer which takes part has told this node.
-    pub(crate) fn told(&self) -> Option<StoredMembership> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn members_heard(&self) -> Option<StoredMembership> {
+        self.members_heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The nodes that said of themselves that they are of this cluster.
-    pub(crate) fn met(&self) -> MutexGuard<'_, BTreeMap<u64, Member>> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn discovered(&self) -> MutexGuard<'_, BTreeMap<u64, Member>> {
+        self.discovered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The view of consensus here for an operator.

@@ -35,7 +35,7 @@ impl PeerReceiver for RaftNode {
                 Ok(message) => self.answer(from, message).await,
                 Err(e) => Err(e),
             };
-            self.say(from, answer)
+            self.encode_answer(from, answer)
         })
     }
 
@@ -48,7 +48,7 @@ impl PeerReceiver for RaftNode {
                 ))),
                 Err(e) => Err(e),
             };
-            self.say(from, answer)
+            self.encode_answer(from, answer)
         })
     }
 }
@@ -104,7 +104,7 @@ impl RaftNode {
         Ok(message)
     }
 
-    fn say(&self, to: u64, answer: Result<Answer, CatalogueError>) -> Vec<u8> {
+    fn encode_answer(&self, to: u64, answer: Result<Answer, CatalogueError>) -> Vec<u8> {
         let answer = answer.unwrap_or_else(|e| Answer::Failed(e.to_string())).encode();
         with_promise(self.core.heard_of(to), answer)
     }
@@ -136,8 +136,8 @@ impl RaftNode {
                 None => Answer::NotLeader,
             }),
             Message::PreVote { last, members } => {
-                self.note_told(members);
-                let (mine, members) = (self.core.log().borrow().last, self.to_tell());
+                self.note_members(members);
+                let (mine, members) = (self.core.log().borrow().last, self.members_to_share());
                 let granted =
                     members.is_some() && election::grants(self.unheard(), self.timing.election_max, mine, last);
                 Ok(Answer::PreVote { granted, members })
