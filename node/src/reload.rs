@@ -103,12 +103,12 @@ impl Reloader {
 
     async fn try_to_take(self: &Arc<Self>, again: bool, unresolved: &mut Vec<Export>) -> Result<(), Vec<String>> {
         let this = Arc::clone(self);
-        let looked = spawn_blocking(move || {
+        let read = spawn_blocking(move || {
             let own = if again { Some(this.load()?) } else { None };
-            let wanted = this.settings.look(own.as_ref());
+            let wanted = this.settings.read_wanted(own.as_ref());
             Ok::<_, Vec<String>>((own, wanted))
         });
-        let (own, mut wanted) = looked.await.map_err(|panicked| vec![panicked.to_string()])??;
+        let (own, mut wanted) = read.await.map_err(|panicked| vec![panicked.to_string()])??;
         if own.is_none() && !self.settings.is_new(&wanted) {
             // A setting has changed that is none of the configuration.
             self.settings.set_taken(wanted);
@@ -116,7 +116,10 @@ impl Reloader {
         }
         let found = sink_faults(&wanted.config.export, &self.own).await;
         found.tell_unknown();
-        let SinkFaults { unresolved: unresolved_now, loops } = found;
+        let SinkFaults {
+            unresolved: unresolved_now,
+            loops,
+        } = found;
         if self.settings.are_of_cluster() {
             wanted.leave_out(loops);
         } else if !loops.is_empty() {

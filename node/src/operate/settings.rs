@@ -74,7 +74,7 @@ pub(super) fn change(
     if asked.seen.is_some_and(|seen| seen != version) {
         return Err(stale(context, key));
     }
-    let wanted = settings.look(None).config;
+    let wanted = settings.read_wanted(None).config;
     let new = match &value {
         Some(value) => {
             let changed = config::with_setting(&wanted, &key, value, &environment, &Machine::detect());

@@ -50,7 +50,7 @@ use self::ports::Ports;
 use self::shutdown::{DRAIN_LIMIT, Shutdown, end_anyway};
 use self::signals::Signals;
 use self::store::Store;
-use self::surfaces::{Admin, tell_health};
+use self::surfaces::{Admin, set_health};
 use self::waiting::Waiting;
 use self::watch::{End, watch_over};
 use crate::archive::Archiver;
@@ -122,7 +122,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     )
     .await;
     node.set_phase(Phase::Draining);
-    tell_health(&health, false).await;
+    set_health(&health, false).await;
     let delay = match end {
         End::Signal | End::Asked => config.shutdown_delay(),
         End::Failed => Duration::ZERO,

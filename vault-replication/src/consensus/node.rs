@@ -171,7 +171,10 @@ impl RaftNode {
 
     /// The newest members that a peer which takes part has told this node.
     pub(crate) fn members_heard(&self) -> Option<StoredMembership> {
-        self.members_heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.members_heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The nodes that said of themselves that they are of this cluster.

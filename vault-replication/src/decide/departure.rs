@@ -336,7 +336,7 @@ mod tests {
         let all = [1, 2, 3, 4];
         cluster.open(2, 1, &[1, 3]);
         assert_eq!(stops(&cluster, 1, &all, &all), []);
-        cluster.say(Command::NodeUp {
+        cluster.apply(Command::NodeUp {
             node: node(2),
             storage_uuid: Uuid::from_u128(2),
             boot_uuid: Uuid::from_u128(22),
@@ -397,7 +397,7 @@ mod tests {
             passed_over: "all".to_owned(),
             reports: nodes(&[1, 2, 3]),
         };
-        cluster.say(Command::AcceptCopyLoss { id, loss });
+        cluster.apply(Command::AcceptCopyLoss { id, loss });
         assert_eq!(stops(&cluster, 1), [], "its loss was accepted");
     }
 

@@ -1,6 +1,6 @@
 //! Recovers the segments that their owners left, while this node leads the cluster.
 //!
-//! **Owns**: a thread that looks at the catalogue and drives one engine for each segment.
+//! **Owns**: a thread that next_round at the catalogue and drives one engine for each segment.
 //!
 //! **Invariants**:
 //! - I1: nothing is begun, and nothing goes on, while another node leads.
@@ -29,7 +29,7 @@ use super::noted::Noted;
 use super::parts::Parts;
 use super::requests::{Answered, LeadMessage};
 use crate::decide::accept_loss::{Hope, Left};
-use crate::limits::{RECOVERIES_MAX, RECOVERY_LOOK, RECOVERY_PAUSE, RECOVERY_TURN, RECOVERY_WALK};
+use crate::limits::{RECOVERIES_MAX, RECOVERY_PAUSE, RECOVERY_ROUND, RECOVERY_TURN, RECOVERY_WALK};
 
 /// A recovery that this node leads, for an operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,11 +59,11 @@ impl Recoveries {
     /// # Errors
     /// No thread can be started.
     pub fn start(parts: Parts) -> io::Result<Self> {
-        let (stop, told) = channel();
+        let (stop, messages) = channel();
         let views = Arc::<Mutex<Vec<(Instant, RecoveryView)>>>::default();
         let lead = Lead::new(parts, Arc::clone(&views), &stop);
         let thread = thread::Builder::new().name("recoveries".to_owned());
-        let thread = thread.spawn(move || lead.run(&told))?;
+        let thread = thread.spawn(move || lead.run(&messages))?;
         Ok(Self {
             views,
             stop,
@@ -148,7 +148,7 @@ impl Boots {
 struct Lead {
     parts: Arc<Parts>,
     views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>,
-    told: Sender<LeadMessage>,
+    messages: Sender<LeadMessage>,
     led: BTreeMap<SegmentId, Led>,
     paused: BTreeMap<SegmentId, Pause>,
     walked: Option<Walked>,
@@ -157,11 +157,11 @@ struct Lead {
 }
 
 impl Lead {
-    fn new(parts: Parts, views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>, told: &Sender<LeadMessage>) -> Self {
+    fn new(parts: Parts, views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>, messages: &Sender<LeadMessage>) -> Self {
         Self {
             parts: Arc::new(parts),
             views,
-            told: told.clone(),
+            messages: messages.clone(),
             led: BTreeMap::new(),
             paused: BTreeMap::new(),
             walked: None,
@@ -170,15 +170,15 @@ impl Lead {
         }
     }
 
-    fn run(mut self, told: &Receiver<LeadMessage>) {
-        let mut looks = Instant::now();
+    fn run(mut self, messages: &Receiver<LeadMessage>) {
+        let mut next_round = Instant::now();
         loop {
-            match told.recv_timeout(looks.saturating_duration_since(Instant::now())) {
+            match messages.recv_timeout(next_round.saturating_duration_since(Instant::now())) {
                 Ok(LeadMessage::Answered(answered)) => self.answered(answered),
                 Ok(LeadMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.look();
-                    looks = Instant::now() + RECOVERY_LOOK;
+                    self.round();
+                    next_round = Instant::now() + RECOVERY_ROUND;
                 }
             }
             self.sweep();
@@ -189,11 +189,11 @@ impl Lead {
     fn answered(&mut self, answered: Answered) {
         let led = self.led.get_mut(&answered.id);
         if let Some(led) = led.filter(|led| led.request == answered.recovery) {
-            led.answered(&self.parts, &self.told, answered);
+            led.answered(&self.parts, &self.messages, answered);
         }
     }
 
-    fn look(&mut self) {
+    fn round(&mut self) {
         let (nodes, replaced): (Vec<NodeRecord>, Vec<bool>) = self.parts.catalogue.read(|state| {
             let all = state.nodes().map(|node| (*node, state.is_replaced(node.id)));
             all.unzip()
@@ -223,10 +223,10 @@ impl Lead {
         }
         let is_dead = |seen: &&Seen| seen.is_dead && !seen.is_replaced && seen.node != self.parts.node;
         let dead = seen.iter().filter(is_dead).map(|seen| seen.node).collect();
-        self.noted.look(&self.parts, dead);
+        self.noted.submit_new(&self.parts, dead);
         let alive = self.alive(&nodes);
         for led in self.led.values_mut() {
-            led.look(&self.parts, &self.told, &alive);
+            led.follow_record(&self.parts, &self.messages, &alive);
         }
         self.sweep();
         self.walk(seen);
@@ -265,7 +265,7 @@ impl Lead {
                 more = true;
                 break;
             }
-            let led = Led::begin(&self.parts, &self.told, open, opened_ns);
+            let led = Led::begin(&self.parts, &self.messages, open, opened_ns);
             self.led.insert(open.id, led);
         }
         if more {
@@ -281,7 +281,7 @@ impl Lead {
         let had_its_turn = |led: &&mut Led| !led.has_ended && led.begun.elapsed() > RECOVERY_TURN && waits(led);
         let oldest = self.led.values_mut().filter(had_its_turn).min_by_key(|led| led.begun);
         if let Some(oldest) = oldest {
-            oldest.supersede(&self.parts, &self.told);
+            oldest.supersede(&self.parts, &self.messages);
         }
     }
 
@@ -437,7 +437,8 @@ mod tests {
                     },
                 })
                 .collect();
-            let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), needs_other_peers(&open, nodes));
+            let is_left =
+                |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), needs_other_peers(&open, nodes));
             assert_eq!(is_left(&nodes, 4), expected, "{what}");
             assert!(!is_left(&nodes, 1).0, "{what}, as the owner sees it");
             nodes[0].epoch = open.epoch.checked_next();
