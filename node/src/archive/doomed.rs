@@ -56,7 +56,7 @@ pub(super) async fn doom_left_behind(archive: &OpenArchive, left_behind: &[(Leas
         match parts.submit(doom).await {
             Err(CatalogueError::Refused(refusal)) => tracing::info!(lease, %refusal, "archive.object.not_doomed"),
             other => {
-                if archive.noted(other).is_none() {
+                if archive.note_answer(other).is_none() {
                     return;
                 }
                 tracing::warn!(lease, store = %object.store, "archive.object.doomed: archive.url names another store");

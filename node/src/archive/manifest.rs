@@ -105,7 +105,7 @@ async fn act(
         ManifestAction::Put { .. } => match archive.store.put(&key, &bytes).await {
             Err(StoreError::OtherContent { .. }) => Some(ManifestEvent::NameTaken { attempt }),
             other => {
-                archive.noted(other)?;
+                archive.note_answer(other)?;
                 Some(ManifestEvent::Put { attempt })
             }
         },
@@ -113,7 +113,7 @@ async fn act(
             archive.same_store().await?;
             let is_same = match archive.store.has(&key, &bytes).await {
                 Err(StoreError::NotFound { .. }) => false,
-                other => archive.noted(other)?,
+                other => archive.note_answer(other)?,
             };
             Some(ManifestEvent::Verified { attempt, is_same })
         }
@@ -134,7 +134,7 @@ async fn act(
                     Some(ManifestEvent::Overtaken)
                 }
                 other => {
-                    archive.noted(other)?;
+                    archive.note_answer(other)?;
                     Some(ManifestEvent::Committed)
                 }
             }

@@ -161,7 +161,7 @@ impl Making<'_> {
                 self.refused(&refusal);
                 return Some(ObjectEvent::LeaseRefused);
             }
-            other => self.archive.noted(other)?,
+            other => self.archive.note_answer(other)?,
         }
         let first = self.members[0];
         let of_first = move |parts: &ArchiveParts| {
@@ -171,7 +171,7 @@ impl Making<'_> {
             };
             parts.catalogue.read_latest(of)
         };
-        let found = self.archive.noted(parts.blocking(of_first).await)?;
+        let found = self.archive.note_answer(parts.blocking(of_first).await)?;
         let (lease, object) = found.filter(|(_, object)| {
             let is_mine = (object.holder, object.epoch) == (self.identity().node_id, parts.vault.epoch());
             is_mine && object.state == ObjectState::Leased && object.members == self.members
@@ -214,7 +214,7 @@ impl Making<'_> {
         match self.archive.store.put(&self.key(attempt), &self.bytes).await {
             Err(StoreError::OtherContent { .. }) => Some(ObjectEvent::NameTaken { attempt }),
             other => {
-                self.archive.noted(other)?;
+                self.archive.note_answer(other)?;
                 Some(ObjectEvent::Put { attempt })
             }
         }
@@ -233,7 +233,7 @@ impl Making<'_> {
         };
         let is_same = match seen {
             Err(StoreError::NotFound { .. }) => false,
-            other => self.archive.noted(other)?,
+            other => self.archive.note_answer(other)?,
         };
         Some(ObjectEvent::Verified { attempt, is_same })
     }
@@ -247,7 +247,7 @@ impl Making<'_> {
                 Some(ObjectEvent::Lost)
             }
             other => {
-                self.archive.noted(other)?;
+                self.archive.note_answer(other)?;
                 Some(done)
             }
         }

@@ -73,11 +73,11 @@ impl OpenArchive {
         let answer = self.store.is_the_same().await;
         let is_other = matches!(answer, Err(StoreError::IdMissing { .. } | StoreError::OtherId { .. }));
         self.is_other.fetch_or(is_other, Ordering::Relaxed);
-        self.noted(answer)
+        self.note_answer(answer)
     }
 
-    /// The answer of the store, or of the catalogue, which is noted. `None`: it is to be tried again.
-    pub(super) fn noted<T, E: std::error::Error>(&self, answer: Result<T, E>) -> Option<T> {
+    /// Notes whether the store, or the catalogue, answered. `None`: it is to be tried again.
+    pub(super) fn note_answer<T, E: std::error::Error>(&self, answer: Result<T, E>) -> Option<T> {
         match answer {
             Ok(answer) => {
                 self.status.works();

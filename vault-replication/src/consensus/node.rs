@@ -40,7 +40,8 @@ pub(crate) struct RaftNode {
     pub(crate) network: Network,
     pub(crate) timing: Timing,
     pub(crate) answer_timeout: Duration,
-    pub(super) heard: Mutex<Instant>,
+    /// When the leader was heard last.
+    pub(super) leader_heard: Mutex<Instant>,
     /// The newest members that a peer which takes part has told this node.
     pub(super) members_heard: Mutex<Option<StoredMembership>>,
     /// Nodes that said of themselves that they are of this cluster, by number. This node's log may not know them.
@@ -86,18 +87,22 @@ impl RaftNode {
     }
 
     /// Notes that the leader was heard just now.
-    pub(crate) fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    pub(crate) fn note_leader_heard(&self) {
+        *self.leader_heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// The time since a leader was heard, or since a majority answered this one; none while it leads a majority.
-    pub(crate) fn unheard(&self) -> Duration {
+    pub(crate) fn leader_unheard(&self) -> Duration {
         let metrics = self.metrics();
         let answered = metrics.millis_since_quorum_ack.map(Duration::from_millis);
         match answered.filter(|_| metrics.state == ServerState::Leader) {
             Some(since) if since < self.timing.election_max => Duration::ZERO,
             Some(since) => since,
-            None => self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed(),
+            None => self
+                .leader_heard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .elapsed(),
         }
     }
 
@@ -214,7 +219,7 @@ impl RaftNode {
             applied: metrics.last_applied.map(|id| id.index),
             purged: metrics.purged.map(|id| id.index),
             log: (log.entries, log.bytes),
-            unheard: self.unheard(),
+            unheard: self.leader_unheard(),
             writes: *self.writes.lock().unwrap_or_else(PoisonError::into_inner),
             timing: self.timing,
         }

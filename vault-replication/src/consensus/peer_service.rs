@@ -118,7 +118,7 @@ impl RaftNode {
                 let answer = answer.map_err(|e| unknown(&e.to_string()))?;
                 // One that is refused for its vote comes from a leader of the past.
                 if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-                    self.hear();
+                    self.note_leader_heard();
                 }
                 Ok(Answer::Append(answer))
             }
@@ -139,7 +139,7 @@ impl RaftNode {
                 self.note_members(members);
                 let (mine, members) = (self.core.log().borrow().last, self.members_to_share());
                 let granted =
-                    members.is_some() && election::grants(self.unheard(), self.timing.election_max, mine, last);
+                    members.is_some() && election::grants(self.leader_unheard(), self.timing.election_max, mine, last);
                 Ok(Answer::PreVote { granted, members })
             }
             Message::Elect => {
@@ -176,7 +176,7 @@ impl RaftNode {
     }
 
     async fn take_snapshot(&self, vote: Vote, mut pieces: mpsc::Receiver<Vec<u8>>) -> Result<Answer, CatalogueError> {
-        self.hear();
+        self.note_leader_heard();
         let begun = self
             .limited("the begin of a snapshot", self.raft.begin_receiving_snapshot())
             .await?;
@@ -192,7 +192,7 @@ impl RaftNode {
             snapshot::read(to.path(), |_, _| Ok(())).map_err(|e| CatalogueError::io("read", to.path(), e))
         });
         let meta = written.await.unwrap_or_else(|e| Err(stopped(&e.to_string())))?;
-        self.hear();
+        self.note_leader_heard();
         self.install(vote, meta, file).await
     }
 

@@ -125,7 +125,7 @@ impl RaftCatalogue {
 
     /// The other voters that have not said what they heard of this node's promises; `None` once it takes part.
     pub fn unheard_voters(&self) -> Option<Vec<Peer>> {
-        vouch::unheard(&self.node)
+        vouch::unheard_voters(&self.node)
     }
 
     /// Answers all calls that wait, and from now on each call at once, with an error: the end is near, and no leader

@@ -85,7 +85,7 @@ fn voters(known: &[StoredMembership]) -> Vec<Vec<BTreeSet<u64>>> {
 }
 
 /// The other voters of the newest sets that are known, of which the node has heard nothing; `None` once it takes part.
-pub(crate) fn unheard(node: &RaftNode) -> Option<Vec<Peer>> {
+pub(crate) fn unheard_voters(node: &RaftNode) -> Option<Vec<Peer>> {
     if node.core.takes_part() {
         return None;
     }

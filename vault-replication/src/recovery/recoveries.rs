@@ -24,8 +24,8 @@ use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::OpenRecord;
 
 use super::leader::Waiting;
-use super::led::Led;
-use super::noted::Noted;
+use super::led_recovery::LedRecovery;
+use super::noted_events::NotedEvents;
 use super::parts::Parts;
 use super::requests::{Answered, LeadMessage};
 use crate::decide::accept_loss::{Hope, Left};
@@ -149,11 +149,11 @@ struct Lead {
     parts: Arc<Parts>,
     views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>,
     messages: Sender<LeadMessage>,
-    led: BTreeMap<SegmentId, Led>,
+    led: BTreeMap<SegmentId, LedRecovery>,
     paused: BTreeMap<SegmentId, Pause>,
     walked: Option<Walked>,
     boots: Boots,
-    noted: Noted,
+    noted: NotedEvents,
 }
 
 impl Lead {
@@ -166,7 +166,7 @@ impl Lead {
             paused: BTreeMap::new(),
             walked: None,
             boots: Boots::default(),
-            noted: Noted::default(),
+            noted: NotedEvents::default(),
         }
     }
 
@@ -199,7 +199,7 @@ impl Lead {
             all.unzip()
         });
         let now = Instant::now();
-        // Noted by followers, too: one that is elected need not begin to wait.
+        // NotedEvents by followers, too: one that is elected need not begin to wait.
         let (boots, heartbeats) = (&mut self.boots, &self.parts.heartbeats);
         let see = |(node, is_replaced): (&NodeRecord, bool)| {
             let up_since = boots.up_since(node.id, node.epoch(), now);
@@ -218,7 +218,7 @@ impl Lead {
             self.led.clear();
             self.paused.clear();
             self.walked = None;
-            self.noted = Noted::default();
+            self.noted = NotedEvents::default();
             return;
         }
         let is_dead = |seen: &&Seen| seen.is_dead && !seen.is_replaced && seen.node != self.parts.node;
@@ -265,7 +265,7 @@ impl Lead {
                 more = true;
                 break;
             }
-            let led = Led::begin(&self.parts, &self.messages, open, opened_ns);
+            let led = LedRecovery::begin(&self.parts, &self.messages, open, opened_ns);
             self.led.insert(open.id, led);
         }
         if more {
@@ -277,8 +277,8 @@ impl Lead {
 
     /// Ends the oldest recovery that has had its turn and only waits for others.
     fn make_room(&mut self) {
-        let waits = |led: &Led| matches!(led.waiting(), Waiting::Reports(_) | Waiting::Contradiction(_));
-        let had_its_turn = |led: &&mut Led| !led.has_ended && led.begun.elapsed() > RECOVERY_TURN && waits(led);
+        let waits = |led: &LedRecovery| matches!(led.waiting(), Waiting::Reports(_) | Waiting::Contradiction(_));
+        let had_its_turn = |led: &&mut LedRecovery| !led.has_ended && led.begun.elapsed() > RECOVERY_TURN && waits(led);
         let oldest = self.led.values_mut().filter(had_its_turn).min_by_key(|led| led.begun);
         if let Some(oldest) = oldest {
             oldest.supersede(&self.parts, &self.messages);
@@ -287,7 +287,12 @@ impl Lead {
 
     /// Removes the recoveries that have ended.
     fn sweep(&mut self) {
-        let ended: Vec<SegmentId> = self.led.values().filter(|led| led.has_ended).map(Led::id).collect();
+        let ended: Vec<SegmentId> = self
+            .led
+            .values()
+            .filter(|led| led.has_ended)
+            .map(LedRecovery::id)
+            .collect();
         for id in ended {
             let Some(led) = self.led.get(&id) else { continue };
             if !led.has_sealed {
@@ -305,7 +310,7 @@ impl Lead {
 
     fn show(&self) {
         let running = self.led.values().filter(|led| !led.has_ended);
-        let view = |led: &Led| {
+        let view = |led: &LedRecovery| {
             let view = RecoveryView {
                 segment: led.id(),
                 number: led.number,

@@ -36,7 +36,7 @@ use crate::limits::REPAIR_INTERVAL;
 pub type IsLongDead = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
 
 /// The number of copies that a segment is to have, and the time after the seal that a live owner has to send them.
-pub type Terms = Box<dyn Fn() -> (usize, Duration) + Send>;
+pub type RepairSettings = Box<dyn Fn() -> (usize, Duration) + Send>;
 
 /// A thread that fetches copies.
 pub struct Repair {
@@ -45,14 +45,14 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// Begins to look, by the terms as they are at each turn.
+    /// Begins to look, by the settings as they are at each turn.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn start(
         participant: Arc<Participant>,
         catalogue: Arc<dyn Catalogue>,
-        terms: Terms,
+        settings: RepairSettings,
         is_long_dead: IsLongDead,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
@@ -60,7 +60,7 @@ impl Repair {
             let mut work = Work {
                 participant,
                 catalogue,
-                terms,
+                settings,
                 is_long_dead,
                 errors: BTreeMap::new(),
                 retries: Retries::default(),
@@ -85,7 +85,7 @@ impl Repair {
 struct Work {
     participant: Arc<Participant>,
     catalogue: Arc<dyn Catalogue>,
-    terms: Terms,
+    settings: RepairSettings,
     is_long_dead: IsLongDead,
     /// The last error about each segment, which is logged once.
     errors: BTreeMap<SegmentId, String>,
@@ -97,7 +97,7 @@ impl Work {
     fn fetch_missing(&mut self, stopping: &dyn Fn() -> bool) {
         let node = self.catalogue.identity().node_id;
         let now_ns = self.participant.vault().clock_ns();
-        let (replicas, repair_after) = (self.terms)();
+        let (replicas, repair_after) = (self.settings)();
         let (held, due): (Vec<SealRecord>, Vec<SealRecord>) = self.catalogue.read(|state| {
             let staying = Staying::of(state, replicas, &*self.is_long_dead);
             let due = copies_to_fetch(state, node, &staying, now_ns, repair_after);

@@ -23,7 +23,7 @@ use super::sender::SenderEvent;
 use crate::limits::{TAIL_LIVE_BYTES, TAIL_SEALED_MAX};
 
 /// Called when there is something new for the streams of a shard. It must be quick and must not block.
-pub type Changed = Box<dyn Fn() + Send + Sync>;
+pub type OnChange = Box<dyn Fn() + Send + Sync>;
 
 /// The newest of one shard. Cheap to clone; every clone is the same.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub struct LiveTail(Arc<Shared>);
 struct Shared {
     newest: Mutex<Newest>,
     wants_frame: AtomicBool,
-    changed: Changed,
+    on_change: OnChange,
     /// The nodes that get entries of any segment here.
     peers: watch::Sender<BTreeSet<NodeId>>,
 }
@@ -75,11 +75,11 @@ enum Stage {
 
 impl LiveTail {
     /// The newest of a shard in which nothing was cut yet.
-    pub fn new(changed: Changed) -> Self {
+    pub fn new(on_change: OnChange) -> Self {
         Self(Arc::new(Shared {
             newest: Mutex::default(),
             wants_frame: AtomicBool::new(false),
-            changed,
+            on_change,
             peers: watch::channel(BTreeSet::new()).0,
         }))
     }
@@ -112,7 +112,7 @@ impl LiveTail {
             known.holders = Some(holders);
         }
         self.forget_old();
-        (self.0.changed)();
+        (self.0.on_change)();
     }
 
     /// Forgets a segment that is on record as trimmed: it can be read no more.
@@ -121,7 +121,7 @@ impl LiveTail {
         newest.segments.remove(&index);
         newest.placed.remove(&index);
         self.update_peers(newest);
-        (self.0.changed)();
+        (self.0.on_change)();
     }
 
     /// The header of a segment.
@@ -241,7 +241,7 @@ impl BlockSink for Cut {
             newest.segments.insert(index, known);
         }
         self.0.update_peers(newest);
-        (self.0.0.changed)();
+        (self.0.0.on_change)();
     }
 
     fn frame(&mut self, frame: TailFrame<'_>) {
@@ -264,7 +264,7 @@ impl BlockSink for Cut {
             newest.bytes -= oldest;
         }
         drop(newest);
-        (self.0.0.changed)();
+        (self.0.0.on_change)();
     }
 
     fn complete(&mut self, id: SegmentId, last: Option<Lsn>, digest: [u8; 32]) {
@@ -273,7 +273,7 @@ impl BlockSink for Cut {
             known.end = Some((last.map(Lsn::number), digest));
         }
         drop(newest);
-        (self.0.0.changed)();
+        (self.0.0.on_change)();
     }
 }
 

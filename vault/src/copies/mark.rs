@@ -29,7 +29,7 @@ pub(crate) fn mark_path(data: &Path, id: SegmentId) -> PathBuf {
 }
 
 /// The file of the mark of a copy that is being written. It stays open: the mark is written anew with every sync.
-pub(super) struct MarkFile {
+pub(super) struct CopyMarkFile {
     id: SegmentId,
     path: PathBuf,
     copy: PathBuf,
@@ -37,7 +37,7 @@ pub(super) struct MarkFile {
     last: Option<EntryNumber>,
 }
 
-impl MarkFile {
+impl CopyMarkFile {
     /// The mark that is on the disk.
     pub(super) fn open(data: &Path, id: SegmentId) -> Self {
         let (path, last) = (mark_path(data, id), read_mark(data, id));
@@ -151,7 +151,7 @@ mod tests {
         let last = EntryNumber::new(0x0102).unwrap();
         file_io::create_dir(&segment_dir(dir.path(), id)).unwrap();
         assert_eq!(read_mark(dir.path(), id), None);
-        let mut mark = MarkFile::open(dir.path(), id);
+        let mut mark = CopyMarkFile::open(dir.path(), id);
         mark.note(last);
         assert_eq!(read_mark(dir.path(), id), None, "there is no copy");
         fs::write(open_path(dir.path(), id), []).unwrap();

@@ -23,8 +23,8 @@ use super::requests::{self, Answered, Done, LeadMessage, Request};
 use crate::decide::accept_loss::{Hope, Left};
 use crate::decide::recovery_end::holders_to_ask;
 
-/// A recovery.
-pub(super) struct Led {
+/// A recovery that this node leads.
+pub(super) struct LedRecovery {
     engine: RecoveryLeader,
     open: OpenRecord,
     opened_ns: u64,
@@ -44,7 +44,7 @@ pub(super) struct Led {
     pub(super) has_sealed: bool,
 }
 
-impl Led {
+impl LedRecovery {
     /// Begins a recovery.
     pub(super) fn begin(parts: &Arc<Parts>, answers: &Sender<LeadMessage>, open: OpenRecord, opened_ns: u64) -> Self {
         let (engine, action) = RecoveryLeader::new(open);

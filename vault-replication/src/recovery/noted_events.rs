@@ -17,14 +17,14 @@ use super::parts::Parts;
 
 /// What was submitted since this node leads.
 #[derive(Default)]
-pub(super) struct Noted {
+pub(super) struct NotedEvents {
     leads: bool,
     dead: BTreeSet<NodeId>,
     /// True where something was not answered.
     unanswered: Arc<AtomicBool>,
 }
 
-impl Noted {
+impl NotedEvents {
     /// Submits what is new, while this node leads.
     pub(super) fn submit_new(&mut self, parts: &Arc<Parts>, dead: BTreeSet<NodeId>) {
         if self.unanswered.swap(false, Ordering::AcqRel) {
