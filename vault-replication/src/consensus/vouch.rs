@@ -6,8 +6,8 @@
 //! - I1: it waits until all other voters have answered, or until they had time to answer and those that did make a
 //!   majority with it. The time is long while no voter that answers takes part itself. The voters are those of its log,
 //!   or newer ones that a peer which takes part has told it, since they may have changed while the node was away. A
-//!   majority of either is enough. Such a peer may be in no log here, so the nodes that the start has found (`discovered`) are
-//!   asked, too.
+//!   majority of either is enough. Such a peer may be in no log here, so the nodes that the start has found
+//!   (`discovered`) are asked, too.
 //! - I2: a node that a peer contradicts, now or later, takes part no more, not even after another start.
 //!
 //! **Not here**: what contradicts it (`promise.rs`).

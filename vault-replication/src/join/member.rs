@@ -31,7 +31,8 @@ use crate::peer::PeerClient;
 /// The peers of the configuration, each with its number: what a [`PeerList`](crate::peer::PeerList) goes by.
 ///
 /// That is the number of its name on record, or a later one with which a node of that name was `discovered`: this
-/// record may be behind, and numbers are granted in order. A number that is on record for another name is nobody else's.
+/// record may be behind, and numbers are granted in order. A number that is on record for another name is nobody
+/// else's.
 pub fn known_peers(peers: &[Member], state: &State, discovered: &[(NodeId, Member)]) -> Vec<(String, Option<NodeId>)> {
     let known = |peer: &Member| {
         let is_its = |(id, member): &&(NodeId, Member)| {

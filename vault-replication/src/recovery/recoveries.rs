@@ -7,7 +7,7 @@
 //! - I2: the recoveries at once are bounded, and one that waits for reports gives its place to others in turn.
 //! - I3: one that could not be carried out is begun anew, after a pause that grows.
 //!
-//! **Not here**: one recovery (`led`); the part of this node as a holder (`participant`).
+//! **Not here**: one recovery (`led_recovery`); the part of this node as a holder (`participant`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
