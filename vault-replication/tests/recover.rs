@@ -13,8 +13,8 @@ mod node;
 mod owner;
 #[path = "recover/replicas.rs"]
 mod replicas;
-#[path = "recover/stranded.rs"]
-mod stranded;
+#[path = "recover/peers_gone.rs"]
+mod peers_gone;
 #[allow(dead_code)] // the tests of the peers' port use the rest
 #[path = "peer/support.rs"]
 mod support;
