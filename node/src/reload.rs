@@ -115,7 +115,7 @@ impl Reloader {
             return Ok(());
         }
         let found = sink_faults(&wanted.config.export, &self.own).await;
-        found.tell_unknown();
+        found.log_unresolved();
         let SinkFaults {
             unresolved: unresolved_now,
             loops,

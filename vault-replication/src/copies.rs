@@ -215,7 +215,7 @@ impl Log {
         id: SegmentId,
     ) -> MutexGuard<'a, TailReceiver> {
         while receiver.is_completing(id) {
-            receiver = self.on_complete.wait(receiver).unwrap_or_else(PoisonError::into_inner);
+            receiver = self.completed.wait(receiver).unwrap_or_else(PoisonError::into_inner);
         }
         receiver
     }
