@@ -92,7 +92,7 @@ async fn keep(plans: &[NodePlan]) -> anyhow::Result<()> {
     }
     let ending: Vec<_> = children.into_iter().flatten().collect();
     for child in &ending {
-        child.tell_to_end()?;
+        child.terminate()?;
     }
     tokio::task::spawn_blocking(move || ending.into_iter().try_for_each(Child::wait_for_end)).await?
 }

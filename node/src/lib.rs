@@ -30,6 +30,6 @@ mod replay;
 pub mod run;
 pub mod settings;
 mod sink;
-mod sinks;
+mod sink_faults;
 pub mod stochastic;
 pub mod tls;

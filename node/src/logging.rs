@@ -62,7 +62,7 @@ pub fn init() -> Result<(), LoggingError> {
     std::thread::Builder::new().name("log-repeats".into()).spawn(move || {
         loop {
             std::thread::sleep(Duration::from_secs(1));
-            repeats.tell(Instant::now());
+            repeats.log_left_out(Instant::now());
         }
     })?;
     Ok(())

@@ -22,7 +22,7 @@ use crate::export::Exporters;
 use crate::machine::Machine;
 use crate::peers::Quorum;
 use crate::settings::{Settings, tuning};
-use crate::sinks::{Sinks, sinks};
+use crate::sink_faults::{SinkFaults, sink_faults};
 use crate::tls::ServerTls;
 
 /// The reloader (see the module).
@@ -40,13 +40,13 @@ pub(crate) struct Reloader {
     /// Addresses at which the node takes OTLP.
     pub(crate) own: Vec<SocketAddr>,
     /// Exporters whose sink has no address. Held by the reload under way.
-    pub(crate) unknown: Mutex<Vec<Export>>,
+    pub(crate) unresolved: Mutex<Vec<Export>>,
 }
 
 impl Reloader {
     /// Takes changes of the node's own files into use. A call during another one waits for its turn.
     pub(crate) async fn reload(self: Arc<Self>) {
-        let mut unknown = self.unknown.lock().await;
+        let mut unresolved = self.unresolved.lock().await;
         for tls in &self.certificates {
             match tls.reload() {
                 Ok(()) => tracing::info!(listener = tls.listener(), "tls.reload.done"),
@@ -59,68 +59,71 @@ impl Reloader {
                 Err(error) => tracing::error!(listener = "listeners.peer", %error, "tls.reload.failed"),
             }
         }
-        self.take(true, &mut unknown).await;
+        self.take(true, &mut unresolved).await;
     }
 
     /// Takes changes of the cluster's settings into use, where there are some and no reload is under way.
     pub(crate) async fn follow(self: Arc<Self>) {
-        let Ok(mut unknown) = self.unknown.try_lock() else {
+        let Ok(mut unresolved) = self.unresolved.try_lock() else {
             return;
         };
         if self.settings.is_behind() {
-            self.take(false, &mut unknown).await;
+            self.take(false, &mut unresolved).await;
         }
     }
 
     /// Resolves the sinks that had no address, and ends the exporter of one that proves to be the node itself. Nothing
     /// is done while a reload is under way.
     pub(crate) async fn resolve(self: Arc<Self>) {
-        let Ok(mut unknown) = self.unknown.try_lock() else {
+        let Ok(mut unresolved) = self.unresolved.try_lock() else {
             return;
         };
-        let found = sinks(&unknown, &self.own).await;
-        *unknown = found.unknown;
-        if found.circles.is_empty() {
+        let found = sink_faults(&unresolved, &self.own).await;
+        *unresolved = found.unresolved;
+        if found.loops.is_empty() {
             return;
         }
-        for (exporter, why) in &found.circles {
+        for (exporter, why) in &found.loops {
             tracing::error!(exporter, why, "export.sink.is_this_node: it is ended on this node");
         }
-        self.settings.leave_out(found.circles.clone());
+        self.settings.leave_out(found.loops.clone());
         let exporters = Arc::clone(&self.exporters);
-        if let Err(error) = spawn_blocking(move || exporters.refuse(found.circles)).await {
+        if let Err(error) = spawn_blocking(move || exporters.refuse(found.loops)).await {
             tracing::error!(%error, "export.refuse.panicked");
         }
     }
 
     /// Takes what is wanted by now into use: by the configuration as it was read last, or is read again.
-    async fn take(self: &Arc<Self>, again: bool, unknown: &mut Vec<Export>) {
-        if let Err(faults) = self.try_to_take(again, unknown).await {
+    async fn take(self: &Arc<Self>, again: bool, unresolved: &mut Vec<Export>) {
+        if let Err(faults) = self.try_to_take(again, unresolved).await {
             let (count, error) = (faults.len(), faults.join("; "));
             tracing::error!(count, error, "config.reload.refused: nothing is changed");
         }
     }
 
-    async fn try_to_take(self: &Arc<Self>, again: bool, unknown: &mut Vec<Export>) -> Result<(), Vec<String>> {
+    async fn try_to_take(self: &Arc<Self>, again: bool, unresolved: &mut Vec<Export>) -> Result<(), Vec<String>> {
         let this = Arc::clone(self);
-        let looked = spawn_blocking(move || {
+        let read = spawn_blocking(move || {
             let own = if again { Some(this.load()?) } else { None };
-            let wanted = this.settings.look(own.as_ref());
+            let wanted = this.settings.read_wanted(own.as_ref());
             Ok::<_, Vec<String>>((own, wanted))
         });
-        let (own, mut wanted) = looked.await.map_err(|panicked| vec![panicked.to_string()])??;
+        let (own, mut wanted) = read.await.map_err(|panicked| vec![panicked.to_string()])??;
         if own.is_none() && !self.settings.is_new(&wanted) {
             // A setting has changed that is none of the configuration.
             self.settings.set_taken(wanted);
             return Ok(());
         }
-        let found = sinks(&wanted.config.export, &self.own).await;
-        found.tell_unknown();
-        let Sinks { unknown: none, circles } = found;
+        let found = sink_faults(&wanted.config.export, &self.own).await;
+        found.log_unresolved();
+        let SinkFaults {
+            unresolved: unresolved_now,
+            loops,
+        } = found;
         if self.settings.are_of_cluster() {
-            wanted.leave_out(circles);
-        } else if !circles.is_empty() {
-            return Err(circles.into_values().collect());
+            wanted.leave_out(loops);
+        } else if !loops.is_empty() {
+            return Err(loops.into_values().collect());
         }
         let (exporters, configs) = (Arc::clone(&self.exporters), wanted.config.export.clone());
         let refused = wanted.refused_exporters();
@@ -134,7 +137,7 @@ impl Reloader {
             Ok(Err(error)) => return Err(vec![error.to_string()]),
             Err(error) => tracing::error!(%error, "config.reload.panicked"),
         }
-        *unknown = none;
+        *unresolved = unresolved_now;
         self.vault.tune(tuning(&wanted.config));
         if let (Some(quorum), Some(cluster)) = (&self.quorum, &wanted.config.cluster) {
             quorum.put_in_force(cluster.clone());

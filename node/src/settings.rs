@@ -180,7 +180,7 @@ impl Settings {
     }
 
     /// What is to be in force by the record, and by `own`, or else the configuration that was read last. It blocks.
-    pub(crate) fn look(&self, own: Option<&Config>) -> Wanted {
+    pub(crate) fn read_wanted(&self, own: Option<&Config>) -> Wanted {
         let own = own.cloned().unwrap_or_else(|| self.own());
         wanted(&own, self.catalogue.as_deref())
     }

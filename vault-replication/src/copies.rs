@@ -38,7 +38,7 @@ use crate::tail::receiver::{Completion, TailReceiver};
 use crate::tail::{StreamId, TailAnswer, TailRefusal};
 
 /// Called with each copy that has become complete, or is found to be so again. It must not block for long.
-pub type Completed = Arc<dyn Fn(SegmentId) + Send + Sync>;
+pub type OnComplete = Arc<dyn Fn(SegmentId) + Send + Sync>;
 
 /// The copies of one log.
 struct Log {
@@ -58,27 +58,27 @@ pub struct Copies {
     recovered: Mutex<BTreeMap<SegmentId, Arc<Mutex<()>>>>,
     /// Places for copies that streams have open.
     places: Arc<Semaphore>,
-    completed: Completed,
+    on_complete: OnComplete,
     /// Copies for the thread that completes them, which ends when this is closed.
     completer: Sender<(Arc<Log>, Completion)>,
 }
 
 impl Copies {
-    /// The copies in this store. `completed` is called with each that becomes complete.
+    /// The copies in this store. `on_complete` is called with each that becomes complete.
     ///
     /// # Errors
     /// The thread that completes copies cannot be started.
-    pub fn new(store: CopyStore, completed: Completed) -> io::Result<Self> {
+    pub fn new(store: CopyStore, on_complete: OnComplete) -> io::Result<Self> {
         let (completer, ended) = channel();
-        let tell = Arc::clone(&completed);
+        let called = Arc::clone(&on_complete);
         let thread = thread::Builder::new().name("copies".to_owned());
-        thread.spawn(move || complete_all(&ended, &tell))?;
+        thread.spawn(move || complete_all(&ended, &called))?;
         Ok(Self {
             store,
             logs: Mutex::default(),
             recovered: Mutex::default(),
             places: Arc::new(Semaphore::new(TAIL_COPIES_MAX)),
-            completed,
+            on_complete,
             completer,
         })
     }
@@ -117,7 +117,7 @@ impl Copies {
         // From here on its stream writes nothing, and no later recovery promises before this one is done.
         self.promise(header.id, number)?;
         let copy = self.store.rebuild(header, number, end, fetch)?;
-        (self.completed)(header.id);
+        (self.on_complete)(header.id);
         Ok(copy)
     }
 
@@ -146,7 +146,7 @@ impl Copies {
         let number = self.store.promised(seal.id)?.max(1);
         self.promise(seal.id, number)?;
         let copy = self.store.copy_sealed(seal, report, cluster_id, fetch)?;
-        (self.completed)(seal.id);
+        (self.on_complete)(seal.id);
         Ok(copy)
     }
 
@@ -222,7 +222,7 @@ impl Log {
 }
 
 /// Completes copies, one after the other, until nobody ends any more.
-fn complete_all(ended: &Receiver<(Arc<Log>, Completion)>, tell: &Completed) {
+fn complete_all(ended: &Receiver<(Arc<Log>, Completion)>, on_complete: &OnComplete) {
     for (log, completion) in ended {
         let (stream, id) = (completion.stream(), completion.id());
         let done = catch_unwind(AssertUnwindSafe(|| completion.run())).unwrap_or_else(|_| {
@@ -231,7 +231,7 @@ fn complete_all(ended: &Receiver<(Arc<Log>, Completion)>, tell: &Completed) {
         });
         let (.., answer) = done;
         if matches!(answer, TailAnswer::Completed(_)) {
-            tell(id);
+            on_complete(id);
         }
         log.receiver().completed(done);
         log.completed.notify_all();

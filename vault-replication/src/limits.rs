@@ -44,7 +44,7 @@ pub const RECOVERIES_MAX: usize = 8;
 pub const RECOVERY_TURN: Duration = Duration::from_secs(30);
 
 /// The interval at which a leader looks at its recoveries, and repeats what was not answered.
-pub const RECOVERY_LOOK: Duration = Duration::from_secs(1);
+pub const RECOVERY_ROUND: Duration = Duration::from_secs(1);
 
 /// The time between two walks over all segments while nothing changes that would leave one.
 pub const RECOVERY_WALK: Duration = Duration::from_secs(30);

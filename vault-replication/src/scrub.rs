@@ -99,7 +99,7 @@ impl Work {
                 return;
             }
         }
-        self.look_at_all();
+        self.spot_check_all();
         for id in self.found_before() {
             if self.is_stopping() {
                 return;
@@ -113,15 +113,15 @@ impl Work {
         is_stopped(&self.stopped, Duration::ZERO)
     }
 
-    /// Looks at the file of every sealed segment.
-    fn look_at_all(&self) {
+    /// Checks the ends of the file of every sealed segment.
+    fn spot_check_all(&self) {
         let (mut count, mut last) = (0_u64, None);
         while let Some(id) = self.setup.vault.next_sealed(last) {
             if self.is_stopping() {
                 return;
             }
             let begun = Instant::now();
-            self.setup.vault.look_at(id);
+            self.setup.vault.spot_check(id);
             (self.setup.pass)(begun.elapsed());
             (count, last) = (count + 1, Some(id));
         }
@@ -151,7 +151,7 @@ impl Work {
                 if self.is_stopping() {
                     break;
                 }
-                let may_be_good = || tries && bad.fault == CopyFault::Unreadable && self.setup.vault.look_at(bad.id);
+                let may_be_good = || tries && bad.fault == CopyFault::Unreadable && self.setup.vault.spot_check(bad.id);
                 if !bad.is_verified || may_be_good() {
                     self.verify(bad.id);
                 }

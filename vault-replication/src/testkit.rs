@@ -68,14 +68,14 @@ impl Cluster {
         cluster
     }
 
-    pub(crate) fn say(&mut self, command: Command) {
+    pub(crate) fn apply(&mut self, command: Command) {
         apply(&mut self.0, &command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
     }
 
     pub(crate) fn register(&mut self, n: u32) {
         let storage_uuid = Uuid::from_u128(n.into());
-        self.say(Command::RegisterNode { storage_uuid, at_ns: 1 });
-        self.say(Command::NodeUp {
+        self.apply(Command::RegisterNode { storage_uuid, at_ns: 1 });
+        self.apply(Command::NodeUp {
             node: node(n),
             storage_uuid,
             boot_uuid: storage_uuid,
@@ -89,7 +89,7 @@ impl Cluster {
     }
 
     fn name(&mut self, n: u32, name: String, failure_domain: &str, replaces: Option<u32>) {
-        self.say(Command::DescribeNode {
+        self.apply(Command::DescribeNode {
             node: node(n),
             name,
             address: String::new(),
@@ -105,7 +105,7 @@ impl Cluster {
     }
 
     pub(crate) fn drain(&mut self, n: u32) {
-        self.say(Command::SetNodeState {
+        self.apply(Command::SetNodeState {
             node: node(n),
             state: NodeState::Draining,
             seen: None,
@@ -129,13 +129,13 @@ impl Cluster {
             ..opened(owner, peers)
         };
         let (seal, at_ns) = (None, 0);
-        self.say(Command::Roll { seal, open, at_ns });
+        self.apply(Command::Roll { seal, open, at_ns });
     }
 
     /// Begins to recover a segment.
     pub(crate) fn recover(&mut self, owner: u32, index: u32) {
         let (id, request) = (segment(owner, index), Uuid::from_u128(1));
-        self.say(Command::BeginRecovery { id, request, at_ns: 1 });
+        self.apply(Command::BeginRecovery { id, request, at_ns: 1 });
     }
 
     /// Seals a segment without an entry.
@@ -151,7 +151,7 @@ impl Cluster {
             ..opened(owner, &peers)
         };
         let (seal, at_ns) = (None, 0);
-        self.say(Command::Roll { seal, open, at_ns });
+        self.apply(Command::Roll { seal, open, at_ns });
         let last_lsn = (entries > 0).then_some(Lsn::at(id.index, EntryNumber::FIRST));
         let stats = SegmentStats {
             entries,
@@ -167,7 +167,7 @@ impl Cluster {
             sealed_ns,
             holders: nodes(holders),
         };
-        self.say(Command::Seal { seal });
+        self.apply(Command::Seal { seal });
     }
 
     pub(crate) fn sealed(&self, owner: u32, index: u32) -> SealRecord {
@@ -179,13 +179,13 @@ impl Cluster {
 
     pub(crate) fn plan(&mut self, owner: u32, index: u32, on: u32) {
         let (id, node) = (segment(owner, index), node(on));
-        self.say(Command::CopyPlanned { id, node });
+        self.apply(Command::CopyPlanned { id, node });
     }
 
     /// A node has a copy.
     pub(crate) fn add(&mut self, owner: u32, index: u32, on: u32) {
         let (id, node, digest) = (segment(owner, index), node(on), DIGEST);
-        self.say(Command::ReplicaAdded { id, node, digest });
+        self.apply(Command::ReplicaAdded { id, node, digest });
     }
 }
 

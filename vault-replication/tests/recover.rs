@@ -11,10 +11,10 @@ mod lost;
 mod node;
 #[path = "recover/owner.rs"]
 mod owner;
+#[path = "recover/peers_gone.rs"]
+mod peers_gone;
 #[path = "recover/replicas.rs"]
 mod replicas;
-#[path = "recover/stranded.rs"]
-mod stranded;
 #[allow(dead_code)] // the tests of the peers' port use the rest
 #[path = "peer/support.rs"]
 mod support;

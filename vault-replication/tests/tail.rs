@@ -188,3 +188,11 @@ fn a_peer_that_was_replaced_is_shown_no_more() {
     owner.stop();
     second.stop();
 }
+
+#[test]
+#[should_panic(expected = "streams are started once")]
+fn to_start_streams_a_second_time_is_a_bug() {
+    let cluster = Cluster::new(64 << 10);
+    let node = cluster.start(1);
+    cluster.start_streams_again(&node);
+}

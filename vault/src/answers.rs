@@ -24,13 +24,13 @@ impl Vault {
         if let Some(watermark) = self.watermark(id.shard) {
             watermark.peer_restarted(node, id.index, has.map(|number| Lsn::at(id.index, number)));
         }
-        self.tell_sealer(SealRequest::NoHolder(id, node));
+        self.ask_sealer(SealRequest::NoHolder(id, node));
     }
 
     /// Notes that a node has all of a segment that this node writes, synced and verified, with this digest: that node
     /// counts as a holder when the segment is sealed.
     pub fn copy_completed(&self, id: SegmentId, node: NodeId, digest: [u8; 32]) {
-        self.tell_sealer(SealRequest::Holder(id, node, digest));
+        self.ask_sealer(SealRequest::Holder(id, node, digest));
     }
 
     fn watermark(&self, shard: ShardId) -> Option<&Watermark> {
@@ -38,7 +38,7 @@ impl Vault {
         Some(&shard.watermark)
     }
 
-    fn tell_sealer(&self, of: SealRequest) {
+    fn ask_sealer(&self, of: SealRequest) {
         // A sealer that is gone has ended with its vault.
         let _ = self.inner.sealer.send(of);
     }

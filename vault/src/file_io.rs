@@ -35,7 +35,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
     };
     fail_point!("dir.sync", |_| Err(failed(io::Error::other("injected"))));
     #[cfg(feature = "testkit")]
-    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::SyncFolder(path)).map_err(failed)?;
+    crate::testkit::disk::notify(crate::testkit::disk::DiskOp::SyncFolder(path)).map_err(failed)?;
     let folder = File::open(path).map_err(VaultError::io("open", path))?;
     folder.sync_all().map_err(failed)
 }
@@ -44,7 +44,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
 pub(crate) fn sync_data(file: &File, path: &Path) -> Result<(), VaultError> {
     fail_point!("file.sync", |_| Err(injected("sync", path)));
     #[cfg(feature = "testkit")]
-    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Sync(file)).map_err(VaultError::io("sync", path))?;
+    crate::testkit::disk::notify(crate::testkit::disk::DiskOp::Sync(file)).map_err(VaultError::io("sync", path))?;
     file.sync_data().map_err(VaultError::io("sync", path))
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn begin_writeback(file: &File, from: u64, to: u64) {
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), VaultError> {
     fail_point!("file.rename", |_| Err(injected("rename", from)));
     #[cfg(feature = "testkit")]
-    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Rename(from, to))
+    crate::testkit::disk::notify(crate::testkit::disk::DiskOp::Rename(from, to))
         .map_err(VaultError::io("rename", from))?;
     fs::rename(from, to).map_err(VaultError::io("rename", from))?;
     sync_dir(parent(to))
@@ -78,7 +78,7 @@ pub(crate) fn link(from: &Path, to: &Path) -> Result<(), VaultError> {
 pub(crate) fn remove(path: &Path) -> Result<(), VaultError> {
     fail_point!("file.remove", |_| Err(injected("remove", path)));
     #[cfg(feature = "testkit")]
-    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Remove(path)).map_err(VaultError::io("remove", path))?;
+    crate::testkit::disk::notify(crate::testkit::disk::DiskOp::Remove(path)).map_err(VaultError::io("remove", path))?;
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(VaultError::io("remove", path)(e)),
         Ok(()) | Err(_) => Ok(()),

@@ -239,12 +239,12 @@ impl Vault {
         }
     }
 
-    /// Looks at the file of a sealed segment that is held here, by a few pages of it; says whether they are what was
+    /// Checks a few pages of the file of a sealed segment that is held here; says whether they are what was
     /// sealed. What is wrong is one of [`Self::bad_copies`] from then on, to be verified.
-    pub fn look_at(&self, id: SegmentId) -> bool {
+    pub fn spot_check(&self, id: SegmentId) -> bool {
         let holdings = &self.inner.parts.holdings;
         let Ok(record) = self.sealed(id) else { return false };
-        match SegmentReader::look_at(&self.segment_file(id), id, record.digest) {
+        match SegmentReader::spot_check(&self.segment_file(id), id, record.digest) {
             Ok(None) => return true,
             Ok(Some(why)) => holdings.is_bad(id, CopyFault::Damaged, &why, false),
             Err(error) => holdings.opened(id, Err(&error)),

@@ -40,7 +40,7 @@ pub mod disk {
         Remove(&'a Path),
     }
 
-    /// The one who is told.
+    /// The one who is notified before an operation, and can fail it.
     pub type Observer = Box<dyn FnMut(DiskOp<'_>) -> io::Result<()>>;
 
     thread_local! {
@@ -52,7 +52,7 @@ pub mod disk {
         OBSERVER.with_borrow_mut(|place| *place = observer);
     }
 
-    pub(crate) fn tell(op: DiskOp<'_>) -> io::Result<()> {
+    pub(crate) fn notify(op: DiskOp<'_>) -> io::Result<()> {
         // An observer that panics stays in its place.
         OBSERVER.with_borrow_mut(|observer| observer.as_mut().map_or(Ok(()), |observer| observer(op)))
     }

@@ -431,11 +431,11 @@ fn what_is_wrong_with_a_copy_is_known_until_its_file_is_verified_and_good() {
     assert!(vault.bad_copies().is_empty());
 
     // A look at a few pages sees what is cut off, and whose it is.
-    assert!(vault.look_at(a));
+    assert!(vault.spot_check(a));
     assert_eq!(known(a), None);
     let whole = fs::read(&path_a).unwrap();
     fs::write(&path_a, &whole[..whole.len() - 1]).unwrap();
-    assert!(!vault.look_at(a));
+    assert!(!vault.spot_check(a));
     assert_eq!(known(a), Some((CopyFault::Damaged, false)));
     assert_eq!(vault.next_sealed(None), Some(a));
     assert_eq!(vault.next_sealed(Some(a)), Some(b));

@@ -74,17 +74,17 @@ impl RangePlan {
             members: Vec::new(),
             indexes: Indexes::default(),
         };
-        let looks = objects.filter_map(async |found| match found {
+        let opened = objects.filter_map(async |found| match found {
             Ok(object) => object.may_have(range).then_some(Ok(object)),
             Err(error) => Some(Err(error)),
         });
-        let looks = looks.map(async |found| match found {
-            Ok(object) => Ok((look(store, &object).await, object)),
+        let opened = opened.map(async |found| match found {
+            Ok(object) => Ok((checked_index(store, &object).await, object)),
             Err(error) => Err(error),
         });
-        let mut looks = std::pin::pin!(looks.buffer_unordered(LOOKS_AT_ONCE));
-        while let Some(looked) = looks.next().await {
-            match looked {
+        let mut opened = std::pin::pin!(opened.buffer_unordered(LOOKS_AT_ONCE));
+        while let Some(index) = opened.next().await {
+            match index {
                 Ok((Ok(index), object)) => plan.add(object, index, cluster),
                 Ok((Err(error), object)) => fault(PlanFault::Object(object.key, error)),
                 Err(error) => fault(PlanFault::Contents(error)),
@@ -174,7 +174,7 @@ impl Found {
     }
 }
 
-async fn look(store: &StoreReader, object: &Found) -> Result<ObjectIndex, ReadError> {
+async fn checked_index(store: &StoreReader, object: &Found) -> Result<ObjectIndex, ReadError> {
     if object.listed.is_some() {
         same_length(store, object).await?;
     }

@@ -402,6 +402,14 @@ fn the_golden_object_is_read() {
     }
 }
 
+#[test]
+#[should_panic(expected = "a verdict before all was read")]
+fn a_verdict_on_an_object_of_which_blocks_were_not_read_is_a_bug_of_the_caller() {
+    let (index, ..) = fuzzing::read(GOLDEN).unwrap();
+    let header = index.header_range();
+    let _ = Verifier::new(&index, &GOLDEN[header.start as usize..header.end as usize]).finish();
+}
+
 /// Writes the golden object, where it does not exist yet.
 #[test]
 #[ignore = "makes a file"]

@@ -151,7 +151,7 @@ pub(super) fn doom(
         ObjectState::Doomed if attempt == object.attempt => return unchanged(Reply::Done),
         ObjectState::Leased => held(state, lease, object, attempt, node, epoch)?,
         ObjectState::Doomed => return Err(Refusal::NotHeld { lease, attempt }),
-        ObjectState::Committed(_) if ends && state.is_stranded(object) => {
+        ObjectState::Committed(_) if ends && state.is_left_behind(object) => {
             may_list(state, lease, object, attempt, node, epoch)?;
         }
         ObjectState::Committed(_) | ObjectState::Listed { .. } => return Err(Refusal::ObjectCounts { lease }),

@@ -26,11 +26,11 @@ use uuid::Uuid;
 
 fn booted() -> State {
     let mut state = State::default();
-    say(&mut state, &[register(1), up(1, 1)]);
+    apply_all(&mut state, &[register(1), up(1, 1)]);
     state
 }
 
-fn say(state: &mut State, commands: &[Command]) {
+fn apply_all(state: &mut State, commands: &[Command]) {
     for command in commands {
         apply(state, command).unwrap();
     }
@@ -63,7 +63,7 @@ fn with_segment(at: SegmentState) -> State {
         SegmentState::Lost => vec![open(id, 1), Command::SegmentLost { id, at_ns: 7 }],
     };
     let mut state = booted();
-    say(&mut state, &path);
+    apply_all(&mut state, &path);
     assert_eq!(state.segment_state(id), at);
     state
 }
@@ -158,7 +158,7 @@ fn a_refused_transition_names_state_and_command() {
 #[test]
 fn i4_only_the_newest_epoch_opens_and_a_fenced_one_is_told_so() {
     let mut state = booted();
-    say(&mut state, &[open(segment(1, 0, 1), 1), up(1, 2)]);
+    apply_all(&mut state, &[open(segment(1, 0, 1), 1), up(1, 2)]);
     let fenced = |id| {
         Err(Refusal::Fenced {
             id,
@@ -183,7 +183,7 @@ fn i4_only_the_newest_epoch_opens_and_a_fenced_one_is_told_so() {
 fn i4_recovery_seals_what_an_older_epoch_left_under_that_epoch() {
     let id = segment(1, 0, 1);
     let mut state = with_segment(SegmentState::Recovering);
-    say(&mut state, &[up(1, 2)]);
+    apply_all(&mut state, &[up(1, 2)]);
     let other = Err(Refusal::OtherWriter {
         id,
         writer: epoch(1),
@@ -242,7 +242,7 @@ fn a_seal_that_names_an_entry_of_another_segment_is_refused() {
 #[test]
 fn an_index_that_was_passed_over_is_never_used() {
     let mut state = booted();
-    say(&mut state, &[open(segment(1, 0, 3), 1)]);
+    apply_all(&mut state, &[open(segment(1, 0, 3), 1)]);
     let id = segment(1, 0, 2);
     let refused = Refusal::Transition {
         id,
@@ -261,11 +261,11 @@ fn the_last_index_is_refused_rather_than_begun_again() {
 #[test]
 fn trimmed_segments_leave_no_rows() {
     let mut state = booted();
-    say(&mut state, &[open(segment(1, 0, 1), 1)]);
+    apply_all(&mut state, &[open(segment(1, 0, 1), 1)]);
     let rows = bytes(&state).len();
     for index in 2..1_000 {
         let id = segment(1, 0, index - 1);
-        say(
+        apply_all(
             &mut state,
             &[
                 open(segment(1, 0, index), 1),
@@ -284,7 +284,7 @@ fn trimmed_segments_leave_no_rows() {
 #[test]
 fn an_epoch_is_above_every_one_seen_on_the_disk() {
     let mut state = State::default();
-    say(&mut state, &[register(1), up(1, 1)]);
+    apply_all(&mut state, &[register(1), up(1, 1)]);
     let seen = |boot, seen| Command::NodeUp {
         node: node(1),
         storage_uuid: uuid(1),
@@ -312,7 +312,7 @@ fn a_clock_never_goes_back() {
         node: node(1),
         mark: KeptClock { now_ns, credit_ns },
     };
-    say(&mut state, &[keep(100, 5), keep(90, 50), keep(100, 50)]);
+    apply_all(&mut state, &[keep(100, 5), keep(90, 50), keep(100, 50)]);
     let kept = KeptClock {
         now_ns: 100,
         credit_ns: 5,
@@ -376,12 +376,12 @@ fn the_same_request_is_the_same_job_and_another_specification_is_refused() {
 #[test]
 fn the_oldest_ended_job_makes_room_and_a_running_one_never_does() {
     let mut state = State::default();
-    (0..JOBS_MAX as u128).for_each(|n| say(&mut state, &[create(n)]));
+    (0..JOBS_MAX as u128).for_each(|n| apply_all(&mut state, &[create(n)]));
     assert_eq!(
         apply(&mut state, &create(9_999)),
         Err(Refusal::TooManyJobs { limit: JOBS_MAX })
     );
-    say(&mut state, &[Command::CancelJob { job: job(3), at_ns: 2 }]);
+    apply_all(&mut state, &[Command::CancelJob { job: job(3), at_ns: 2 }]);
     assert_eq!(
         apply(&mut state, &create(9_999)),
         Ok(Reply::Job(job(JOBS_MAX as u64 + 1)))
@@ -397,7 +397,7 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
         spec: "x".to_owned(),
         at_ns: 1,
     };
-    say(&mut state, &[create]);
+    apply_all(&mut state, &[create]);
     let at = |entries| JobPosition {
         done_lsn: lsn(1, entries),
         entries,
@@ -430,7 +430,7 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
         })
     };
     assert_eq!(apply(&mut state, &progress(1, 1)), taken(1, 0));
-    say(&mut state, &[progress(0, 1)]);
+    apply_all(&mut state, &[progress(0, 1)]);
     for _ in 0..2 {
         assert_eq!(apply(&mut state, &take(1, 0)), Ok(Reply::Done));
         assert_eq!(state.job(job(1)).unwrap().term(), 1);
@@ -445,9 +445,9 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
         "it was taken from that runner"
     );
     assert_eq!(apply(&mut state, &finish(0)), taken(0, 1));
-    say(&mut state, &[progress(1, 3)]);
+    apply_all(&mut state, &[progress(1, 3)]);
     assert_eq!(state.job(job(1)).unwrap().positions[&(node(1), ShardId::new(0))], at(3));
-    say(&mut state, &[finish(1)]);
+    apply_all(&mut state, &[finish(1)]);
     let state_of = "Done";
     assert_eq!(
         apply(&mut state, &take(1, 1)),
@@ -461,7 +461,7 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
 #[test]
 fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothing_back() {
     let mut state = booted();
-    say(&mut state, &[create(1)]);
+    apply_all(&mut state, &[create(1)]);
     let at = |entry, ranges| JobPosition {
         done_lsn: lsn(1, entry),
         entries: entry,
@@ -482,7 +482,7 @@ fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothi
         positions: vec![(node(1), ShardId::new(shard), position)],
         loss_names,
     };
-    say(
+    apply_all(
         &mut state,
         &[
             progress(0, at(5, 2), names(&["a", "b"], Some("first"))),
@@ -497,7 +497,7 @@ fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothi
 
     let many: Vec<String> = (0..JOB_LOSS_NAMES_MAX).map(|n| n.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    say(&mut state, &[progress(0, at(6, 20), names(&many, None))]);
+    apply_all(&mut state, &[progress(0, at(6, 20), names(&many, None))]);
     let kept = &state.job(job(1)).unwrap().loss_names.missing;
     assert_eq!((kept.len(), kept[0].as_str()), (JOB_LOSS_NAMES_MAX, "a"));
 
@@ -523,11 +523,11 @@ fn an_ended_job_stays_as_it_ended() {
     let cancel = |n| Command::CancelJob { job: job(n), at_ns: 4 };
     let failed = JobResult::Failed("sink gone".to_owned());
     let mut state = State::default();
-    say(
+    apply_all(
         &mut state,
         &[create(1), create(2), finish(1, &JobResult::Done), cancel(2)],
     );
-    say(&mut state, &[finish(1, &JobResult::Done), cancel(2)]);
+    apply_all(&mut state, &[finish(1, &JobResult::Done), cancel(2)]);
     let ended = |n, state| Err(Refusal::JobEnded { job: job(n), state });
     assert_eq!(apply(&mut state, &cancel(1)), ended(1, "Done"));
     assert_eq!(apply(&mut state, &finish(1, &failed)), ended(1, "Done"));
@@ -552,7 +552,7 @@ fn what_is_too_long_or_too_many_is_refused() {
         seen: None,
     };
     let mut state = State::default();
-    say(&mut state, &[create(1)]);
+    apply_all(&mut state, &[create(1)]);
     let position = JobPosition {
         done_lsn: lsn(1, 1),
         entries: 1,
@@ -593,14 +593,14 @@ fn what_is_too_long_or_too_many_is_refused() {
             "{command:.80?}"
         );
     }
-    (0..SETTINGS_MAX).for_each(|n| say(&mut state, &[set(n.to_string(), "v".to_owned())]));
+    (0..SETTINGS_MAX).for_each(|n| apply_all(&mut state, &[set(n.to_string(), "v".to_owned())]));
     let one_more = set("more".to_owned(), "v".to_owned());
     assert_eq!(
         apply(&mut state, &one_more),
         Err(Refusal::TooManySettings { limit: SETTINGS_MAX })
     );
-    say(&mut state, &[set("0".to_owned(), "w".to_owned())]);
-    say(
+    apply_all(&mut state, &[set("0".to_owned(), "w".to_owned())]);
+    apply_all(
         &mut state,
         &[
             Command::SetConfig {
@@ -617,7 +617,7 @@ fn what_is_too_long_or_too_many_is_refused() {
 #[test]
 fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named() {
     let mut state = booted();
-    say(&mut state, &[register(2), register(3)]);
+    apply_all(&mut state, &[register(2), register(3)]);
     let set = |value: Option<&str>, seen| Command::SetConfig {
         key: "k".to_owned(),
         value: value.map(str::to_owned),
@@ -635,7 +635,7 @@ fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named()
         drain(NodeState::Draining, Some(0)),
         drain(NodeState::Active, Some(1)),
     ];
-    say(&mut state, &first);
+    apply_all(&mut state, &first);
     assert_eq!(state.setting("k").unwrap().version, 2);
     assert_eq!(state.node(node(1)).unwrap().version, 2);
     let refused = apply(&mut state, &set(Some("c"), Some(1))).unwrap_err().to_string();
@@ -648,13 +648,13 @@ fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named()
         .to_string();
     assert!(refused.starts_with("node 1 is at version 2 by now"), "{refused}");
     // A command that was submitted before has the same answer as before, though it changed the version itself.
-    say(&mut state, &first[1..2]);
-    say(&mut state, &first[3..]);
+    apply_all(&mut state, &first[1..2]);
+    apply_all(&mut state, &first[3..]);
     // A setting that was removed and set again has another version than before, and none has version 0.
-    say(&mut state, &[set(None, Some(2)), set(Some("b"), Some(0))]);
+    apply_all(&mut state, &[set(None, Some(2)), set(Some("b"), Some(0))]);
     assert_eq!(state.setting("k").unwrap().version, 4);
     assert!(apply(&mut state, &set(None, Some(2))).is_err());
-    say(&mut state, &[set(None, None)]);
+    apply_all(&mut state, &[set(None, None)]);
 }
 
 #[test]
@@ -677,18 +677,18 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
         let other_shard = segment(1, 9, 1);
         let mut elsewhere = seal_record(other_shard, 1, 1);
         elsewhere.sealed_ns = 9_999;
-        say(&mut state, &[open(other_shard, 1), Command::Seal { seal: elsewhere }]);
+        apply_all(&mut state, &[open(other_shard, 1), Command::Seal { seal: elsewhere }]);
         let seal_at = |index: usize, sealed_ns| SealRecord {
             sealed_ns,
             ..seal_record(segment(1, 0, index as u32 + 1), 1, 1)
         };
         for (index, at) in others.iter().enumerate() {
             let seal = seal_at(index, *at);
-            say(&mut state, &[open(seal.id, 1), Command::Seal { seal }]);
+            apply_all(&mut state, &[open(seal.id, 1), Command::Seal { seal }]);
         }
         if let Some(now_ns) = kept {
             let mark = KeptClock { now_ns, credit_ns: 0 };
-            say(&mut state, &[Command::KeepClock { node: node(1), mark }]);
+            apply_all(&mut state, &[Command::KeepClock { node: node(1), mark }]);
         }
         let seal = seal_at(others.len(), given);
         let next = segment(1, 0, others.len() as u32 + 2);
@@ -701,7 +701,7 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
             at_ns,
         };
         // The second seal has the same content.
-        say(
+        apply_all(
             &mut state,
             &[open(seal.id, 1), Command::Seal { seal }, Command::Seal { seal }],
         );
@@ -710,7 +710,7 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
             other => panic!("{other:?}"),
         };
         assert_eq!(of(&state), stands, "{kept:?} {others:?} {given}");
-        say(&mut state, &[roll]);
+        apply_all(&mut state, &[roll]);
         assert_eq!(of(&state), stands);
     }
 }
@@ -728,7 +728,7 @@ fn a_recovered_seal_lies_not_before_the_clock_that_the_owner_kept() {
         let mut state = with_segment(SegmentState::Open);
         if let Some(now_ns) = kept {
             let mark = KeptClock { now_ns, credit_ns: 0 };
-            say(&mut state, &[Command::KeepClock { node: node(1), mark }]);
+            apply_all(&mut state, &[Command::KeepClock { node: node(1), mark }]);
         }
         let begin = Command::BeginRecovery {
             id,
@@ -739,7 +739,7 @@ fn a_recovered_seal_lies_not_before_the_clock_that_the_owner_kept() {
             sealed_ns: given,
             ..seal_record(id, 1, 2)
         };
-        say(&mut state, &[begin, Command::SealRecovered { seal, number: 1 }]);
+        apply_all(&mut state, &[begin, Command::SealRecovered { seal, number: 1 }]);
         match state.segment(id) {
             Some(SegmentRecord::Sealed(seal)) => assert_eq!(seal.sealed_ns, stands, "{kept:?} {given}"),
             other => panic!("{other:?}"),
@@ -961,7 +961,7 @@ fn what_is_dropped_is_on_record_and_beyond_the_bound_the_oldest_become_one() {
         seal.sealed_ns = u64::from(index);
         let why = TrimReason::Dropped;
         let trim = Command::Trim { id, why };
-        say(&mut state, &[open(id, 1), Command::Seal { seal }, trim.clone(), trim]);
+        apply_all(&mut state, &[open(id, 1), Command::Seal { seal }, trim.clone(), trim]);
     }
     let dropped: Vec<_> = state.dropped(node(1), ShardId::new(0)).copied().collect();
     assert_eq!(dropped.len(), DROPPED_RANGES_MAX);
@@ -1018,7 +1018,7 @@ fn a_seal_needs_as_many_holders_as_an_acknowledgement_needs_copies() {
     let id = segment(1, 0, 1);
     let of_two = ReplicaSet::new(NodeSet::from_nodes([node(2), node(3)]).unwrap(), 2).unwrap();
     let mut state = booted();
-    say(&mut state, &[register(2), register(3)]);
+    apply_all(&mut state, &[register(2), register(3)]);
     let open = opening(id, of_two);
     let roll = Command::Roll {
         seal: None,
@@ -1101,7 +1101,7 @@ fn a_sealed_segment_gains_holders_of_equal_copies() {
         node: node(to),
         digest,
     };
-    say(&mut state, &[register(2)]);
+    apply_all(&mut state, &[register(2)]);
     let differs = Err(Refusal::Differs {
         id,
         step: Step::AddReplica,
@@ -1129,9 +1129,9 @@ fn a_full_list_of_holders_gains_one_where_others_were_replaced() {
         digest,
     };
     let most = SET_NODES_MAX as u8;
-    (2..=most + 2).for_each(|to| say(&mut state, &[register(to)]));
+    (2..=most + 2).for_each(|to| apply_all(&mut state, &[register(to)]));
     let most = u32::from(most);
-    (2..=most).for_each(|to| say(&mut state, &[added(to)]));
+    (2..=most).for_each(|to| apply_all(&mut state, &[added(to)]));
     assert!(matches!(
         apply(&mut state, &added(most + 1)),
         Err(Refusal::TooLong { .. })
@@ -1143,7 +1143,7 @@ fn a_full_list_of_holders_gains_one_where_others_were_replaced() {
         failure_domain: String::new(),
         replaces,
     };
-    say(
+    apply_all(
         &mut state,
         &[
             describe(3, "c", None),
@@ -1176,7 +1176,7 @@ fn a_segment_with_replicas_ends_as_empty_by_a_recovery_alone() {
     let id = segment(1, 0, 1);
     let of_two = ReplicaSet::new(NodeSet::from_nodes([node(2), node(3)]).unwrap(), 2).unwrap();
     let mut state = booted();
-    say(&mut state, &[register(2), register(3)]);
+    apply_all(&mut state, &[register(2), register(3)]);
     let roll = Command::Roll {
         seal: None,
         open: opening(id, of_two),
@@ -1198,7 +1198,7 @@ fn a_segment_with_replicas_ends_as_empty_by_a_recovery_alone() {
         request: uuid(3),
         at_ns: 6,
     };
-    say(&mut state, &[begin, Command::SealRecovered { seal, number: 1 }, trim]);
+    apply_all(&mut state, &[begin, Command::SealRecovered { seal, number: 1 }, trim]);
     assert_eq!(state.segment_state(id), SegmentState::Trimmed);
 }
 
@@ -1206,9 +1206,9 @@ fn a_segment_with_replicas_ends_as_empty_by_a_recovery_alone() {
 fn the_loss_of_a_sealed_segment_that_another_node_holds_is_accepted_only_when_that_node_was_wiped() {
     let id = segment(1, 0, 1);
     let mut state = with_segment(SegmentState::Sealed);
-    say(&mut state, &[register(2), register(3)]);
+    apply_all(&mut state, &[register(2), register(3)]);
     let digest = seal_record(id, 1, 2).digest;
-    say(
+    apply_all(
         &mut state,
         &[Command::ReplicaAdded {
             id,
@@ -1235,7 +1235,7 @@ fn the_loss_of_a_sealed_segment_that_another_node_holds_is_accepted_only_when_th
         failure_domain: String::new(),
         replaces,
     };
-    say(&mut state, &[describe(2, None), describe(3, Some(node(2))), lost]);
+    apply_all(&mut state, &[describe(2, None), describe(3, Some(node(2))), lost]);
     assert_eq!(state.segment_state(id), SegmentState::Lost);
 }
 
@@ -1243,7 +1243,7 @@ fn the_loss_of_a_sealed_segment_that_another_node_holds_is_accepted_only_when_th
 fn the_loss_of_what_no_holder_can_read_is_accepted_and_of_all_of_it_where_none_has_a_part() {
     let id = segment(1, 0, 1);
     let mut state = with_segment(SegmentState::Sealed);
-    say(&mut state, &[register(2)]);
+    apply_all(&mut state, &[register(2)]);
     let digest = seal_record(id, 1, 2).digest;
     let added = Command::ReplicaAdded {
         id,
@@ -1255,7 +1255,7 @@ fn the_loss_of_what_no_holder_can_read_is_accepted_and_of_all_of_it_where_none_h
         loss: accepted_loss("jo", 9, reporting),
     };
     let lost = Command::SegmentLost { id, at_ns: 9 };
-    say(&mut state, &[added, accept(1), accept(1)]);
+    apply_all(&mut state, &[added, accept(1), accept(1)]);
     assert_eq!(state.segment_state(id), SegmentState::Sealed, "what is left is read");
     assert_eq!(state.accepted_loss(id), None, "its recovery ended without a loss");
     assert!(
@@ -1264,9 +1264,9 @@ fn the_loss_of_what_no_holder_can_read_is_accepted_and_of_all_of_it_where_none_h
     );
     let mut trimmed = state.clone();
     let why = TrimReason::Retention;
-    say(&mut trimmed, &[Command::Trim { id, why }]);
+    apply_all(&mut trimmed, &[Command::Trim { id, why }]);
     assert_eq!(trimmed.accepted_copy_loss(id), None);
-    say(&mut state, &[accept(0), lost]);
+    apply_all(&mut state, &[accept(0), lost]);
     assert_eq!(state.segment_state(id), SegmentState::Lost);
     assert_eq!(state.accepted_copy_loss(id), Some(&accepted_loss("jo", 9, 0)));
 }
@@ -1282,13 +1282,13 @@ fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_or_has_reported
     let nothing = |number| Command::RecoveredNothing { id, number, at_ns: 10 };
     let not_accepted = Err(Refusal::LossNotAccepted { id });
     assert_eq!(apply(&mut state, &accept(0)), Err(Refusal::OwnerNotReplaced { id }));
-    say(&mut state.clone(), &[accept(1)]);
-    say(
+    apply_all(&mut state.clone(), &[accept(1)]);
+    apply_all(
         &mut state,
         &[register(2), describe(1, "one", None), describe(2, "one", Some(1))],
     );
     assert_eq!(apply(&mut state, &nothing(1)), not_accepted);
-    say(&mut state, &[accept(1), accept(0), accept(0)]);
+    apply_all(&mut state, &[accept(1), accept(0), accept(0)]);
     assert_eq!(state.accepted_loss(id), Some(&accepted_loss("jo", 9, 0)));
     let stale = Refusal::Recovered {
         id,
@@ -1297,13 +1297,13 @@ fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_or_has_reported
     };
     assert_eq!(apply(&mut state, &nothing(2)), Err(stale));
     let mut sealed = state.clone();
-    say(&mut state, &[nothing(1), nothing(1)]);
+    apply_all(&mut state, &[nothing(1), nothing(1)]);
     assert_eq!(state.segment_state(id), SegmentState::Lost);
     assert!(state.accepted_loss(id).is_some(), "who lost it stays on record");
     assert_eq!(state.unsealed_of(node(1)).next(), None);
     // Where something was left it is sealed, and the record goes with the segment.
     let seal = seal_record(id, 1, 2);
-    say(&mut sealed, &[Command::SealRecovered { seal, number: 1 }]);
+    apply_all(&mut sealed, &[Command::SealRecovered { seal, number: 1 }]);
     assert_eq!(
         apply(&mut sealed, &nothing(1)),
         not_accepted,
@@ -1311,7 +1311,7 @@ fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_or_has_reported
     );
     assert!(sealed.accepted_loss(id).is_some());
     let why = TrimReason::Retention;
-    say(&mut sealed, &[Command::Trim { id, why }]);
+    apply_all(&mut sealed, &[Command::Trim { id, why }]);
     assert_eq!(sealed.accepted_loss(id), None);
 }
 
@@ -1330,5 +1330,5 @@ fn the_words_for_an_accepted_loss_are_bounded() {
         let refused = apply(&mut state, &long(by, over));
         assert!(matches!(refused, Err(Refusal::TooLong { .. })), "{refused:?}");
     }
-    say(&mut state, &[long(ACTOR_BYTES_MAX, LOSS_BYTES_MAX)]);
+    apply_all(&mut state, &[long(ACTOR_BYTES_MAX, LOSS_BYTES_MAX)]);
 }

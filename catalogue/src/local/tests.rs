@@ -304,7 +304,7 @@ fn commands_of_one_batch_see_each_other() {
     let catalogue = opened(&disk).unwrap();
     catalogue.node_up(uuid(7), None).unwrap();
     let id = segment(1, 0, 1);
-    let say = |command| Pending {
+    let by_node = |command| Pending {
         request: Request {
             actor: Actor::Node,
             command,
@@ -315,7 +315,7 @@ fn commands_of_one_batch_see_each_other() {
     let seal = Command::Seal {
         seal: seal_record(id, 1, 2),
     };
-    let batch = [say(open(id, 1)), say(lost), say(seal)];
+    let batch = [by_node(open(id, 1)), by_node(lost), by_node(seal)];
     catalogue.commit(&mut catalogue.writer(), &batch);
     let answers: Vec<_> = batch.iter().map(|p| p.answer.get().unwrap().is_ok()).collect();
     assert_eq!(answers, [true, true, false]);

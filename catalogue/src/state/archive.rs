@@ -85,7 +85,7 @@ impl State {
 
     /// True where an object was committed in another store than the present one, is in no manifest, and each of its
     /// segments is still sealed and held, so that they can be archived anew.
-    pub fn is_stranded(&self, object: &ArchiveObject) -> bool {
+    pub fn is_left_behind(&self, object: &ArchiveObject) -> bool {
         let is_held = |id: &SegmentId| match self.segments.get(id) {
             Some(SegmentRecord::Sealed(seal)) => !seal.holders.is_empty(),
             Some(_) | None => false,

@@ -128,7 +128,11 @@ fn logs(letter: &LetterName, payload: &[u8]) -> anyhow::Result<Value> {
 
 /// The letters that are named. No names mean all; the command line has made sure that all were asked for.
 fn selection(letters: Letters) -> DeadLetterSelection {
-    debug_assert_eq!(letters.all, letters.refs.is_empty());
+    assert_eq!(
+        letters.all,
+        letters.refs.is_empty(),
+        "no names mean all, which was not asked for"
+    );
     DeadLetterSelection {
         exporter: letters.exporter,
         refs: letters.refs.into_iter().map(|name| name.0).collect(),
@@ -228,5 +232,29 @@ impl Answer for Dropped {
             ("Exporter", human::one_line(&self.exporter)),
             ("Dropped", human::count(self.dropped)),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(all: bool) -> DeadLetterSelection {
+        selection(Letters {
+            exporter: "siem".to_owned(),
+            refs: Vec::new(),
+            all,
+        })
+    }
+
+    #[test]
+    fn all_letters_are_those_of_no_name() {
+        assert!(select(true).refs.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "no names mean all, which was not asked for")]
+    fn no_letter_at_all_is_a_bug_of_the_caller() {
+        let _ = select(false);
     }
 }

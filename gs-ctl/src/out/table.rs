@@ -26,7 +26,7 @@ impl Table {
 
     /// Adds a row, one cell for each column.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        debug_assert_eq!(cells.len(), self.columns.len());
+        assert_eq!(cells.len(), self.columns.len(), "a row has a cell for each column");
         self.rows.push(cells);
     }
 
@@ -85,6 +85,12 @@ mod tests {
         table.row(vec!["a".to_owned(), "5".to_owned()]);
         table.row(vec!["zoë-1".to_owned(), "123456".to_owned()]);
         assert_eq!(table.text(), "NAME    BYTES\na           5\nzoë-1  123456\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "a row has a cell for each column")]
+    fn a_row_without_a_cell_for_each_column_is_a_bug_of_the_caller() {
+        Table::new(&["NAME", ">BYTES"]).row(vec!["a".to_owned()]);
     }
 
     #[test]

@@ -29,8 +29,8 @@ use super::limits::{DOOMED_INTERVAL, OBJECTS_AT_ONCE, TURN};
 use super::manifest;
 use super::object::{self, Made};
 use super::opening::{follow_record, open};
-use super::parts::{ArchiveParts, Bench};
-use super::status::{ArchiveView, Status, Turn};
+use super::parts::{ArchiveParts, OpenArchive};
+use super::status::{ArchiveView, Status, Transition};
 use super::tally::tally;
 use crate::config::Archive;
 use crate::sink::Backoff;
@@ -76,8 +76,8 @@ impl Archiver {
             listing: JoinSet::new(),
             under_way: BTreeSet::new(),
             left_alone: LeftAlone::default(),
-            doomed_seen: BTreeSet::new(),
-            doomed_looked: None,
+            doomed_examined: BTreeSet::new(),
+            doomed_examined_at: None,
         };
         let thread = std::thread::Builder::new().name("archive".into()).spawn(move || {
             // A call to a store stays on one thread, so all tasks are local to this one.
@@ -117,8 +117,8 @@ struct Running {
     under_way: BTreeSet<SegmentId>,
     /// Segments of which no object could be made.
     left_alone: LeftAlone,
-    doomed_seen: BTreeSet<String>,
-    doomed_looked: Option<Instant>,
+    doomed_examined: BTreeSet<String>,
+    doomed_examined_at: Option<Instant>,
 }
 
 impl Running {
@@ -126,8 +126,8 @@ impl Running {
         let working = async {
             loop {
                 let settings = self.parts.settings.archive();
-                if let Some(bench) = self.open(settings).await {
-                    self.work(&bench).await;
+                if let Some(archive) = self.open(settings).await {
+                    self.work(&archive).await;
                 }
             }
         };
@@ -139,7 +139,7 @@ impl Running {
 
     /// Opens the store of these settings, and tries again until it is open. `None` once the settings have changed;
     /// where they have no URL, this waits for a change.
-    async fn open(&mut self, settings: Archive) -> Option<Arc<Bench>> {
+    async fn open(&mut self, settings: Archive) -> Option<Arc<OpenArchive>> {
         let url = settings.url.clone();
         self.status.set_store(url.as_deref(), None);
         self.status.works();
@@ -150,7 +150,7 @@ impl Running {
                 tokio::time::sleep(backoff.next(None)).await;
                 continue;
             }
-            self.tell().await;
+            self.update_status().await;
             let Some(url) = &url else {
                 tokio::time::sleep(TURN).await;
                 continue;
@@ -159,7 +159,7 @@ impl Running {
                 Ok(store) => {
                     self.status.set_store(Some(url), Some(store.id().0));
                     self.status.works();
-                    return Some(Arc::new(Bench {
+                    return Some(Arc::new(OpenArchive {
                         parts: Arc::clone(&self.parts),
                         status: Arc::clone(&self.status),
                         settings,
@@ -175,15 +175,15 @@ impl Running {
     }
 
     /// Archives to an open store until the settings change, or the store proves to be another one.
-    async fn work(&mut self, bench: &Arc<Bench>) {
-        while self.parts.settings.archive() == bench.settings && !bench.is_other.load(Ordering::Relaxed) {
-            let due = self.due(bench.store.id().0);
-            doomed::give_up(bench, &due.stranded).await;
-            self.begin(bench, due);
-            self.tell().await;
-            if self.doomed_looked.is_none_or(|at| at.elapsed() >= DOOMED_INTERVAL) {
-                self.doomed_looked = Some(Instant::now());
-                doomed::delete(bench, &mut self.doomed_seen).await;
+    async fn work(&mut self, archive: &Arc<OpenArchive>) {
+        while self.parts.settings.archive() == archive.settings && !archive.is_other.load(Ordering::Relaxed) {
+            let due = self.due(archive.store.id().0);
+            doomed::doom_left_behind(archive, &due.left_behind).await;
+            self.begin(archive, due);
+            self.update_status().await;
+            if self.doomed_examined_at.is_none_or(|at| at.elapsed() >= DOOMED_INTERVAL) {
+                self.doomed_examined_at = Some(Instant::now());
+                doomed::delete(archive, &mut self.doomed_examined).await;
             }
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
@@ -195,8 +195,8 @@ impl Running {
         self.listing.shutdown().await;
         self.under_way.clear();
         self.status.under_way.store(0, Ordering::Relaxed);
-        self.status.set_lost(None);
-        (self.doomed_seen, self.doomed_looked) = (BTreeSet::new(), None);
+        self.status.set_lost_leases(None);
+        (self.doomed_examined, self.doomed_examined_at) = (BTreeSet::new(), None);
     }
 
     fn due(&mut self, store: Uuid) -> Due {
@@ -208,14 +208,14 @@ impl Running {
         };
         let (left_alone, now) = (&mut self.left_alone, Instant::now());
         let mut due = parts.catalogue.read(|state| {
-            left_alone.look(state, now);
+            left_alone.forget_past(state, now);
             due(state, &asking, store)
         });
         if left_alone.unreadable() == 0 {
             self.status.set_unreadable(0, None);
         }
-        self.status.set_lost(left_alone.fault());
-        let is_free = |id: SegmentId| !self.under_way.contains(&id) && !left_alone.has_lost(id, now);
+        self.status.set_lost_leases(left_alone.fault());
+        let is_free = |id: SegmentId| !self.under_way.contains(&id) && !left_alone.is_lease_left_alone(id, now);
         due.candidates
             .retain(|candidate| is_free(candidate.id) && !left_alone.has(candidate.id, now));
         due.leases.retain(|(_, members)| members.iter().all(|id| is_free(*id)));
@@ -223,11 +223,11 @@ impl Running {
     }
 
     /// Starts as many tasks as may run, and the task that lists committed objects in a manifest.
-    fn begin(&mut self, bench: &Arc<Bench>, mut due: Due) {
+    fn begin(&mut self, archive: &Arc<OpenArchive>, mut due: Due) {
         for (store, members) in std::mem::take(&mut due.leases) {
-            self.spawn(bench, store, members);
+            self.spawn(archive, store, members);
         }
-        let settings = &bench.settings;
+        let settings = &archive.settings;
         let plan = PlanSettings {
             object_size: settings.object_size,
             max_delay: match self.parts.vault.tier() {
@@ -240,25 +240,25 @@ impl Running {
         {
             due.candidates
                 .retain(|candidate: &Candidate| !members.contains(&candidate.id));
-            self.spawn(bench, bench.store.id().0, members);
+            self.spawn(archive, archive.store.id().0, members);
         }
         if !due.unlisted.is_empty() && self.listing.is_empty() {
             let head = self.parts.catalogue.read(State::manifest_head);
-            let bench = Arc::clone(bench);
+            let archive = Arc::clone(archive);
             self.listing
-                .spawn_local(async move { manifest::list(&bench, head, &due.unlisted).await });
+                .spawn_local(async move { manifest::list(&archive, head, &due.unlisted).await });
         }
     }
 
-    fn spawn(&mut self, bench: &Arc<Bench>, store: Uuid, members: Vec<SegmentId>) {
+    fn spawn(&mut self, archive: &Arc<OpenArchive>, store: Uuid, members: Vec<SegmentId>) {
         if self.tasks.len() >= OBJECTS_AT_ONCE {
             return;
         }
         self.under_way.extend(&members);
-        let bench = Arc::clone(bench);
+        let archive = Arc::clone(archive);
         self.tasks.spawn_local(async move {
             let began = Instant::now();
-            let made = object::make(&bench, store, members.clone()).await;
+            let made = object::make(&archive, store, members.clone()).await;
             (members, began.elapsed(), made)
         });
         self.status.under_way.store(self.tasks.len() as u64, Ordering::Relaxed);
@@ -277,11 +277,11 @@ impl Running {
     }
 
     /// Updates the counts that are shown, and records an event when archiving has begun to fail, or works again.
-    async fn tell(&self) {
+    async fn update_status(&self) {
         self.status.set_tally(self.parts.catalogue.read(tally));
-        let (what, detail) = match self.status.turn() {
-            Some(Turn::Failing(why)) => (What::ArchiveFailing, why),
-            Some(Turn::Working) => (What::ArchiveWorking, String::new()),
+        let (what, detail) = match self.status.take_transition() {
+            Some(Transition::Failing(why)) => (What::ArchiveFailing, why),
+            Some(Transition::Working) => (What::ArchiveWorking, String::new()),
             None => return,
         };
         let note = Command::Note {

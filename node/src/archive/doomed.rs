@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::due::Asking;
 use super::object::key_of;
-use super::parts::{Bench, chain};
+use super::parts::{OpenArchive, chain};
 
 /// The names of doomed objects in this store whose segments are all archived, and for which this node is responsible
 /// (`Asking::is_mine`).
@@ -43,9 +43,9 @@ fn names(state: &State, asking: &Asking<'_>, cluster: ClusterId, store: Uuid) ->
 
 /// Dooms objects that were committed in another store and are in no manifest, so that their segments are archived anew
 /// in this one. Where the catalogue does not answer, the next turn tries again.
-pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObject)]) {
-    for (lease, object) in stranded {
-        let parts = &bench.parts;
+pub(super) async fn doom_left_behind(archive: &OpenArchive, left_behind: &[(LeaseNumber, ArchiveObject)]) {
+    for (lease, object) in left_behind {
+        let parts = &archive.parts;
         let doom = Command::ArchiveDoom {
             lease: *lease,
             attempt: object.attempt,
@@ -54,12 +54,12 @@ pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObje
             ends: true,
         };
         match parts.submit(doom).await {
-            Err(CatalogueError::Refused(refusal)) => tracing::info!(lease, %refusal, "archive.object.not_given_up"),
+            Err(CatalogueError::Refused(refusal)) => tracing::info!(lease, %refusal, "archive.object.not_doomed"),
             other => {
-                if bench.noted(other).is_none() {
+                if archive.note_answer(other).is_none() {
                     return;
                 }
-                tracing::warn!(lease, store = %object.store, "archive.object.given_up: archive.url names another store");
+                tracing::warn!(lease, store = %object.store, "archive.object.doomed: archive.url names another store");
             }
         }
     }
@@ -67,17 +67,17 @@ pub(super) async fn give_up(bench: &Bench, stranded: &[(LeaseNumber, ArchiveObje
 
 /// Deletes the doomed objects that are duplicates. Each object is examined once after the store was opened, and again
 /// only if the store did not answer. An object that the credentials may not delete stays.
-pub(super) async fn delete(bench: &Bench, looked_at: &mut BTreeSet<String>) {
-    let parts = &bench.parts;
+pub(super) async fn delete(archive: &OpenArchive, examined: &mut BTreeSet<String>) {
+    let parts = &archive.parts;
     let (own, cluster) = (parts.vault.identity().node_id, parts.vault.identity().cluster_id);
     let is_dead = |node| (parts.is_dead)(node);
     let asking = Asking { own, is_dead: &is_dead };
     let mut names = parts
         .catalogue
-        .read(|state| names(state, &asking, cluster, bench.store.id().0));
-    names.retain(|name| !looked_at.contains(name));
+        .read(|state| names(state, &asking, cluster, archive.store.id().0));
+    names.retain(|name| !examined.contains(name));
     for name in names {
-        match delete_one(&bench.store, parts.catalogue.as_ref(), cluster, &name).await {
+        match delete_one(&archive.store, parts.catalogue.as_ref(), cluster, &name).await {
             Ok(true) => tracing::info!(key = name, "archive.doomed.deleted"),
             Ok(false) => tracing::info!(
                 key = name,
@@ -92,7 +92,7 @@ pub(super) async fn delete(bench: &Bench, looked_at: &mut BTreeSet<String>) {
                 return;
             }
         }
-        looked_at.insert(name);
+        examined.insert(name);
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
 
     const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(1));
 
-    fn say(state: &mut State, commands: &[Command]) {
+    fn apply_all(state: &mut State, commands: &[Command]) {
         for command in commands {
             apply(state, command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
         }
@@ -228,14 +228,14 @@ mod tests {
     /// Two nodes, and of node 1 the sealed segments 1 to 4, with these digests.
     fn ready_with(digest: impl Fn(u32) -> [u8; 32]) -> State {
         let mut state = State::default();
-        say(&mut state, &[register(1), up(1, 1), register(2), up(2, 2)]);
+        apply_all(&mut state, &[register(1), up(1, 1), register(2), up(2, 2)]);
         for index in 1..=4 {
             let id = segment(1, 0, index);
             let seal = SealRecord {
                 digest: digest(index),
                 ..seal_record(id, 1, 1)
             };
-            say(&mut state, &[open(id, 1), Command::Seal { seal }]);
+            apply_all(&mut state, &[open(id, 1), Command::Seal { seal }]);
         }
         state
     }
@@ -296,16 +296,16 @@ mod tests {
         let store = open_store(&settings).await.unwrap();
         let mut state = ready_with(|index| object(dir, CLUSTER, &[index], THIS).1);
         let lease = |index| archive_lease(1, 1, &[segment(1, 0, index)]);
-        say(&mut state, &[lease(1), lease(2), lease(3)]);
-        say(&mut state, &[archive_commit(1, 1, 1, 1), archive_commit(2, 1, 1, 1)]);
-        say(&mut state, &[archive_commit(3, 1, 1, 1), manifest_commit(1, &[1, 2])]);
+        apply_all(&mut state, &[lease(1), lease(2), lease(3)]);
+        apply_all(&mut state, &[archive_commit(1, 1, 1, 1), archive_commit(2, 1, 1, 1)]);
+        apply_all(&mut state, &[archive_commit(3, 1, 1, 1), manifest_commit(1, &[1, 2])]);
         for index in [1, 2] {
             let key = object_key(CLUSTER, node(1), segment(1, 0, index).index, index.into(), 1, 10);
             store.put(&key, &of(dir, CLUSTER, &[index], THIS)).await.unwrap();
         }
         let (id, why) = (segment(1, 0, 2), TrimReason::Retention);
         let segments = vec![id];
-        say(&mut state, &[Command::Trim { id, why }, Command::Unlinked { segments }]);
+        apply_all(&mut state, &[Command::Trim { id, why }, Command::Unlinked { segments }]);
         let identity = Identity {
             cluster_id: CLUSTER,
             node_id: node(1),
@@ -372,11 +372,11 @@ mod tests {
         let lease = |index| archive_lease(1, 1, &[segment(1, 0, index)]);
         // Lease 1 ends after two attempts, and lease 2 archives its segment at the first; lease 3 goes on with a second
         // attempt.
-        say(&mut state, &[lease(1), archive_doom(1, 1, 1, 1, false)]);
-        say(&mut state, &[archive_doom(1, 2, 1, 1, true), lease(1)]);
-        say(&mut state, &[lease(2), archive_doom(3, 1, 1, 1, false)]);
+        apply_all(&mut state, &[lease(1), archive_doom(1, 1, 1, 1, false)]);
+        apply_all(&mut state, &[archive_doom(1, 2, 1, 1, true), lease(1)]);
+        apply_all(&mut state, &[lease(2), archive_doom(3, 1, 1, 1, false)]);
         // Lease 4 ended, and its segment is in no other object.
-        say(&mut state, &[lease(3), archive_doom(4, 1, 1, 1, true)]);
+        apply_all(&mut state, &[lease(3), archive_doom(4, 1, 1, 1, true)]);
         let of = |state: &State, own: u32, store: u8| {
             let asking = Asking {
                 own: node(own),
@@ -385,9 +385,9 @@ mod tests {
             names(state, &asking, CLUSTER, uuid(store))
         };
         assert_eq!(of(&state, 1, 9), [""; 0], "nothing is archived yet");
-        say(&mut state, &[archive_commit(2, 1, 1, 1), archive_commit(3, 2, 1, 1)]);
+        apply_all(&mut state, &[archive_commit(2, 1, 1, 1), archive_commit(3, 2, 1, 1)]);
         assert_eq!(of(&state, 1, 9), [""; 0], "no manifest lists it");
-        say(&mut state, &[manifest_commit(1, &[2, 3])]);
+        apply_all(&mut state, &[manifest_commit(1, &[2, 3])]);
         let key = |index, lease, attempt| {
             let first = segment(1, 0, index).index;
             object_key(CLUSTER, node(1), first, lease, attempt, 10)

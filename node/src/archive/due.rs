@@ -27,7 +27,7 @@ impl Asking<'_> {
     }
 
     /// The node that archives a segment with these holders; `None` where none of them is there.
-    fn runner(&self, state: &State, seal: &SealRecord) -> Option<NodeId> {
+    fn archiving_node(&self, state: &State, seal: &SealRecord) -> Option<NodeId> {
         let there = || seal.holders.iter().filter(|node| !self.is_gone(state, *node));
         there().find(|node| *node == seal.id.node).or_else(|| there().min())
     }
@@ -39,7 +39,7 @@ impl Asking<'_> {
         }
         let first = object.members.first().and_then(|first| state.segment(*first));
         match first {
-            Some(SegmentRecord::Sealed(seal)) => self.runner(state, seal) == Some(self.own),
+            Some(SegmentRecord::Sealed(seal)) => self.archiving_node(state, seal) == Some(self.own),
             // Nobody can write it; whoever comes first ends it, or lists it.
             Some(_) | None => true,
         }
@@ -57,7 +57,7 @@ pub(super) struct Due {
     pub(super) unlisted: Vec<(LeaseNumber, ArchiveObject)>,
     /// Committed objects that are in no manifest and in another store than that of now, whose segments can be archived
     /// anew.
-    pub(super) stranded: Vec<(LeaseNumber, ArchiveObject)>,
+    pub(super) left_behind: Vec<(LeaseNumber, ArchiveObject)>,
 }
 
 /// What is due at a node with this store.
@@ -72,15 +72,15 @@ pub(super) fn due(state: &State, asking: &Asking<'_>, store: Uuid) -> Due {
                 due.unlisted.push((lease, object.clone()));
             }
             ObjectState::Committed(_)
-                if object.store != store && state.is_stranded(object) && asking.is_mine(state, object) =>
+                if object.store != store && state.is_left_behind(object) && asking.is_mine(state, object) =>
             {
-                due.stranded.push((lease, object.clone()));
+                due.left_behind.push((lease, object.clone()));
             }
             ObjectState::Leased | ObjectState::Committed(_) | ObjectState::Doomed | ObjectState::Listed { .. } => {}
         }
     }
     for seal in state.unarchived() {
-        if state.archive_of(seal.id).is_none() && asking.runner(state, seal) == Some(asking.own) {
+        if state.archive_of(seal.id).is_none() && asking.archiving_node(state, seal) == Some(asking.own) {
             due.candidates.extend(candidate(seal));
         }
     }
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    fn say(state: &mut State, commands: &[Command]) {
+    fn apply_all(state: &mut State, commands: &[Command]) {
         for command in commands {
             apply(state, command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
         }
@@ -122,7 +122,7 @@ mod tests {
     fn ready() -> State {
         let mut state = State::default();
         for n in 1..=3 {
-            say(&mut state, &[register(n), up(n.into(), n)]);
+            apply_all(&mut state, &[register(n), up(n.into(), n)]);
         }
         let archive = Command::SetConfig {
             key: ARCHIVE_URL.to_owned(),
@@ -130,13 +130,13 @@ mod tests {
             seen: None,
             at_ns: 1,
         };
-        say(&mut state, &[archive]);
+        apply_all(&mut state, &[archive]);
         for index in 1..=3 {
             let seal = SealRecord {
                 holders: NodeSet::from_nodes((1..=3).map(node)).unwrap(),
                 ..seal_record(id(index), 1, 2)
             };
-            say(&mut state, &[open(id(index), 1), Command::Seal { seal }]);
+            apply_all(&mut state, &[open(id(index), 1), Command::Seal { seal }]);
         }
         state
     }
@@ -177,7 +177,7 @@ mod tests {
             seen: None,
             at_ns: 2,
         };
-        say(&mut state, &[none]);
+        apply_all(&mut state, &[none]);
         assert_eq!(due_at(&state, 3, &[]), NOTHING);
     }
 
@@ -185,17 +185,17 @@ mod tests {
     fn i2_what_a_node_that_is_gone_has_begun_is_gone_on_with_by_one_other() {
         let mut state = ready();
         let leased = |index| archive_lease(3, 1, &[id(index)]);
-        say(
+        apply_all(
             &mut state,
             &[leased(1), leased(2), archive_commit(2, 1, 3, 1), leased(3)],
         );
-        say(&mut state, &[archive_commit(3, 1, 3, 1), manifest_commit(1, &[3])]);
+        apply_all(&mut state, &[archive_commit(3, 1, 3, 1), manifest_commit(1, &[3])]);
         assert_eq!(due_at(&state, 3, &[]), (vec![1], vec![], vec![2]));
         assert_eq!(due_at(&state, 1, &[]), NOTHING);
         assert_eq!(due_at(&state, 1, &[3]), (vec![1], vec![], vec![2]));
         assert_eq!(due_at(&state, 2, &[3]), NOTHING);
         // A lease that has ended sets its segment free.
-        say(&mut state, &[archive_doom(1, 1, 3, 1, true)]);
+        apply_all(&mut state, &[archive_doom(1, 1, 3, 1, true)]);
         assert_eq!(due_at(&state, 3, &[]), (vec![], vec![1], vec![2]));
         // In another store, what was committed in this one is given up, by the same node that would list it.
         let set = |key: &str, value: String| Command::SetConfig {
@@ -205,8 +205,8 @@ mod tests {
             at_ns: 2,
         };
         let url = "s3://elsewhere";
-        say(&mut state, &[set(ARCHIVE_URL, url.to_owned())]);
-        let given_up = |state: &State, own: u32, is_owner_dead: bool| -> Vec<u64> {
+        apply_all(&mut state, &[set(ARCHIVE_URL, url.to_owned())]);
+        let left_behind = |state: &State, own: u32, is_owner_dead: bool| -> Vec<u64> {
             let is_dead = |of: NodeId| is_owner_dead && of == node(3);
             let asking = Asking {
                 own: node(own),
@@ -214,13 +214,13 @@ mod tests {
             };
             let due = due(state, &asking, uuid(8));
             assert_eq!(due.unlisted, []);
-            due.stranded.iter().map(|(lease, _)| *lease).collect()
+            due.left_behind.iter().map(|(lease, _)| *lease).collect()
         };
-        assert_eq!(given_up(&state, 3, false), [0; 0], "no node has opened that store");
-        say(&mut state, &[set(ARCHIVE_STORES, format!("{} {url}", uuid(8)))]);
-        assert_eq!(given_up(&state, 3, false), [2]);
-        assert_eq!(given_up(&state, 1, false), [0; 0]);
-        assert_eq!(given_up(&state, 1, true), [2]);
-        assert_eq!(given_up(&state, 2, true), [0; 0], "node 1 does");
+        assert_eq!(left_behind(&state, 3, false), [0; 0], "no node has opened that store");
+        apply_all(&mut state, &[set(ARCHIVE_STORES, format!("{} {url}", uuid(8)))]);
+        assert_eq!(left_behind(&state, 3, false), [2]);
+        assert_eq!(left_behind(&state, 1, false), [0; 0]);
+        assert_eq!(left_behind(&state, 1, true), [2]);
+        assert_eq!(left_behind(&state, 2, true), [0; 0], "node 1 does");
     }
 }

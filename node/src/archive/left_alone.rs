@@ -23,11 +23,11 @@ pub(super) struct LeftAlone {
     /// Segments that could not be read, each with the time of the failure.
     unreadable: HashMap<SegmentId, Instant>,
     /// Segments whose lease was lost or refused, until they are in a committed object.
-    lost: HashMap<SegmentId, Lost>,
+    lost_leases: HashMap<SegmentId, LostLease>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Lost {
+struct LostLease {
     backoff: Backoff,
     times: u32,
     until: Option<Instant>,
@@ -44,12 +44,12 @@ impl LeftAlone {
                 self.unreadable.extend(bad.map(|id| (*id, now)));
             }
             (ObjectEnding::Lost | ObjectEnding::Refused, why) => {
-                let before = members.iter().filter_map(|id| self.lost.get(id));
+                let before = members.iter().filter_map(|id| self.lost_leases.get(id));
                 let mut lost = before.max_by_key(|lost| lost.times).cloned().unwrap_or_default();
                 lost.times = lost.times.saturating_add(1);
                 lost.until = Some(now + lost.backoff.next(Some(took)));
                 lost.why = why.as_ref().map(|why| why.text.clone()).unwrap_or_default();
-                self.lost.extend(members.iter().map(|id| (*id, lost.clone())));
+                self.lost_leases.extend(members.iter().map(|id| (*id, lost.clone())));
             }
             (ObjectEnding::Doomed | ObjectEnding::Committed, _) => {}
         }
@@ -57,24 +57,24 @@ impl LeftAlone {
 
     /// Forgets segments that could not be read once their time is over, and lost leases once their segments are in a
     /// committed object, or are gone.
-    pub(super) fn look(&mut self, state: &State, now: Instant) {
+    pub(super) fn forget_past(&mut self, state: &State, now: Instant) {
         self.unreadable
             .retain(|_, at| now.saturating_duration_since(*at) < LEFT_ALONE);
         let is_owed = |id: SegmentId| match state.archive_of(id) {
             Some((_, object)) => object.state == ObjectState::Leased,
             None => state.segment(id).is_some(),
         };
-        self.lost.retain(|id, _| is_owed(*id));
+        self.lost_leases.retain(|id, _| is_owed(*id));
     }
 
     /// True where no object is to be made of a segment now.
     pub(super) fn has(&self, id: SegmentId, now: Instant) -> bool {
-        self.unreadable.contains_key(&id) || self.has_lost(id, now)
+        self.unreadable.contains_key(&id) || self.is_lease_left_alone(id, now)
     }
 
     /// True where the lease of a segment is not to be taken now.
-    pub(super) fn has_lost(&self, id: SegmentId, now: Instant) -> bool {
-        let until = self.lost.get(&id).and_then(|lost| lost.until);
+    pub(super) fn is_lease_left_alone(&self, id: SegmentId, now: Instant) -> bool {
+        let until = self.lost_leases.get(&id).and_then(|lost| lost.until);
         until.is_some_and(|until| now < until)
     }
 
@@ -85,7 +85,7 @@ impl LeftAlone {
 
     /// The message to an operator about the lease that was lost or refused most often; `None` below [`LOST_MAX`] times.
     pub(super) fn fault(&self) -> Option<String> {
-        let often = self.lost.iter().filter(|(_, lost)| lost.times >= LOST_MAX);
+        let often = self.lost_leases.iter().filter(|(_, lost)| lost.times >= LOST_MAX);
         let (id, lost) = often.max_by_key(|(id, lost)| (lost.times, **id))?;
         let (times, why) = (lost.times, &lost.why);
         Some(format!(
@@ -134,7 +134,7 @@ mod tests {
         for (n, ceiling) in [1, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
             let ending = [ObjectEnding::Lost, ObjectEnding::Refused][n % 2];
             left.ended(&ids, &made(ending, None), Duration::ZERO, now);
-            assert!(left.has_lost(ids[2], now + SECOND * ceiling / 2 - SECOND / 1000));
+            assert!(left.is_lease_left_alone(ids[2], now + SECOND * ceiling / 2 - SECOND / 1000));
             now += SECOND * ceiling;
             assert!(!left.has(ids[2], now));
             let fault = left.fault();
@@ -145,7 +145,7 @@ mod tests {
         left.ended(&ids, &made(ObjectEnding::Lost, None), SECOND * 600, now);
         assert!(left.has(ids[0], now + SECOND * 599) && !left.has(ids[0], now + SECOND * 600));
         // Segments that are gone are forgotten.
-        left.look(&State::default(), now);
+        left.forget_past(&State::default(), now);
         assert_eq!((left.fault(), left.has(ids[0], now)), (None, false));
     }
 }

@@ -10,17 +10,17 @@ use gophership_vault::ids::ClusterId;
 
 use super::limits::MANIFEST_MEMBERS_MAX;
 use super::object::key_of;
-use super::parts::Bench;
+use super::parts::OpenArchive;
 use crate::sink::Backoff;
 
 /// Puts the manifest behind `head` that lists these objects, or as many as one takes. What another manifest overtakes
 /// is listed by a later one.
-pub(super) async fn list(bench: &Bench, head: ManifestHead, objects: &[(LeaseNumber, ArchiveObject)]) {
-    let cluster = bench.parts.vault.identity().cluster_id;
+pub(super) async fn list(archive: &OpenArchive, head: ManifestHead, objects: &[(LeaseNumber, ArchiveObject)]) {
+    let cluster = archive.parts.vault.identity().cluster_id;
     let objects = fitting(objects);
     let content = Manifest {
         cluster,
-        store: bench.store.id().0,
+        store: archive.store.id().0,
         seq: head.seq + 1,
         prev: head.hash,
         prev_store: head.store,
@@ -50,7 +50,7 @@ pub(super) async fn list(bench: &Bench, head: ManifestHead, objects: &[(LeaseNum
             );
             return;
         }
-        let event = act(bench, &content, &leases, todo).await;
+        let event = act(archive, &content, &leases, todo).await;
         action = event.and_then(|event| round.step(event));
     }
 }
@@ -83,7 +83,7 @@ fn listed(cluster: ClusterId, lease: LeaseNumber, object: &ArchiveObject) -> Opt
 }
 
 async fn act(
-    bench: &Bench,
+    archive: &OpenArchive,
     content: &Manifest,
     leases: &[LeaseNumber],
     action: ManifestAction,
@@ -102,23 +102,23 @@ async fn act(
     let hash = *blake3::hash(&bytes).as_bytes();
     let key = manifest_key(manifest.cluster, manifest.seq, &hash);
     match action {
-        ManifestAction::Put { .. } => match bench.store.put(&key, &bytes).await {
+        ManifestAction::Put { .. } => match archive.store.put(&key, &bytes).await {
             Err(StoreError::OtherContent { .. }) => Some(ManifestEvent::NameTaken { attempt }),
             other => {
-                bench.noted(other)?;
+                archive.note_answer(other)?;
                 Some(ManifestEvent::Put { attempt })
             }
         },
         ManifestAction::Verify { .. } => {
-            bench.same_store().await?;
-            let is_same = match bench.store.has(&key, &bytes).await {
+            archive.same_store().await?;
+            let is_same = match archive.store.has(&key, &bytes).await {
                 Err(StoreError::NotFound { .. }) => false,
-                other => bench.noted(other)?,
+                other => archive.note_answer(other)?,
             };
             Some(ManifestEvent::Verified { attempt, is_same })
         }
         ManifestAction::Commit { .. } | ManifestAction::End(_) => {
-            bench.same_store().await?;
+            archive.same_store().await?;
             let commit = Command::ManifestCommit {
                 next: ManifestHead {
                     store: manifest.store,
@@ -128,13 +128,13 @@ async fn act(
                 prev: manifest.prev,
                 leases: leases.to_vec(),
             };
-            match bench.parts.submit(commit).await {
+            match archive.parts.submit(commit).await {
                 Err(CatalogueError::Refused(refusal)) => {
                     tracing::info!(seq = manifest.seq, %refusal, "archive.manifest.overtaken");
                     Some(ManifestEvent::Overtaken)
                 }
                 other => {
-                    bench.noted(other)?;
+                    archive.note_answer(other)?;
                     Some(ManifestEvent::Committed)
                 }
             }

@@ -21,7 +21,7 @@ use gophership_vault::ids::{ClusterId, SegmentId};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::parts::{ArchiveParts, Bench, chain};
+use super::parts::{ArchiveParts, OpenArchive, chain};
 use crate::config::ArchiveVerify;
 use crate::sink::Backoff;
 
@@ -33,7 +33,7 @@ pub(crate) fn key_of(cluster: ClusterId, lease: LeaseNumber, object: &ArchiveObj
 
 /// An object under way.
 struct Making<'a> {
-    bench: &'a Bench,
+    archive: &'a OpenArchive,
     members: Vec<SegmentId>,
     lease: LeaseNumber,
     object: Option<ArchiveObject>,
@@ -58,9 +58,9 @@ pub(super) struct Why {
 
 /// Makes an object of these segments, or goes on with it. `store` is the id of the store that its lease is for, if it
 /// has one: an object for another store than the open one is doomed.
-pub(super) async fn make(bench: &Bench, store: Uuid, members: Vec<SegmentId>) -> Made {
+pub(super) async fn make(archive: &OpenArchive, store: Uuid, members: Vec<SegmentId>) -> Made {
     let mut making = Making {
-        bench,
+        archive,
         members,
         lease: 0,
         object: None,
@@ -90,7 +90,7 @@ impl Making<'_> {
     async fn act(&mut self, store: Uuid, action: ObjectAction) -> Option<ObjectEvent> {
         match action {
             ObjectAction::Lease => self.lease(store).await,
-            ObjectAction::Write if store != self.bench.store.id().0 => Some(ObjectEvent::CannotWrite),
+            ObjectAction::Write if store != self.archive.store.id().0 => Some(ObjectEvent::CannotWrite),
             ObjectAction::Write => self.write().await,
             ObjectAction::Put { attempt, .. } => self.put(attempt).await,
             ObjectAction::Verify { attempt, .. } => self.verify(attempt).await,
@@ -100,8 +100,8 @@ impl Making<'_> {
                 bytes,
                 digest,
             } => {
-                self.bench.same_store().await?;
-                let parts = &self.bench.parts;
+                self.archive.same_store().await?;
+                let parts = &self.archive.parts;
                 let commit = Command::ArchiveCommit {
                     lease,
                     attempt,
@@ -113,9 +113,9 @@ impl Making<'_> {
                         at_ns: parts.vault.clock_ns(),
                     },
                 };
-                let event = self.tell(commit, ObjectEvent::Committed).await?;
+                let event = self.submit(commit, ObjectEvent::Committed).await?;
                 if event == ObjectEvent::Committed {
-                    let status = &self.bench.status;
+                    let status = &self.archive.status;
                     status.objects.fetch_add(1, Ordering::Relaxed);
                     status.bytes.fetch_add(bytes, Ordering::Relaxed);
                     tracing::info!(
@@ -134,21 +134,21 @@ impl Making<'_> {
                     lease,
                     attempt,
                     node: self.identity().node_id,
-                    epoch: self.bench.parts.vault.epoch(),
+                    epoch: self.archive.parts.vault.epoch(),
                     ends,
                 };
-                self.tell(doom, ObjectEvent::Doomed).await
+                self.submit(doom, ObjectEvent::Doomed).await
             }
             ObjectAction::End(_) => unreachable!("the caller ends"),
         }
     }
 
     fn identity(&self) -> Identity {
-        self.bench.parts.vault.identity()
+        self.archive.parts.vault.identity()
     }
 
     async fn lease(&mut self, store: Uuid) -> Option<ObjectEvent> {
-        let parts = &self.bench.parts;
+        let parts = &self.archive.parts;
         let lease = Command::ArchiveLease {
             store,
             node: self.identity().node_id,
@@ -161,7 +161,7 @@ impl Making<'_> {
                 self.refused(&refusal);
                 return Some(ObjectEvent::LeaseRefused);
             }
-            other => self.bench.noted(other)?,
+            other => self.archive.note_answer(other)?,
         }
         let first = self.members[0];
         let of_first = move |parts: &ArchiveParts| {
@@ -171,7 +171,7 @@ impl Making<'_> {
             };
             parts.catalogue.read_latest(of)
         };
-        let found = self.bench.noted(parts.blocking(of_first).await)?;
+        let found = self.archive.note_answer(parts.blocking(of_first).await)?;
         let (lease, object) = found.filter(|(_, object)| {
             let is_mine = (object.holder, object.epoch) == (self.identity().node_id, parts.vault.epoch());
             is_mine && object.state == ObjectState::Leased && object.members == self.members
@@ -183,10 +183,10 @@ impl Making<'_> {
     }
 
     async fn write(&mut self) -> Option<ObjectEvent> {
-        let (members, level) = (self.members.clone(), self.bench.settings.zstd_level as i32);
+        let (members, level) = (self.members.clone(), self.archive.settings.zstd_level as i32);
         let on = Handle::current();
         let written = self
-            .bench
+            .archive
             .parts
             .blocking(move |parts| write(parts, &on, &members, level));
         match written.await {
@@ -210,11 +210,11 @@ impl Making<'_> {
     }
 
     async fn put(&self, attempt: u32) -> Option<ObjectEvent> {
-        self.bench.parts.pass(Duration::ZERO).await;
-        match self.bench.store.put(&self.key(attempt), &self.bytes).await {
+        self.archive.parts.pass(Duration::ZERO).await;
+        match self.archive.store.put(&self.key(attempt), &self.bytes).await {
             Err(StoreError::OtherContent { .. }) => Some(ObjectEvent::NameTaken { attempt }),
             other => {
-                self.bench.noted(other)?;
+                self.archive.note_answer(other)?;
                 Some(ObjectEvent::Put { attempt })
             }
         }
@@ -222,9 +222,9 @@ impl Making<'_> {
 
     async fn verify(&self, attempt: u32) -> Option<ObjectEvent> {
         // Asked before the reading and, for the commit, behind it: so it was this store that was read.
-        self.bench.same_store().await?;
-        let (store, key) = (&self.bench.store, self.key(attempt));
-        let seen = match self.bench.settings.verify {
+        self.archive.same_store().await?;
+        let (store, key) = (&self.archive.store, self.key(attempt));
+        let seen = match self.archive.settings.verify {
             ArchiveVerify::Head if store.checks_bytes() => {
                 let len = store.len(&key).await;
                 len.map(|len| len == self.bytes.len() as u64)
@@ -233,21 +233,21 @@ impl Making<'_> {
         };
         let is_same = match seen {
             Err(StoreError::NotFound { .. }) => false,
-            other => self.bench.noted(other)?,
+            other => self.archive.note_answer(other)?,
         };
         Some(ObjectEvent::Verified { attempt, is_same })
     }
 
     /// Submits a command of the holder. A refusal means that it is that no more.
-    async fn tell(&mut self, command: Command, done: ObjectEvent) -> Option<ObjectEvent> {
-        match self.bench.parts.submit(command).await {
+    async fn submit(&mut self, command: Command, done: ObjectEvent) -> Option<ObjectEvent> {
+        match self.archive.parts.submit(command).await {
             Err(CatalogueError::Refused(refusal)) => {
                 tracing::warn!(lease = self.lease, %refusal, "archive.lease.lost");
                 self.refused(&refusal);
                 Some(ObjectEvent::Lost)
             }
             other => {
-                self.bench.noted(other)?;
+                self.archive.note_answer(other)?;
                 Some(done)
             }
         }

@@ -28,7 +28,7 @@ pub(crate) struct ArchiveParts {
 }
 
 /// The parts of a node that archiving uses, with a store that is open.
-pub(super) struct Bench {
+pub(super) struct OpenArchive {
     pub(super) parts: Arc<ArchiveParts>,
     pub(super) status: Arc<Status>,
     pub(super) settings: Archive,
@@ -66,18 +66,18 @@ impl ArchiveParts {
     }
 }
 
-impl Bench {
+impl OpenArchive {
     /// Asks the store whether it still is the one that was opened: its mount may be gone, and what is put and read back
     /// then is in the bare folder. `None`: it is not, or does not say. Where it is not, it is opened anew.
     pub(super) async fn same_store(&self) -> Option<()> {
         let answer = self.store.is_the_same().await;
         let is_other = matches!(answer, Err(StoreError::IdMissing { .. } | StoreError::OtherId { .. }));
         self.is_other.fetch_or(is_other, Ordering::Relaxed);
-        self.noted(answer)
+        self.note_answer(answer)
     }
 
-    /// The answer of the store, or of the catalogue, which is noted. `None`: it is to be tried again.
-    pub(super) fn noted<T, E: std::error::Error>(&self, answer: Result<T, E>) -> Option<T> {
+    /// Notes whether the store, or the catalogue, answered. `None`: it is to be tried again.
+    pub(super) fn note_answer<T, E: std::error::Error>(&self, answer: Result<T, E>) -> Option<T> {
         match answer {
             Ok(answer) => {
                 self.status.works();

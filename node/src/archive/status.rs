@@ -28,12 +28,12 @@ struct Inner {
     store: Option<Uuid>,
     fault: Option<Fault>,
     /// Leases that were lost again and again, though all else works.
-    lost: Option<Fault>,
+    lost_leases: Option<Fault>,
     tally: ArchiveTally,
     /// The number of segments that could not be read, and why the last one could not.
     unreadable: (u64, Option<String>),
     /// True where an event says that it fails.
-    is_told: bool,
+    is_event_noted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Fault {
 
 impl Inner {
     fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref().or(self.lost.as_ref())
+        self.fault.as_ref().or(self.lost_leases.as_ref())
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct ArchiveView {
 }
 
 /// A change that is an event.
-pub(super) enum Turn {
+pub(super) enum Transition {
     /// It has failed for a while, with this.
     Failing(String),
     /// It works again.
@@ -113,9 +113,9 @@ impl Status {
     }
 
     /// Notes what is to be told of leases that were lost again and again, if anything is.
-    pub(super) fn set_lost(&self, what: Option<String>) {
+    pub(super) fn set_lost_leases(&self, what: Option<String>) {
         let mut inner = self.inner();
-        inner.lost = what.map(|what| Fault::after(inner.lost.as_ref(), what));
+        inner.lost_leases = what.map(|what| Fault::after(inner.lost_leases.as_ref(), what));
     }
 
     /// Notes what the catalogue has.
@@ -133,18 +133,18 @@ impl Status {
         self.inner().fault = None;
     }
 
-    /// The event that is due, if one is.
-    pub(super) fn turn(&self) -> Option<Turn> {
+    /// The change that is due as an event, if one is. It is due once.
+    pub(super) fn take_transition(&self) -> Option<Transition> {
         let mut inner = self.inner();
-        match (inner.fault(), inner.is_told) {
+        match (inner.fault(), inner.is_event_noted) {
             (Some(fault), false) if fault.since.elapsed() >= EVENT_AFTER => {
                 let what = fault.what.clone();
-                inner.is_told = true;
-                Some(Turn::Failing(what))
+                inner.is_event_noted = true;
+                Some(Transition::Failing(what))
             }
             (None, true) => {
-                inner.is_told = false;
-                Some(Turn::Working)
+                inner.is_event_noted = false;
+                Some(Transition::Working)
             }
             (Some(_) | None, _) => None,
         }
@@ -176,14 +176,14 @@ mod tests {
     fn leases_that_are_lost_again_and_again_are_told_though_the_store_works() {
         let status = Status::default();
         let fault = || status.view().fault.map(|(what, _)| what);
-        status.set_lost(Some("lost".to_owned()));
+        status.set_lost_leases(Some("lost".to_owned()));
         status.works();
         assert_eq!(fault().as_deref(), Some("lost"));
         status.fails("away".to_owned());
         assert_eq!(fault().as_deref(), Some("away"));
         status.works();
         assert_eq!(fault().as_deref(), Some("lost"));
-        status.set_lost(None);
+        status.set_lost_leases(None);
         assert_eq!(fault(), None);
     }
 }

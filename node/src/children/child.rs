@@ -109,12 +109,12 @@ impl Child {
 
     /// Sends SIGTERM, and waits for a clean end.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
-        self.tell_to_end()?;
+        self.terminate()?;
         self.wait_for_end()
     }
 
     /// Sends SIGTERM.
-    pub(crate) fn tell_to_end(&self) -> anyhow::Result<()> {
+    pub(crate) fn terminate(&self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.process), Signal::TERM).context("cannot stop the node")
     }
 

@@ -102,7 +102,7 @@ impl Awaited {
                     JoinError::Refused { why, .. } => format!("it refuses: {why}"),
                     other => other.to_string(),
                 });
-                self.meet(peer, &answer);
+                self.note_discovered(peer, &answer);
                 self.state.send_modify(|state| state.answers[n] = Some(answer));
                 tokio::time::sleep(ASK_INTERVAL).await;
             }
@@ -112,30 +112,30 @@ impl Awaited {
 
     /// Tells consensus of a peer that is a member of the same cluster, since the log here may name only nodes that are
     /// gone.
-    fn meet(&self, peer: &Member, answer: &Result<Who, String>) {
+    fn note_discovered(&self, peer: &Member, answer: &Result<Who, String>) {
         if let (Ok(who), Some(quorum), Some((own, _))) = (answer, self.quorum.get(), self.member())
             && let Standing::Member { cluster, node } = who.standing
             && cluster == own
         {
-            quorum.consensus.meet(node, peer);
+            quorum.consensus.note_discovered(node, peer);
         }
     }
 
-    pub(super) fn is_at(&self, step: Step) {
+    pub(super) fn set_step(&self, step: Step) {
         self.state
             .send_modify(|state| (state.step, state.since_ns) = (step, now_unix_nano()));
     }
 
     /// Notes that the node waits to become a member.
-    pub(super) fn is_candidate(&self, candidate: Arc<Candidate>) {
+    pub(super) fn set_candidate(&self, candidate: Arc<Candidate>) {
         self.candidate.get_or_init(|| candidate);
-        self.is_at(Step::Membership);
+        self.set_step(Step::Membership);
     }
 
     /// Notes that the node is a member, and waits for the others.
-    pub(super) fn is_member(&self, identity: Identity) {
+    pub(super) fn set_member(&self, identity: Identity) {
         self.member.get_or_init(|| (identity.cluster_id, identity.node_id));
-        self.is_at(Step::Cluster);
+        self.set_step(Step::Cluster);
     }
 
     /// The candidate that the node is, or was.
@@ -149,7 +149,7 @@ impl Awaited {
     }
 
     /// Notes what a member knows of its cluster.
-    pub(super) fn sees(&self, quorum: Quorum) {
+    pub(super) fn set_quorum(&self, quorum: Quorum) {
         self.quorum.get_or_init(|| quorum);
     }
 

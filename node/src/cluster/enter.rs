@@ -104,7 +104,7 @@ pub async fn enter(config: &Config, early: &Early, listener: &TcpListener) -> an
         (None, None) => unreachable!("a folder is there or is being made"),
     };
     let candidate = Candidate::new(Arc::clone(setup), folder.clone(), standing, config.failure_domain())?;
-    early.awaited.is_candidate(Arc::clone(&candidate));
+    early.awaited.set_candidate(Arc::clone(&candidate));
     early.listen(&folder)?;
     tracing::warn!(
         cluster = setup.cluster,
@@ -151,7 +151,7 @@ fn member(data: DataDir, early: &Early) -> anyhow::Result<Membership> {
     if !catalogue.exists() {
         bail!(catalogue_is_gone(&catalogue));
     }
-    early.awaited.is_member(identity);
+    early.awaited.set_member(identity);
     Ok(Membership { data, begins })
 }
 

@@ -109,7 +109,7 @@ pub(crate) async fn join(
     };
     let keeping = keep(quorum.clone(), Arc::clone(&join), Arc::clone(&setup), stopped);
     let keeping = runtime.spawn(keeping);
-    awaited.sees(quorum.clone());
+    awaited.set_quorum(quorum.clone());
     let domain = config.failure_domain().to_owned();
     let described = runtime.spawn(describe_as(consensus, Arc::clone(&join), domain, Arc::clone(&awaited)));
     described.await.context("describing the node panicked")??;
@@ -211,11 +211,11 @@ impl Joined {
             let mut survives = false;
             consensus.view(&mut |state| survives = survives_a_loss(state, own, voting, configured));
             if survives {
-                self.awaited.is_at(Step::Opening);
+                self.awaited.set_step(Step::Opening);
                 return Ok(epoch);
             }
             if told.replace(voting) != Some(voting) {
-                self.awaited.is_at(Step::Others { voting });
+                self.awaited.set_step(Step::Others { voting });
                 tracing::info!(
                     voting,
                     configured,

@@ -84,7 +84,7 @@ fn gone_on_record(catalogue: &RaftCatalogue) -> Option<Refusal> {
 
 /// Finds out whether the node belongs to the cluster no more: by its own record, or by what its peers say where it
 /// hears of no leader, since members do not tell it anything else any more.
-async fn look_whether_gone(quorum: &Quorum, join: &Arc<JoinSetup>) {
+async fn check_whether_gone(quorum: &Quorum, join: &Arc<JoinSetup>) {
     if quorum.gone().is_some() {
         return;
     }
@@ -104,13 +104,13 @@ async fn look_whether_gone(quorum: &Quorum, join: &Arc<JoinSetup>) {
 pub async fn keep(quorum: Quorum, join: Arc<JoinSetup>, peers: Arc<PeerSetup>, mut stopped: watch::Receiver<bool>) {
     let mut failed = String::new();
     loop {
-        look_whether_gone(&quorum, &join).await;
+        check_whether_gone(&quorum, &join).await;
         let (quorum, join, peers) = (quorum.clone(), Arc::clone(&join), Arc::clone(&peers));
         let round = tokio::task::spawn_blocking(move || {
             let (catalogue, heartbeats) = (&quorum.consensus, &quorum.heartbeats);
             let mut known = Vec::new();
-            let met = catalogue.met();
-            catalogue.view(&mut |state| known = known_peers(&join.peers, state, &met));
+            let discovered = catalogue.discovered();
+            catalogue.view(&mut |state| known = known_peers(&join.peers, state, &discovered));
             peers.list.replace(known);
             let number = |id| u32::try_from(id).ok().and_then(NodeId::new);
             let is_alive = |id| number(id).is_some_and(|node| heartbeats.is_alive(node));

@@ -46,16 +46,16 @@ pub fn run(nodes: u16, lose_one: bool) -> anyhow::Result<()> {
         .context("cannot make a temporary folder")?;
     check_room(dir.path())?;
     if nodes == 1 {
-        let story = runtime.block_on(one_node::tell(dir.path(), lose_one))?;
+        let story = runtime.block_on(one_node::run(dir.path(), lose_one))?;
         report::print(&report::of_one(&story));
         return judge_one(&story);
     }
-    let told = runtime.block_on(three_nodes::tell(dir.path(), nodes.into(), lose_one));
-    if told.is_err() {
+    let ran = runtime.block_on(three_nodes::run(dir.path(), nodes.into(), lose_one));
+    if ran.is_err() {
         // The logs say why.
         eprintln!("the nodes' files are kept in {}", dir.keep().display());
     }
-    let story = told?;
+    let story = ran?;
     report::print(&report::of_three(&story));
     judge_three(&story)
 }

@@ -48,7 +48,7 @@ pub(crate) struct Kill {
 }
 
 /// Runs all steps. With `lose_one`, hides an acknowledged entry from the comparison.
-pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
+pub(crate) async fn run(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
     let mut sink = Sink::new()?;
     let plan = NodePlan::alone(dir, "demo", Addresses::free()?);
     plan.write(&[], &rest(sink.address))?;
@@ -58,8 +58,8 @@ pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
     let began = Instant::now();
     let load = Load::start(&[plan.addresses.grpc]);
     let socket = plan.socket();
-    let (seen_enough, told) = tokio::sync::oneshot::channel();
-    let watched = tokio::spawn(exported::watch(socket.clone(), told));
+    let (seen_enough, stopped) = tokio::sync::oneshot::channel();
+    let watched = tokio::spawn(exported::watch(socket.clone(), stopped));
     tokio::time::sleep(RUN / 2).await;
     eprintln!("the sink dies; the node goes on");
     sink.die();

@@ -48,7 +48,7 @@ pub(crate) struct Story {
 }
 
 /// Runs all steps. With `lose_one`, hides an acknowledged entry from the comparison.
-pub(crate) async fn tell(dir: &Path, nodes: usize, lose_one: bool) -> anyhow::Result<Story> {
+pub(crate) async fn run(dir: &Path, nodes: usize, lose_one: bool) -> anyhow::Result<Story> {
     let addresses = (0..nodes).map(|_| Addresses::free()).collect::<Result<Vec<_>, _>>()?;
     let plans = NodePlan::several(dir, &addresses);
     plans.iter().try_for_each(|plan| plan.write(&plans, REST))?;
@@ -94,7 +94,7 @@ pub(crate) async fn tell(dir: &Path, nodes: usize, lose_one: bool) -> anyhow::Re
     let longest_gap = longest_gap(&outcomes, killed);
     let replay = replay(&survivor, &outcomes, lose_one).await?;
     for child in children.iter().flatten() {
-        child.tell_to_end()?;
+        child.terminate()?;
     }
     let ending: Vec<Child> = children.into_iter().flatten().collect();
     tokio::task::spawn_blocking(move || ending.into_iter().try_for_each(Child::wait_for_end)).await??;

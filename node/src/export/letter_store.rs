@@ -174,7 +174,7 @@ impl LetterStore {
     pub(super) fn follow(&self, is_dead: &dyn Fn(NodeId) -> bool) -> Result<(), CatalogueError> {
         let (own, began) = (self.own(), Instant::now());
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.look_at_copies(&mut turn, began, is_dead);
+        self.check_copies(&mut turn, began, is_dead);
         if self.lost.is_none() {
             return Ok(());
         }
@@ -202,7 +202,7 @@ impl LetterStore {
 
     /// Reads the copies that this node keeps by the record, at its start and from time to time, and makes those anew
     /// that are not there or cannot be read.
-    fn look_at_copies(&self, turn: &mut Turn, began: Instant, is_dead: &dyn Fn(NodeId) -> bool) {
+    fn check_copies(&self, turn: &mut Turn, began: Instant, is_dead: &dyn Fn(NodeId) -> bool) {
         let own = self.own();
         if turn.round.is_none_or(|round| round.elapsed() > LETTERS_LOOK_INTERVAL) {
             turn.round = Some(began);

@@ -37,7 +37,7 @@ fn last_of(index: u32, number: u32) -> Lsn {
     Lsn::at(segment(index).index, EntryNumber::new(number).unwrap())
 }
 
-fn say(node: &TestNode, command: Command) {
+fn submit(node: &TestNode, command: Command) {
     node.catalogue.submit(Actor::Node, command).unwrap();
 }
 
@@ -46,7 +46,7 @@ fn say(node: &TestNode, command: Command) {
 fn with_a_lost_node(node: &TestNode) {
     let storage = Uuid::from_u128(2);
     let (storage_uuid, boot_uuid) = (storage, storage);
-    say(node, Command::RegisterNode { storage_uuid, at_ns: 1 });
+    submit(node, Command::RegisterNode { storage_uuid, at_ns: 1 });
     let up = Command::NodeUp {
         node: lost(),
         storage_uuid,
@@ -54,7 +54,7 @@ fn with_a_lost_node(node: &TestNode) {
         seen: None,
         at_ns: 1,
     };
-    say(node, up);
+    submit(node, up);
     for index in 1..=3 {
         let open = OpenRecord {
             id: segment(index),
@@ -62,7 +62,7 @@ fn with_a_lost_node(node: &TestNode) {
             file_uuid: FileUuid(storage),
             replicas: ReplicaSet::ALONE,
         };
-        say(
+        submit(
             node,
             Command::Roll {
                 seal: None,
@@ -94,7 +94,7 @@ fn seal(node: &TestNode, index: u32, entries: u32) {
         sealed_ns: 1,
         holders: NodeSet::of(lost()),
     };
-    say(node, Command::Seal { seal });
+    submit(node, Command::Seal { seal });
 }
 
 async fn until(running: &Running, what: &str, holds: impl Fn(&[LostDebt]) -> bool) -> LostDebt {
@@ -180,7 +180,7 @@ async fn the_debt_of_a_lost_node_is_in_sight_and_paused_sought_past_and_forgotte
         runner,
         seen,
     };
-    say(&node, take(lost(), 1));
+    submit(&node, take(lost(), 1));
     until(&running, "the next takeover", |debts| {
         debts[0].runner == Some(NodeId::FIRST)
     })
@@ -265,7 +265,7 @@ async fn the_copy_of_an_entry_goes_when_its_letter_is_dropped_at_another_node() 
     assert_eq!(copies.len(), 2);
     let letters = vec![copies[0]];
     let exporter = "a".to_owned();
-    say(&node, Command::DropDeadLetters { exporter, letters });
+    submit(&node, Command::DropDeadLetters { exporter, letters });
     let began = Instant::now();
     while node.vault.kept_entries() != copies[1..] {
         let left = node.vault.kept_entries();
@@ -305,8 +305,8 @@ async fn is_copied(copies: NodeSet) {
         copies,
         ..letter("a", entry, LetterCause::Refused, 1, "no")
     };
-    say(&node, exporter);
-    say(&node, Command::AddDeadLetters { letters: vec![letter] });
+    submit(&node, exporter);
+    submit(&node, Command::AddDeadLetters { letters: vec![letter] });
     let is_held = || node.catalogue.read(|state| state.is_held(peers.segment));
     assert_eq!(is_held(), copies.len() < 2);
     let nodes = LostNodes {

@@ -204,9 +204,9 @@ impl Counters {
     }
 
     /// Counts the changes made to an acknowledged entry when it was converted from JSON.
-    pub(super) fn must_count_converted(&self, met: Converted) {
-        self.add(Count::JsonNotUnicode as usize, met.not_unicode.into());
-        self.add(Count::JsonUnknownFields as usize, met.unknown_fields.into());
+    pub(super) fn must_count_converted(&self, converted: Converted) {
+        self.add(Count::JsonNotUnicode as usize, converted.not_unicode.into());
+        self.add(Count::JsonUnknownFields as usize, converted.unknown_fields.into());
     }
 
     /// Counts an appended entry; `took` is the time since its message's first byte.

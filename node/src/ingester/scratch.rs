@@ -50,8 +50,8 @@ impl Scratch {
         if !json {
             return Ok((plain, Converted::default()));
         }
-        let met = json::to_protobuf(plain, limit, &mut self.converted).map_err(refuse_json)?;
-        Ok((&self.converted, met))
+        let converted = json::to_protobuf(plain, limit, &mut self.converted).map_err(refuse_json)?;
+        Ok((&self.converted, converted))
     }
 
     /// Frees large buffers that were not used since the last tick.

@@ -53,7 +53,7 @@ struct Stored {
     bytes: usize,
     state: EntryState,
     /// Changes made when it was converted from JSON.
-    met: Converted,
+    converted: Converted,
 }
 
 /// The reason for which a payload is not appended.
@@ -81,7 +81,7 @@ pub(super) async fn store(state: &WorkerState, message: Message<'_>, form: Form)
     state
         .counters
         .must_count_ack(stored.records, stored.bytes, stored.state, complete.elapsed());
-    state.counters.must_count_converted(stored.met);
+    state.counters.must_count_converted(stored.converted);
     Ok(())
 }
 
@@ -124,9 +124,9 @@ fn must_store(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<
         .in_a_row()
         .expect("a message that must be unpacked was gathered");
     let mut scratch = state.scratch.borrow_mut();
-    let (payload, met) = scratch.must_unpack(sent, form.compression, form.json, limit)?;
+    let (payload, converted) = scratch.must_unpack(sent, form.compression, form.json, limit)?;
     let stored = must_append(state, payload.len(), std::iter::once(payload), must_describe)?;
-    Ok(stored.map(|stored| Stored { met, ..stored }))
+    Ok(stored.map(|stored| Stored { converted, ..stored }))
 }
 
 fn must_append<'a>(
@@ -150,7 +150,7 @@ fn must_append<'a>(
             records: meta.record_count,
             bytes: len,
             state: meta.state,
-            met: Converted::default(),
+            converted: Converted::default(),
         })),
         (Ok(_), None) => unreachable!("what is appended was described"),
         (Err(AppendFault::Refused(Unwanted::Empty)), _) => Ok(None),

@@ -112,7 +112,7 @@ impl Repeats {
     }
 
     /// Logs the counts of lines left out, each at its own level.
-    pub(super) fn tell(&self, now: Instant) {
+    pub(super) fn log_left_out(&self, now: Instant) {
         for LeftOut {
             line,
             target,

@@ -33,7 +33,7 @@ fn lines(later: Duration, log: impl FnOnce()) -> Vec<serde_json::Value> {
     let subscriber = tracing_subscriber::registry().with(LevelFilter::DEBUG).with(layer);
     tracing::subscriber::with_default(subscriber, || {
         log();
-        repeats.tell(Instant::now() + later);
+        repeats.log_left_out(Instant::now() + later);
     });
     let bytes = buffer.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     String::from_utf8(bytes)

@@ -17,7 +17,7 @@ use crate::context::NodeContext;
 use crate::export::Exporters;
 use crate::machine::Machine;
 use crate::settings::Shown;
-use crate::sinks::sinks;
+use crate::sink_faults::sink_faults;
 
 pub(super) fn list(context: &NodeContext) -> v1::ListSettingsReply {
     v1::ListSettingsReply {
@@ -74,7 +74,7 @@ pub(super) fn change(
     if asked.seen.is_some_and(|seen| seen != version) {
         return Err(stale(context, key));
     }
-    let wanted = settings.look(None).config;
+    let wanted = settings.read_wanted(None).config;
     let new = match &value {
         Some(value) => {
             let changed = config::with_setting(&wanted, &key, value, &environment, &Machine::detect());
@@ -85,10 +85,10 @@ pub(super) fn change(
                 .find(|export| Some(&*export.name) == key.strip_prefix(EXPORTER));
             let exporter = exporter.map_or(&[][..], std::slice::from_ref);
             let faults = Exporters::faults(exporter).into_iter().map(|fault| fault.to_string());
-            let circles = Handle::current()
-                .block_on(sinks(exporter, &context.own_addresses))
-                .circles;
-            let faults: Vec<String> = faults.chain(circles.into_values()).collect();
+            let loops = Handle::current()
+                .block_on(sink_faults(exporter, &context.own_addresses))
+                .loops;
+            let faults: Vec<String> = faults.chain(loops.into_values()).collect();
             if !faults.is_empty() {
                 return Err(OperateError::BadSetting(faults));
             }

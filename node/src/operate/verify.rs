@@ -60,7 +60,7 @@ pub(super) fn every_copy(
     tokio::spawn(async move {
         tokio::select! {
             () = sender.closed() => {}
-            () = tell_every_copy(&context, id, permit, &sender) => {}
+            () = verify_every_copy(&context, id, permit, &sender) => {}
         }
     });
     stream::unfold(receiver, |mut receiver| async {
@@ -68,7 +68,7 @@ pub(super) fn every_copy(
     })
 }
 
-async fn tell_every_copy(
+async fn verify_every_copy(
     context: &Arc<NodeContext>,
     id: SegmentId,
     permit: OwnedSemaphorePermit,
@@ -319,7 +319,7 @@ mod tests {
     use super::*;
     use crate::cluster::testkit::{node, nodes};
 
-    fn say(state: &mut State, command: Command) {
+    fn apply_one(state: &mut State, command: Command) {
         apply(state, &command).unwrap();
     }
 
@@ -366,7 +366,7 @@ mod tests {
             at_ns: 1,
         };
         for command in [up, roll, Command::Seal { seal }, added] {
-            say(&mut state, command);
+            apply_one(&mut state, command);
         }
         assert_eq!(holders(&state, id), ([1, 2].map(node).to_vec(), vec![]));
         let register = Command::RegisterNode {
@@ -380,8 +380,8 @@ mod tests {
             failure_domain: String::new(),
             replaces: Some(node(2)),
         };
-        say(&mut state, register);
-        say(&mut state, replace);
+        apply_one(&mut state, register);
+        apply_one(&mut state, replace);
         let (there, gone) = holders(&state, id);
         assert_eq!((there, gone.len()), (vec![node(1)], 1));
         assert!(gone[0].gone && gone[0].node == 2, "{gone:?}");

@@ -65,7 +65,7 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
         peer_certificates: None,
         own: vec![third.address],
         quorum: None,
-        unknown: tokio::sync::Mutex::default(),
+        unresolved: tokio::sync::Mutex::default(),
     });
     let names = || {
         exporters
@@ -146,14 +146,14 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
     // The name of a sink gets an address: that of the node itself. It is no setting of an operator's.
     let own = config(&format!("export:\n{}", export("b", &third, "")));
     exporters_of(&exporters, own.export.clone()).await;
-    *reloader.unknown.lock().await = own.export;
+    *reloader.unresolved.lock().await = own.export;
     Arc::clone(&reloader).resolve().await;
     let left = exporters.view("b").unwrap();
     assert_eq!(left.state, LaneState::Refused);
     assert!(left.refused.contains("this node itself"), "{}", left.refused);
     let is_paused = |state: &gophership_catalogue::State| state.exporter("b").unwrap().paused;
     assert!(!node.catalogue.read(is_paused), "other nodes go on");
-    assert!(reloader.unknown.lock().await.is_empty());
+    assert!(reloader.unresolved.lock().await.is_empty());
     drop((reloader, exporters));
     control.stop().await;
     node.close();

@@ -293,3 +293,43 @@ fn ended(ended: Result<(), End>) -> Result<(), String> {
         Err(End::Stopped(why)) => Err(why),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gophership_somatic::ZoneCell;
+    use gophership_vault::ids::SegmentIndex;
+
+    use super::*;
+    use crate::control::testkit::TestNode;
+
+    #[test]
+    #[should_panic(expected = "a position never goes back")]
+    fn a_position_that_goes_back_is_a_bug() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = TestNode::open(dir.path(), 1);
+        let lsn = |number| Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap());
+        let mut delivery = Delivery {
+            source: Source::new(&node.vault, &node.catalogue, None),
+            part: Part {
+                owner: None,
+                shard: ShardId::new(0),
+                until: lsn(3),
+                held: Vec::new(),
+                dropped: None,
+                bytes: 0,
+            },
+            range: TimeRange::ALL,
+            pace: Pace::new(0),
+            lease: Arc::new(Lease::new(None, tokio::time::Instant::now())),
+            progress: Arc::default(),
+            throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
+            decoder: DeferredDecoder::default(),
+            max_message: 1024,
+            frontier: Frontier::default(),
+            ahead: BTreeMap::new(),
+        };
+        delivery.advance(lsn(2), None);
+        delivery.advance(lsn(2), None);
+        delivery.advance(lsn(1), None);
+    }
+}

@@ -43,8 +43,8 @@ pub(super) struct LogReading<'a> {
     pub(super) log: LogId,
     /// The last entry that was handed on.
     pub(super) done: Option<Lsn>,
-    /// What the reading waits for, as it was told since the last find.
-    told: String,
+    /// What the reading waits for, as it was shown since the last find.
+    shown_wait: String,
     /// The peers that are there and gave nothing for too long. They are asked again where nobody else is left.
     pub(super) silent: BTreeSet<NodeId>,
     /// The time that a peer has for its next find. It doubles where all had it for nothing: to search a large segment
@@ -116,7 +116,7 @@ impl<'a> LogReading<'a> {
             own,
             log: reading.part.log(own),
             done: reading.done,
-            told: String::new(),
+            shown_wait: String::new(),
             silent: BTreeSet::new(),
             silence_max: silence_max(reading.patience),
             passed: None,
@@ -150,7 +150,7 @@ impl<'a> LogReading<'a> {
                 }
                 continue;
             }
-            self.tell(wait.why);
+            self.show_wait(wait.why);
             if (self.reading.stop)() {
                 return ControlFlow::Continue(());
             }
@@ -186,13 +186,13 @@ impl<'a> LogReading<'a> {
         attempt
     }
 
-    /// Says what the reading waits for.
-    fn tell(&mut self, why: String) {
-        if why != self.told {
+    /// Logs what the reading waits for, once while it is the same, and shows it.
+    fn show_wait(&mut self, why: String) {
+        if why != self.shown_wait {
             tracing::warn!(log = %self.log, error = why, "replay.read.waits");
-            self.told = why;
+            self.shown_wait = why;
         }
-        (self.reading.waits)(&self.told);
+        (self.reading.waits)(&self.shown_wait);
     }
 
     /// Names what was waited for in vain. True where something behind it may be read.
@@ -258,12 +258,12 @@ impl<'a> LogReading<'a> {
                         self.silent.insert(node);
                         return Attempt::Waits(Wait::asked(gives_nothing(node)));
                     }
-                    self.tell(gives_nothing(node));
+                    self.show_wait(gives_nothing(node));
                     continue;
                 }
                 Err(_) => {
-                    if !self.told.is_empty() {
-                        (self.reading.waits)(&self.told);
+                    if !self.shown_wait.is_empty() {
+                        (self.reading.waits)(&self.shown_wait);
                     }
                     continue;
                 }
@@ -415,7 +415,7 @@ impl<'a> LogReading<'a> {
         }
         self.found = Instant::now();
         self.silence_max = silence_max(self.reading.patience);
-        self.told.clear();
+        self.shown_wait.clear();
         each(found)
     }
 }

@@ -35,7 +35,7 @@ impl Jobs {
         let mut judged = false;
         loop {
             judged = judged || self.fail_unreadable().await.is_ok();
-            self.look(&is_dead).await;
+            self.do_due(&is_dead).await;
             tokio::select! {
                 () = raised(&mut stop) => return,
                 () = sleep(TAKEOVER_INTERVAL) => {}
@@ -44,7 +44,7 @@ impl Jobs {
     }
 
     /// Does once what is due for each job.
-    pub(super) async fn look(self: &Arc<Self>, is_dead: &impl Fn(NodeId) -> bool) {
+    pub(super) async fn do_due(self: &Arc<Self>, is_dead: &impl Fn(NodeId) -> bool) {
         let running = self.under_way();
         let seen_for = self.terms_seen(&running);
         for (id, job) in running {

@@ -543,11 +543,11 @@ async fn a_job_whose_runner_is_gone_is_taken_over_from_its_position() {
     let (_stop, stopped) = watch::channel(false);
     let jobs = Jobs::new(node.context(&[], Vec::new()), stopped);
     let record = || node.catalogue.read(|state| state.job(JobId::FIRST).cloned()).unwrap();
-    jobs.look(&|_| false).await;
+    jobs.do_due(&|_| false).await;
     assert_eq!(record().taken, None, "its runner lives");
     let shown_runner = || jobs.view(JobId::FIRST).unwrap().runner;
     assert_eq!(shown_runner(), other.get());
-    jobs.look(&|node| node == other).await;
+    jobs.do_due(&|node| node == other).await;
     jobs.ended(JobId::FIRST).await;
     assert_eq!(shown_runner(), own.get());
     let record = record();

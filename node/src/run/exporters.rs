@@ -12,7 +12,7 @@ use crate::config::{Config, Export};
 use crate::export::{Cursors, ExportParts, Exporters};
 use crate::machine::Machine;
 use crate::settings::Settings;
-use crate::sinks::{Sinks, sinks};
+use crate::sink_faults::{SinkFaults, sink_faults};
 
 /// Starts the exporters. Returns those, too, whose sink has no address yet.
 pub(super) async fn start(
@@ -35,14 +35,14 @@ pub(super) async fn start(
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
         lost: member.map(Member::lost_nodes),
     };
-    let found = sinks(&config.export, &own_addresses(config)).await;
-    found.tell_unknown();
-    let Sinks { unknown, circles } = found;
+    let found = sink_faults(&config.export, &own_addresses(config)).await;
+    found.log_unresolved();
+    let SinkFaults { unresolved, loops } = found;
     if member.is_some() {
-        parts.configs.retain(|export| !circles.contains_key(&export.name));
-        settings.leave_out(circles);
-    } else if !circles.is_empty() {
-        bail!(circles.into_values().collect::<Vec<_>>().join("\n"));
+        parts.configs.retain(|export| !loops.contains_key(&export.name));
+        settings.leave_out(loops);
+    } else if !loops.is_empty() {
+        bail!(loops.into_values().collect::<Vec<_>>().join("\n"));
     }
     let started = tokio::task::spawn_blocking(move || Exporters::start(parts)).await;
     let exporters = started.context("starting the exporters panicked")??;
@@ -50,7 +50,7 @@ pub(super) async fn start(
     let (refusing, refused) = (Arc::clone(&exporters), settings.refused_exporters());
     let noted = tokio::task::spawn_blocking(move || refusing.refuse(refused)).await;
     noted.context("starting the exporters panicked")?;
-    Ok((exporters, unknown))
+    Ok((exporters, unresolved))
 }
 
 /// The addresses at which the node takes OTLP.

@@ -50,7 +50,7 @@ use self::ports::Ports;
 use self::shutdown::{DRAIN_LIMIT, Shutdown, end_anyway};
 use self::signals::Signals;
 use self::store::Store;
-use self::surfaces::{Admin, tell_health};
+use self::surfaces::{Admin, set_health};
 use self::waiting::Waiting;
 use self::watch::{End, watch_over};
 use crate::archive::Archiver;
@@ -89,7 +89,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let peer_certificates = ports.peer_certificates();
     let node = NodeState::new(config.node.name.clone(), config.cluster.is_some());
     node.set_tls(certificates.clone());
-    let (shutdown, health, unknown_sinks) = tokio::select! {
+    let (shutdown, health, unresolved_sinks) = tokio::select! {
         started = start(config, file, machine, ports, &node) => started?,
         // No client has been served yet, so the process may end at once: a node of a cluster may wait for others for
         // long.
@@ -110,7 +110,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
         peer_certificates,
         quorum: shutdown.member.as_ref().map(|member| member.quorum.clone()),
         own: own_addresses(config),
-        unknown: Mutex::new(unknown_sinks),
+        unresolved: Mutex::new(unresolved_sinks),
     });
     let end = watch_over(
         &node,
@@ -122,7 +122,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     )
     .await;
     node.set_phase(Phase::Draining);
-    tell_health(&health, false).await;
+    set_health(&health, false).await;
     let delay = match end {
         End::Signal | End::Asked => config.shutdown_delay(),
         End::Failed => Duration::ZERO,
@@ -161,7 +161,7 @@ async fn start(
     // From here on what is in force in the cluster counts.
     let config = &settings.config();
     let (zone, throttle) = zone(catalogue.as_ref());
-    let (exporters, unknown_sinks) =
+    let (exporters, unresolved_sinks) =
         exporters::start(&settings, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
     let (health, routes) = surfaces::beside_otlp()?;
@@ -203,7 +203,7 @@ async fn start(
         admin: admin.served,
     };
     say_started(config, &shutdown.vault, shards, &data_path);
-    Ok((shutdown, health, unknown_sinks))
+    Ok((shutdown, health, unresolved_sinks))
 }
 
 /// Ends what answered in place of a node of a cluster.

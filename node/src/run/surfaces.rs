@@ -104,7 +104,7 @@ pub(super) fn beside_otlp() -> anyhow::Result<(HealthReporter, Routes)> {
     Ok((reporter, Routes::new(health).add_service(reflection)))
 }
 
-pub(super) async fn tell_health(health: &HealthReporter, ready: bool) {
+pub(super) async fn set_health(health: &HealthReporter, ready: bool) {
     let status = if ready {
         ServingStatus::Serving
     } else {

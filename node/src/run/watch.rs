@@ -9,7 +9,7 @@ use gophership_vault::Vault;
 use tonic_health::server::HealthReporter;
 
 use super::signals::{Signal, Signals};
-use super::surfaces::tell_health;
+use super::surfaces::set_health;
 use crate::cluster::Member;
 use crate::node_state::NodeState;
 use crate::readiness::{STALL, StallWatch};
@@ -72,7 +72,7 @@ pub(super) async fn watch_over(
                 node.set_leaving(is_gone || is_draining);
                 let ready = node.ready().is_ok();
                 if healthy != Some(ready) {
-                    tell_health(health, ready).await;
+                    set_health(health, ready).await;
                     healthy = Some(ready);
                 }
                 if reloader.settings.is_behind() {

@@ -141,7 +141,7 @@ impl World {
     fn follow_recoveries(&mut self, host: usize) {
         let process = self.hosts[host].process.as_ref().expect("it leads");
         for id in process.recoveries.keys().copied().collect::<Vec<_>>() {
-            self.tell_who_lives(host, id);
+            self.update_alive(host, id);
             let Some(recovery) = self.recovery(host, id) else {
                 continue;
             };
@@ -171,7 +171,7 @@ impl World {
     }
 
     /// Tells a recovery who can be reached, where that has changed since.
-    fn tell_who_lives(&mut self, host: usize, id: SegmentId) {
+    fn update_alive(&mut self, host: usize, id: SegmentId) {
         let reached = self.reached(host);
         let known = self.hosts.iter().enumerate().flat_map(|(other, at)| {
             // Ids of disks that were wiped are nobody's.

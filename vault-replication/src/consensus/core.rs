@@ -234,7 +234,7 @@ impl Core {
 
     /// Calls `f` with the file open, and again as long as the disk is full.
     fn write<T>(&self, mut f: impl FnMut(&mut Inner) -> Result<T, CatalogueError>) -> Result<T, CatalogueError> {
-        let mut told = false;
+        let mut logged = false;
         loop {
             let mut inner = self.locked();
             if self.has_ended() {
@@ -244,9 +244,9 @@ impl Core {
             drop(inner);
             match done {
                 Err(CatalogueError::DiskFull { path }) if !self.is_ending() => {
-                    if !told {
+                    if !logged {
                         tracing::error!(path = %path.display(), "consensus.write.disk_full");
-                        told = true;
+                        logged = true;
                     }
                     std::thread::sleep(FULL_DISK_PAUSE);
                 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
             continue;
         }
         let alone = sets.iter().all(|set| set.len() == 1);
-        if !alone && node.unheard() < patience {
+        if !alone && node.leader_unheard() < patience {
             continue;
         }
         if is_majority(&sets, &pre_vote(&node, &sets).await) {

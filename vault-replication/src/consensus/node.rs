@@ -40,11 +40,12 @@ pub(crate) struct RaftNode {
     pub(crate) network: Network,
     pub(crate) timing: Timing,
     pub(crate) answer_timeout: Duration,
-    pub(super) heard: Mutex<Instant>,
+    /// When the leader was heard last.
+    pub(super) leader_heard: Mutex<Instant>,
     /// The newest members that a peer which takes part has told this node.
-    pub(super) told: Mutex<Option<StoredMembership>>,
+    pub(super) members_heard: Mutex<Option<StoredMembership>>,
     /// Nodes that said of themselves that they are of this cluster, by number. This node's log may not know them.
-    pub(super) met: Mutex<BTreeMap<u64, Member>>,
+    pub(super) discovered: Mutex<BTreeMap<u64, Member>>,
     pub(crate) writes: Mutex<Writes>,
     /// True where it leads and takes no commands, because another voter with all entries is to take over.
     pub(super) hands_over: AtomicBool,
@@ -86,18 +87,22 @@ impl RaftNode {
     }
 
     /// Notes that the leader was heard just now.
-    pub(crate) fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    pub(crate) fn note_leader_heard(&self) {
+        *self.leader_heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// The time since a leader was heard, or since a majority answered this one; none while it leads a majority.
-    pub(crate) fn unheard(&self) -> Duration {
+    pub(crate) fn leader_unheard(&self) -> Duration {
         let metrics = self.metrics();
         let answered = metrics.millis_since_quorum_ack.map(Duration::from_millis);
         match answered.filter(|_| metrics.state == ServerState::Leader) {
             Some(since) if since < self.timing.election_max => Duration::ZERO,
             Some(since) => since,
-            None => self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed(),
+            None => self
+                .leader_heard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .elapsed(),
         }
     }
 
@@ -148,7 +153,7 @@ impl RaftNode {
     }
 
     /// What it tells others of the members: nothing before it takes part.
-    pub(crate) fn to_tell(&self) -> Option<StoredMembership> {
+    pub(crate) fn members_to_share(&self) -> Option<StoredMembership> {
         self.core.takes_part().then(|| self.members())
     }
 
@@ -156,27 +161,30 @@ impl RaftNode {
     pub(crate) fn pre_vote(&self) -> Message {
         Message::PreVote {
             last: self.core.log().borrow().last,
-            members: self.to_tell(),
+            members: self.members_to_share(),
         }
     }
 
     /// Notes the members that a peer knows, where it takes part and they are newer than those that another one knew.
-    pub(crate) fn note_told(&self, members: Option<StoredMembership>) {
+    pub(crate) fn note_members(&self, members: Option<StoredMembership>) {
         let Some(members) = members else { return };
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.as_ref().is_none_or(|told| told.log_id() < members.log_id()) {
-            *told = Some(members);
+        let mut heard = self.members_heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.as_ref().is_none_or(|heard| heard.log_id() < members.log_id()) {
+            *heard = Some(members);
         }
     }
 
     /// The newest members that a peer which takes part has told this node.
-    pub(crate) fn told(&self) -> Option<StoredMembership> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn members_heard(&self) -> Option<StoredMembership> {
+        self.members_heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The nodes that said of themselves that they are of this cluster.
-    pub(crate) fn met(&self) -> MutexGuard<'_, BTreeMap<u64, Member>> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn discovered(&self) -> MutexGuard<'_, BTreeMap<u64, Member>> {
+        self.discovered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The view of consensus here for an operator.
@@ -211,7 +219,7 @@ impl RaftNode {
             applied: metrics.last_applied.map(|id| id.index),
             purged: metrics.purged.map(|id| id.index),
             log: (log.entries, log.bytes),
-            unheard: self.unheard(),
+            unheard: self.leader_unheard(),
             writes: *self.writes.lock().unwrap_or_else(PoisonError::into_inner),
             timing: self.timing,
         }

@@ -35,7 +35,7 @@ impl PeerReceiver for RaftNode {
                 Ok(message) => self.answer(from, message).await,
                 Err(e) => Err(e),
             };
-            self.say(from, answer)
+            self.encode_answer(from, answer)
         })
     }
 
@@ -48,7 +48,7 @@ impl PeerReceiver for RaftNode {
                 ))),
                 Err(e) => Err(e),
             };
-            self.say(from, answer)
+            self.encode_answer(from, answer)
         })
     }
 }
@@ -104,7 +104,7 @@ impl RaftNode {
         Ok(message)
     }
 
-    fn say(&self, to: u64, answer: Result<Answer, CatalogueError>) -> Vec<u8> {
+    fn encode_answer(&self, to: u64, answer: Result<Answer, CatalogueError>) -> Vec<u8> {
         let answer = answer.unwrap_or_else(|e| Answer::Failed(e.to_string())).encode();
         with_promise(self.core.heard_of(to), answer)
     }
@@ -118,7 +118,7 @@ impl RaftNode {
                 let answer = answer.map_err(|e| unknown(&e.to_string()))?;
                 // One that is refused for its vote comes from a leader of the past.
                 if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-                    self.hear();
+                    self.note_leader_heard();
                 }
                 Ok(Answer::Append(answer))
             }
@@ -136,10 +136,10 @@ impl RaftNode {
                 None => Answer::NotLeader,
             }),
             Message::PreVote { last, members } => {
-                self.note_told(members);
-                let (mine, members) = (self.core.log().borrow().last, self.to_tell());
+                self.note_members(members);
+                let (mine, members) = (self.core.log().borrow().last, self.members_to_share());
                 let granted =
-                    members.is_some() && election::grants(self.unheard(), self.timing.election_max, mine, last);
+                    members.is_some() && election::grants(self.leader_unheard(), self.timing.election_max, mine, last);
                 Ok(Answer::PreVote { granted, members })
             }
             Message::Elect => {
@@ -176,7 +176,7 @@ impl RaftNode {
     }
 
     async fn take_snapshot(&self, vote: Vote, mut pieces: mpsc::Receiver<Vec<u8>>) -> Result<Answer, CatalogueError> {
-        self.hear();
+        self.note_leader_heard();
         let begun = self
             .limited("the begin of a snapshot", self.raft.begin_receiving_snapshot())
             .await?;
@@ -192,7 +192,7 @@ impl RaftNode {
             snapshot::read(to.path(), |_, _| Ok(())).map_err(|e| CatalogueError::io("read", to.path(), e))
         });
         let meta = written.await.unwrap_or_else(|e| Err(stopped(&e.to_string())))?;
-        self.hear();
+        self.note_leader_heard();
         self.install(vote, meta, file).await
     }
 

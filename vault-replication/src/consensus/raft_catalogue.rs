@@ -113,19 +113,19 @@ impl RaftCatalogue {
 
     /// Notes a node that said, by the certificate of its name, that it is of this cluster. It is asked what it has
     /// heard of this node, though no log here may know it. The address in a log counts before this one.
-    pub fn meet(&self, node: NodeId, member: &Member) {
-        self.node.met().insert(node.get().into(), member.clone());
+    pub fn note_discovered(&self, node: NodeId, member: &Member) {
+        self.node.discovered().insert(node.get().into(), member.clone());
     }
 
-    /// The nodes that were noted by [`Self::meet`].
-    pub fn met(&self) -> Vec<(NodeId, Member)> {
+    /// The nodes that were noted by [`Self::note_discovered`].
+    pub fn discovered(&self) -> Vec<(NodeId, Member)> {
         let of = |(id, member): (&u64, &Member)| Some((NodeId::new(u32::try_from(*id).ok()?)?, member.clone()));
-        self.node.met().iter().filter_map(of).collect()
+        self.node.discovered().iter().filter_map(of).collect()
     }
 
     /// The other voters that have not said what they heard of this node's promises; `None` once it takes part.
     pub fn unheard_voters(&self) -> Option<Vec<Peer>> {
-        vouch::unheard(&self.node)
+        vouch::unheard_voters(&self.node)
     }
 
     /// Answers all calls that wait, and from now on each call at once, with an error: the end is near, and no leader

@@ -84,9 +84,9 @@ impl RaftNode {
             timing,
             answer_timeout: config.answer_timeout,
             // As if it had heard one: a voter that has just started knows nothing, and lets others be.
-            heard: Mutex::new(Instant::now()),
-            told: Mutex::default(),
-            met: Mutex::default(),
+            leader_heard: Mutex::new(Instant::now()),
+            members_heard: Mutex::default(),
+            discovered: Mutex::default(),
             writes: Mutex::default(),
             hands_over: AtomicBool::new(false),
             tasks: Mutex::default(),

@@ -6,8 +6,8 @@
 //! - I1: it waits until all other voters have answered, or until they had time to answer and those that did make a
 //!   majority with it. The time is long while no voter that answers takes part itself. The voters are those of its log,
 //!   or newer ones that a peer which takes part has told it, since they may have changed while the node was away. A
-//!   majority of either is enough. Such a peer may be in no log here, so the nodes that the start has found (`met`) are
-//!   asked, too.
+//!   majority of either is enough. Such a peer may be in no log here, so the nodes that the start has found
+//!   (`discovered`) are asked, too.
 //! - I2: a node that a peer contradicts, now or later, takes part no more, not even after another start.
 //!
 //! **Not here**: what contradicts it (`promise.rs`).
@@ -74,8 +74,8 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
 
 /// The members in this node's log and, last, newer ones that it was told.
 fn known(node: &RaftNode) -> Vec<StoredMembership> {
-    let (own, told) = (node.members(), node.told());
-    let newer = told.filter(|told| told.log_id() > own.log_id());
+    let (own, heard) = (node.members(), node.members_heard());
+    let newer = heard.filter(|heard| heard.log_id() > own.log_id());
     [own].into_iter().chain(newer).collect()
 }
 
@@ -85,7 +85,7 @@ fn voters(known: &[StoredMembership]) -> Vec<Vec<BTreeSet<u64>>> {
 }
 
 /// The other voters of the newest sets that are known, of which the node has heard nothing; `None` once it takes part.
-pub(crate) fn unheard(node: &RaftNode) -> Option<Vec<Peer>> {
+pub(crate) fn unheard_voters(node: &RaftNode) -> Option<Vec<Peer>> {
     if node.core.takes_part() {
         return None;
     }
@@ -110,7 +110,7 @@ fn has_voter(known: &[Vec<BTreeSet<u64>>], nodes: &BTreeSet<u64>) -> bool {
 /// or is not in it, may vote by now. Each answer says what its sender has heard from this node. Returns the nodes that
 /// take part.
 async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) -> BTreeSet<u64> {
-    let mut members: BTreeMap<u64, Member> = node.met().clone();
+    let mut members: BTreeMap<u64, Member> = node.discovered().clone();
     // The newest address counts.
     let of_logs = known.iter().flat_map(StoredMembership::nodes);
     members.extend(of_logs.map(|(id, member)| (*id, member.clone())));
@@ -124,7 +124,7 @@ async fn ask(node: &Arc<RaftNode>, known: &[StoredMembership]) -> BTreeSet<u64> 
             };
             // A peer that does not take part does not tell the members.
             let takes_part = members.is_some();
-            node.note_told(members);
+            node.note_members(members);
             takes_part.then_some(peer.node)
         });
     }

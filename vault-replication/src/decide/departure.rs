@@ -97,23 +97,23 @@ pub enum Obstacle {
         segments: u64,
     },
     /// Other nodes could not acknowledge what they are writing.
-    #[error("{}", in_words(.segments, .silent, *.mends))]
+    #[error("{}", in_words(.segments, .silent, *.has_substitutes))]
     OpenElsewhere {
         /// The segments.
         segments: Vec<SegmentId>,
         /// The other peers of the segments, none of which is heard.
         silent: BTreeSet<NodeId>,
         /// True where, for each of the segments, another node lives that can take the place of a silent one.
-        mends: bool,
+        has_substitutes: bool,
     },
 }
 
 /// The text of [`Obstacle::OpenElsewhere`]: the first of the segments, the nodes that are missing, and the remedy.
-fn in_words(segments: &[SegmentId], silent: &BTreeSet<NodeId>, mends: bool) -> String {
+fn in_words(segments: &[SegmentId], silent: &BTreeSet<NodeId>, has_substitutes: bool) -> String {
     let first: Vec<String> = segments.iter().take(SEGMENTS_NAMED).map(ToString::to_string).collect();
     let more = if segments.len() > first.len() { ", .." } else { "" };
     let nodes: Vec<String> = silent.iter().map(ToString::to_string).collect();
-    let remedy = match (silent.is_empty(), mends) {
+    let remedy = match (silent.is_empty(), has_substitutes) {
         (true, _) => "each has a copy on this node alone: start or add a node, or raise cluster.replicas".to_owned(),
         (false, true) => format!(
             "node {} of theirs is not heard here; they go on with other nodes once nothing was heard for \
@@ -197,7 +197,7 @@ pub fn obstacles(
         found.push(Obstacle::TooFew { left });
     }
     let (mut recovering, mut elsewhere) = (0, Vec::new());
-    let (mut silent, mut mends) = (BTreeSet::new(), true);
+    let (mut silent, mut has_substitutes) = (BTreeSet::new(), true);
     for segment in state.not_sealed() {
         match segment {
             SegmentRecord::Recovering { .. } => recovering += 1,
@@ -211,7 +211,7 @@ pub fn obstacles(
                     silent.extend(peers.iter().filter(|peer| *peer != node));
                     let takes_place =
                         |other: NodeId| other != open.id.node && !peers.contains(other) && is_active(&other);
-                    mends &= state.nodes().any(|record| takes_place(record.id));
+                    has_substitutes &= state.nodes().any(|record| takes_place(record.id));
                 }
             }
             SegmentRecord::Open { .. }
@@ -230,7 +230,7 @@ pub fn obstacles(
         found.push(Obstacle::OpenElsewhere {
             segments: elsewhere,
             silent,
-            mends,
+            has_substitutes,
         });
     }
     found
@@ -297,10 +297,10 @@ mod tests {
         let (voters, all) = ([1, 2, 3], [1, 2, 3, 4]);
         cluster.open(1, 1, &[2, 3]);
         assert_eq!(stops(&cluster, 2, &voters, &all), [], "one more has it");
-        let elsewhere = |silent: &[u32], mends| Obstacle::OpenElsewhere {
+        let elsewhere = |silent: &[u32], has_substitutes| Obstacle::OpenElsewhere {
             segments: vec![segment(1, 1)],
             silent: silent.iter().map(|n| node(*n)).collect(),
-            mends,
+            has_substitutes,
         };
         let found = stops(&cluster, 2, &[1, 2, 4], &[1, 2, 4]);
         assert_eq!(found, [elsewhere(&[3], true)]);
@@ -336,7 +336,7 @@ mod tests {
         let all = [1, 2, 3, 4];
         cluster.open(2, 1, &[1, 3]);
         assert_eq!(stops(&cluster, 1, &all, &all), []);
-        cluster.say(Command::NodeUp {
+        cluster.apply(Command::NodeUp {
             node: node(2),
             storage_uuid: Uuid::from_u128(2),
             boot_uuid: Uuid::from_u128(22),
@@ -397,7 +397,7 @@ mod tests {
             passed_over: "all".to_owned(),
             reports: nodes(&[1, 2, 3]),
         };
-        cluster.say(Command::AcceptCopyLoss { id, loss });
+        cluster.apply(Command::AcceptCopyLoss { id, loss });
         assert_eq!(stops(&cluster, 1), [], "its loss was accepted");
     }
 

@@ -130,7 +130,7 @@ mod tests {
         cluster.seal(1, 1, &[1, 2, 3], SEALED);
         assert_eq!(due_after(&cluster, 50), [], "its owner may come back");
         cluster.replace(1, 4);
-        cluster.say(clock(2, u64::MAX));
+        cluster.apply(clock(2, u64::MAX));
         cluster
     }
 
@@ -145,11 +145,11 @@ mod tests {
         cluster.seal(1, 1, &[1, 2, 3], SEALED);
         cluster.replace(1, 4);
         assert_eq!(due_after(&cluster, 1 << 60), [], "nobody else has a clock");
-        cluster.say(clock(2, SEALED + 49));
+        cluster.apply(clock(2, SEALED + 49));
         assert_eq!(due_after(&cluster, 1 << 60), []);
-        cluster.say(clock(2, SEALED + 50));
+        cluster.apply(clock(2, SEALED + 50));
         assert_eq!(due_after(&cluster, 49), []);
-        cluster.say(clock(4, 1));
+        cluster.apply(clock(4, 1));
         assert_eq!(due_after(&cluster, 1 << 60), [trim(1, TrimReason::Retention)]);
     }
 
@@ -159,11 +159,11 @@ mod tests {
         assert_eq!(due_after(&cluster, 49), []);
         let due = trim(1, TrimReason::Retention);
         assert_eq!(due_after(&cluster, 50), std::slice::from_ref(&due));
-        cluster.say(due);
+        cluster.apply(due);
         let gone = unlinked_on(1, 1, 1);
         assert_eq!(due_after(&cluster, 50), std::slice::from_ref(&gone));
         assert_eq!(cluster.0.copies_to_remove(node(2)).count(), 0);
-        cluster.say(gone);
+        cluster.apply(gone);
         assert_eq!(
             due_after(&cluster, 50),
             [],
@@ -171,7 +171,7 @@ mod tests {
         );
         for n in [2, 3] {
             assert_eq!(cluster.0.copies_to_remove(node(n)).collect::<Vec<_>>(), [segment(1, 1)]);
-            cluster.say(unlinked_on(n, 1, 1));
+            cluster.apply(unlinked_on(n, 1, 1));
         }
         assert_eq!(cluster.0.segment(segment(1, 1)), None);
     }
@@ -182,9 +182,9 @@ mod tests {
         let exporter = "a".to_owned();
         let names = vec![exporter.clone()];
         let by = Some(node(2));
-        cluster.say(Command::ConfigureExporters { node: by, names });
+        cluster.apply(Command::ConfigureExporters { node: by, names });
         assert_eq!(due_after(&cluster, 50), []);
-        cluster.say(Command::SetExporter {
+        cluster.apply(Command::SetExporter {
             exporter: exporter.clone(),
             paused: false,
             at_ns: 1,
@@ -195,14 +195,14 @@ mod tests {
             shard: ShardId::new(0),
             done: Lsn::at(segment(1, 1).index, EntryNumber::FIRST),
         }];
-        cluster.say(Command::CommitCursors { node: node(1), cursors });
+        cluster.apply(Command::CommitCursors { node: node(1), cursors });
         assert_eq!(due_after(&cluster, 50), [trim(1, TrimReason::Retention)]);
     }
 
     #[test]
     fn i1_what_a_replay_may_come_to_stays() {
         let mut cluster = lost();
-        cluster.say(Command::CreateJob {
+        cluster.apply(Command::CreateJob {
             request: Uuid::from_u128(1),
             spec: String::new(),
             at_ns: 1,
@@ -215,7 +215,7 @@ mod tests {
             bytes: 1,
             loss: JobLoss::default(),
         };
-        cluster.say(Command::JobProgress {
+        cluster.apply(Command::JobProgress {
             job: JobId::FIRST,
             term: 0,
             positions: vec![(node(1), ShardId::new(0), position)],
@@ -237,9 +237,9 @@ mod tests {
         let mut cluster = Cluster::of(4);
         cluster.seal(1, 1, &[1, 2, 3], SEALED);
         let why = TrimReason::Retention;
-        cluster.say(trim(1, why));
-        cluster.say(unlinked_on(1, 1, 1));
-        cluster.say(unlinked_on(2, 1, 1));
+        cluster.apply(trim(1, why));
+        cluster.apply(unlinked_on(1, 1, 1));
+        cluster.apply(unlinked_on(2, 1, 1));
         assert_eq!(due_after(&cluster, 50), []);
         cluster.replace(3, 4);
         assert_eq!(due_after(&cluster, 50), [unlinked_on(3, 1, 1)]);

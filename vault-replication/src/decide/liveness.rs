@@ -19,8 +19,8 @@ use gophership_vault::ids::NodeId;
 #[derive(Debug)]
 pub struct Liveness {
     dead_after: Duration,
-    /// When the peers were looked at last.
-    looked: Duration,
+    /// When the peers were judged last.
+    judged: Duration,
     peers: BTreeMap<NodeId, Peer>,
 }
 
@@ -55,7 +55,7 @@ impl Liveness {
         let alive = Peer::Alive { heard: now };
         Self {
             dead_after,
-            looked: now,
+            judged: now,
             peers: peers.into_iter().map(|peer| (peer, alive)).collect(),
         }
     }
@@ -114,9 +114,9 @@ impl Liveness {
     }
 
     /// Decides who is alive at `now`, and says what changed. It is to be called several times in `dead_after`.
-    pub fn look(&mut self, now: Duration) -> Vec<Change> {
-        let unseen = now.saturating_sub(self.looked);
-        self.looked = now.max(self.looked);
+    pub fn judge(&mut self, now: Duration) -> Vec<Change> {
+        let unseen = now.saturating_sub(self.judged);
+        self.judged = now.max(self.judged);
         let was_stopped = unseen > self.dead_after / 2;
         let mut changes = Vec::new();
         for (id, peer) in &mut self.peers {
@@ -154,7 +154,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Listens to node 2 from 1 s on, and looks each half second until `until`. The changes, with their times in ms.
+    /// Listens to node 2 from 1 s on, and judges each half second until `until`. The changes, with their times in ms.
     fn changes(heard_ms: &[u64], until: u64) -> Vec<(u64, bool)> {
         let mut liveness = Liveness::new([node(2)], DEAD_AFTER, at(1_000));
         let mut changes = Vec::new();
@@ -162,7 +162,7 @@ mod tests {
             for heard in heard_ms.iter().filter(|ms| (now - 500..now).contains(*ms)) {
                 liveness.heard(node(2), at(*heard));
             }
-            for change in liveness.look(at(now)) {
+            for change in liveness.judge(at(now)) {
                 changes.push((now, change == Change::Alive(node(2))));
             }
         }
@@ -196,26 +196,26 @@ mod tests {
     #[test]
     fn i3_who_was_stopped_declares_nobody_dead() {
         let mut liveness = Liveness::new([node(2), node(3)], DEAD_AFTER, at(0));
-        assert_eq!(liveness.look(at(500)), []);
-        assert_eq!(liveness.look(at(60_000)), []);
+        assert_eq!(liveness.judge(at(500)), []);
+        assert_eq!(liveness.judge(at(60_000)), []);
         liveness.heard(node(3), at(60_001));
-        let looks = (60_500..=65_000).step_by(500);
-        assert!(looks.into_iter().all(|ms| liveness.look(at(ms)).is_empty()));
-        assert_eq!(liveness.look(at(65_001)), [Change::Dead(node(2))]);
+        let times = (60_500..=65_000).step_by(500);
+        assert!(times.into_iter().all(|ms| liveness.judge(at(ms)).is_empty()));
+        assert_eq!(liveness.judge(at(65_001)), [Change::Dead(node(2))]);
         assert!(liveness.is_alive(node(3)));
     }
 
     #[test]
     fn a_dead_peer_is_silent_until_it_is_heard_and_again_when_it_is_not_heard_for_long() {
         let mut liveness = Liveness::new([node(2)], DEAD_AFTER, at(0));
-        let look = |liveness: &mut Liveness, from: u64, to: u64| {
-            (from..=to).step_by(500).for_each(|ms| drop(liveness.look(at(ms))));
+        let judge = |liveness: &mut Liveness, from: u64, to: u64| {
+            (from..=to).step_by(500).for_each(|ms| drop(liveness.judge(at(ms))));
         };
         assert!(!liveness.is_silent(node(2), at(5_000)));
-        look(&mut liveness, 500, 5_500);
+        judge(&mut liveness, 500, 5_500);
         assert!(liveness.is_silent(node(2), at(5_500)));
         liveness.heard(node(2), at(6_000));
-        look(&mut liveness, 6_000, 11_000);
+        judge(&mut liveness, 6_000, 11_000);
         for (now, is_silent) in [(6_000, false), (11_000, false), (11_001, true)] {
             assert_eq!(liveness.is_silent(node(2), at(now)), is_silent, "{now}");
         }
@@ -227,11 +227,11 @@ mod tests {
     fn another_dead_after_counts_from_the_change_on() {
         let mut liveness = Liveness::new([node(2)], Duration::from_secs(600), at(0));
         liveness.heard(node(2), at(1_000));
-        (500..=100_000).step_by(500).for_each(|ms| drop(liveness.look(at(ms))));
+        (500..=100_000).step_by(500).for_each(|ms| drop(liveness.judge(at(ms))));
         liveness.set_dead_after(DEAD_AFTER, at(100_000));
         for (now, dead) in [(102_500, false), (105_000, false), (105_001, true)] {
             let expected: &[Change] = if dead { &[Change::Dead(node(2))] } else { &[] };
-            assert_eq!(liveness.look(at(now)), expected, "{now}");
+            assert_eq!(liveness.judge(at(now)), expected, "{now}");
         }
     }
 
@@ -241,10 +241,10 @@ mod tests {
         assert!(!liveness.is_alive(node(2)), "it is not known");
         liveness.expect(node(2), at(1));
         assert!(liveness.is_alive(node(2)), "it is new");
-        (500..=5_000).step_by(500).for_each(|ms| drop(liveness.look(at(ms))));
+        (500..=5_000).step_by(500).for_each(|ms| drop(liveness.judge(at(ms))));
         liveness.expect(node(2), at(5_001));
         assert_eq!(
-            liveness.look(at(5_500)),
+            liveness.judge(at(5_500)),
             [Change::Dead(node(2))],
             "it is not new any more"
         );

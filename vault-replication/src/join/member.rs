@@ -30,16 +30,17 @@ use crate::peer::PeerClient;
 
 /// The peers of the configuration, each with its number: what a [`PeerList`](crate::peer::PeerList) goes by.
 ///
-/// That is the number of its name on record, or a later one with which a node of that name was `met`: this record may
-/// be behind, and numbers are granted in order. A number that is on record for another name is nobody else's.
-pub fn known_peers(peers: &[Member], state: &State, met: &[(NodeId, Member)]) -> Vec<(String, Option<NodeId>)> {
+/// That is the number of its name on record, or a later one with which a node of that name was `discovered`: this
+/// record may be behind, and numbers are granted in order. A number that is on record for another name is nobody
+/// else's.
+pub fn known_peers(peers: &[Member], state: &State, discovered: &[(NodeId, Member)]) -> Vec<(String, Option<NodeId>)> {
     let known = |peer: &Member| {
         let is_its = |(id, member): &&(NodeId, Member)| {
             let on_record = state.facts(*id).map_or(&member.name, |facts| &facts.name);
             member.name.eq_ignore_ascii_case(&peer.name) && on_record.eq_ignore_ascii_case(&peer.name)
         };
-        let met = met.iter().filter(is_its).map(|(id, _)| *id).max();
-        (peer.name.clone(), state.node_named(&peer.name).max(met))
+        let newest = discovered.iter().filter(is_its).map(|(id, _)| *id).max();
+        (peer.name.clone(), state.node_named(&peer.name).max(newest))
     };
     peers.iter().map(known).collect()
 }
@@ -235,7 +236,7 @@ mod tests {
                 apply(&mut state, &command).unwrap();
             }
         }
-        for (name, met, expected) in [
+        for (name, discovered, expected) in [
             ("b", vec![], Some(2)),
             ("b", vec![(2, "b")], Some(2)),
             ("b", vec![(5, "B")], Some(5)),
@@ -246,9 +247,16 @@ mod tests {
             ("d", vec![], None),
             ("d", vec![(5, "d")], Some(5)),
         ] {
-            let known: Vec<_> = met.iter().map(|(number, name)| (id(*number), member(name))).collect();
+            let known: Vec<_> = discovered
+                .iter()
+                .map(|(number, name)| (id(*number), member(name)))
+                .collect();
             let expected = [(name.to_owned(), expected.map(id))];
-            assert_eq!(known_peers(&[member(name)], &state, &known), expected, "{name} {met:?}");
+            assert_eq!(
+                known_peers(&[member(name)], &state, &known),
+                expected,
+                "{name} {discovered:?}"
+            );
         }
     }
 }

@@ -224,8 +224,8 @@ impl Shared {
         }
     }
 
-    fn look(&self) {
-        let changes = self.state().liveness.look(self.begun.elapsed());
+    fn judge(&self) {
+        let changes = self.state().liveness.judge(self.begun.elapsed());
         for change in changes {
             match change {
                 Change::Alive(node) => tracing::info!(peer_id = node.get(), "peer.alive"),
@@ -241,7 +241,7 @@ async fn run(shared: Arc<Shared>) {
         for (node, member) in shared.to_ask() {
             tokio::spawn(Arc::clone(&shared).hello(node, member));
         }
-        shared.look();
+        shared.judge();
         let beat = *dead_after.borrow_and_update() / HELLOS_BEFORE_DEAD;
         // A change may be to a time that is shorter than what is left of this one.
         let _ = tokio::time::timeout(beat, dead_after.changed()).await;

@@ -2,9 +2,9 @@
 //! nodes, seal it.
 //!
 //! - `leader`: the node that recovers a segment, as a state machine.
-//! - `recoveries`: all segments that a leader recovers. `led`: one of them, driven. `requests`: what it asks of nodes
-//!   and of the catalogue.
-//! - `parts`: what recoveries need of their node. `noted`: what only a leader knows, as events.
+//! - `recoveries`: all segments that a leader recovers. `led_recovery`: one of them, driven. `requests`: what it asks of
+//!   nodes and of the catalogue.
+//! - `parts`: what recoveries need of their node. `noted_events`: what only a leader knows, as events.
 //! - `participant`: a node that is asked.
 //! - `refetch`: files of its own segments that a node lacks, or that are bad, are fetched from another holder.
 //! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it,
@@ -15,8 +15,8 @@
 //! several leaders recover one segment, only the one with the highest number can seal it.
 
 pub mod leader;
-mod led;
-mod noted;
+mod led_recovery;
+mod noted_events;
 pub(crate) mod pacing;
 pub mod participant;
 pub mod parts;

@@ -1,13 +1,13 @@
 //! Recovers the segments that their owners left, while this node leads the cluster.
 //!
-//! **Owns**: a thread that looks at the catalogue and drives one engine for each segment.
+//! **Owns**: a thread that next_round at the catalogue and drives one engine for each segment.
 //!
 //! **Invariants**:
 //! - I1: nothing is begun, and nothing goes on, while another node leads.
 //! - I2: the recoveries at once are bounded, and one that waits for reports gives its place to others in turn.
 //! - I3: one that could not be carried out is begun anew, after a pause that grows.
 //!
-//! **Not here**: one recovery (`led`); the part of this node as a holder (`participant`).
+//! **Not here**: one recovery (`led_recovery`); the part of this node as a holder (`participant`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -24,12 +24,12 @@ use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::OpenRecord;
 
 use super::leader::Waiting;
-use super::led::Led;
-use super::noted::Noted;
+use super::led_recovery::LedRecovery;
+use super::noted_events::NotedEvents;
 use super::parts::Parts;
 use super::requests::{Answered, LeadMessage};
 use crate::decide::accept_loss::{Hope, Left};
-use crate::limits::{RECOVERIES_MAX, RECOVERY_LOOK, RECOVERY_PAUSE, RECOVERY_TURN, RECOVERY_WALK};
+use crate::limits::{RECOVERIES_MAX, RECOVERY_PAUSE, RECOVERY_ROUND, RECOVERY_TURN, RECOVERY_WALK};
 
 /// A recovery that this node leads, for an operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,11 +59,11 @@ impl Recoveries {
     /// # Errors
     /// No thread can be started.
     pub fn start(parts: Parts) -> io::Result<Self> {
-        let (stop, told) = channel();
+        let (stop, messages) = channel();
         let views = Arc::<Mutex<Vec<(Instant, RecoveryView)>>>::default();
         let lead = Lead::new(parts, Arc::clone(&views), &stop);
         let thread = thread::Builder::new().name("recoveries".to_owned());
-        let thread = thread.spawn(move || lead.run(&told))?;
+        let thread = thread.spawn(move || lead.run(&messages))?;
         Ok(Self {
             views,
             stop,
@@ -148,37 +148,37 @@ impl Boots {
 struct Lead {
     parts: Arc<Parts>,
     views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>,
-    told: Sender<LeadMessage>,
-    led: BTreeMap<SegmentId, Led>,
+    messages: Sender<LeadMessage>,
+    led: BTreeMap<SegmentId, LedRecovery>,
     paused: BTreeMap<SegmentId, Pause>,
     walked: Option<Walked>,
     boots: Boots,
-    noted: Noted,
+    noted: NotedEvents,
 }
 
 impl Lead {
-    fn new(parts: Parts, views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>, told: &Sender<LeadMessage>) -> Self {
+    fn new(parts: Parts, views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>, messages: &Sender<LeadMessage>) -> Self {
         Self {
             parts: Arc::new(parts),
             views,
-            told: told.clone(),
+            messages: messages.clone(),
             led: BTreeMap::new(),
             paused: BTreeMap::new(),
             walked: None,
             boots: Boots::default(),
-            noted: Noted::default(),
+            noted: NotedEvents::default(),
         }
     }
 
-    fn run(mut self, told: &Receiver<LeadMessage>) {
-        let mut looks = Instant::now();
+    fn run(mut self, messages: &Receiver<LeadMessage>) {
+        let mut next_round = Instant::now();
         loop {
-            match told.recv_timeout(looks.saturating_duration_since(Instant::now())) {
+            match messages.recv_timeout(next_round.saturating_duration_since(Instant::now())) {
                 Ok(LeadMessage::Answered(answered)) => self.answered(answered),
                 Ok(LeadMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.look();
-                    looks = Instant::now() + RECOVERY_LOOK;
+                    self.round();
+                    next_round = Instant::now() + RECOVERY_ROUND;
                 }
             }
             self.sweep();
@@ -189,17 +189,17 @@ impl Lead {
     fn answered(&mut self, answered: Answered) {
         let led = self.led.get_mut(&answered.id);
         if let Some(led) = led.filter(|led| led.request == answered.recovery) {
-            led.answered(&self.parts, &self.told, answered);
+            led.answered(&self.parts, &self.messages, answered);
         }
     }
 
-    fn look(&mut self) {
+    fn round(&mut self) {
         let (nodes, replaced): (Vec<NodeRecord>, Vec<bool>) = self.parts.catalogue.read(|state| {
             let all = state.nodes().map(|node| (*node, state.is_replaced(node.id)));
             all.unzip()
         });
         let now = Instant::now();
-        // Noted by followers, too: one that is elected need not begin to wait.
+        // NotedEvents by followers, too: one that is elected need not begin to wait.
         let (boots, heartbeats) = (&mut self.boots, &self.parts.heartbeats);
         let see = |(node, is_replaced): (&NodeRecord, bool)| {
             let up_since = boots.up_since(node.id, node.epoch(), now);
@@ -218,15 +218,15 @@ impl Lead {
             self.led.clear();
             self.paused.clear();
             self.walked = None;
-            self.noted = Noted::default();
+            self.noted = NotedEvents::default();
             return;
         }
         let is_dead = |seen: &&Seen| seen.is_dead && !seen.is_replaced && seen.node != self.parts.node;
         let dead = seen.iter().filter(is_dead).map(|seen| seen.node).collect();
-        self.noted.look(&self.parts, dead);
+        self.noted.submit_new(&self.parts, dead);
         let alive = self.alive(&nodes);
         for led in self.led.values_mut() {
-            led.look(&self.parts, &self.told, &alive);
+            led.follow_record(&self.parts, &self.messages, &alive);
         }
         self.sweep();
         self.walk(seen);
@@ -265,7 +265,7 @@ impl Lead {
                 more = true;
                 break;
             }
-            let led = Led::begin(&self.parts, &self.told, open, opened_ns);
+            let led = LedRecovery::begin(&self.parts, &self.messages, open, opened_ns);
             self.led.insert(open.id, led);
         }
         if more {
@@ -277,17 +277,22 @@ impl Lead {
 
     /// Ends the oldest recovery that has had its turn and only waits for others.
     fn make_room(&mut self) {
-        let waits = |led: &Led| matches!(led.waiting(), Waiting::Reports(_) | Waiting::Contradiction(_));
-        let had_its_turn = |led: &&mut Led| !led.has_ended && led.begun.elapsed() > RECOVERY_TURN && waits(led);
+        let waits = |led: &LedRecovery| matches!(led.waiting(), Waiting::Reports(_) | Waiting::Contradiction(_));
+        let had_its_turn = |led: &&mut LedRecovery| !led.has_ended && led.begun.elapsed() > RECOVERY_TURN && waits(led);
         let oldest = self.led.values_mut().filter(had_its_turn).min_by_key(|led| led.begun);
         if let Some(oldest) = oldest {
-            oldest.supersede(&self.parts, &self.told);
+            oldest.supersede(&self.parts, &self.messages);
         }
     }
 
     /// Removes the recoveries that have ended.
     fn sweep(&mut self) {
-        let ended: Vec<SegmentId> = self.led.values().filter(|led| led.has_ended).map(Led::id).collect();
+        let ended: Vec<SegmentId> = self
+            .led
+            .values()
+            .filter(|led| led.has_ended)
+            .map(LedRecovery::id)
+            .collect();
         for id in ended {
             let Some(led) = self.led.get(&id) else { continue };
             if !led.has_sealed {
@@ -305,7 +310,7 @@ impl Lead {
 
     fn show(&self) {
         let running = self.led.values().filter(|led| !led.has_ended);
-        let view = |led: &Led| {
+        let view = |led: &LedRecovery| {
             let view = RecoveryView {
                 segment: led.id(),
                 number: led.number,
@@ -322,7 +327,7 @@ impl Lead {
 /// The segments that are to be recovered, and when each was opened: nobody writes them any more and nobody has sealed
 /// them, or nothing more can be acknowledged in them.
 fn left(state: &State, nodes: &[Seen], own: NodeId) -> Vec<(OpenRecord, u64)> {
-    let is_left = |open: &OpenRecord| is_ownerless(open, nodes, own) || is_stranded(open, nodes);
+    let is_left = |open: &OpenRecord| is_ownerless(open, nodes, own) || needs_other_peers(open, nodes);
     let of_record = |record: &SegmentRecord| match record {
         SegmentRecord::Recovering { open, opened_ns, .. } => Some((*open, *opened_ns)),
         SegmentRecord::Open { open, opened_ns } => is_left(open).then_some((*open, *opened_ns)),
@@ -346,7 +351,7 @@ fn is_ownerless(open: &OpenRecord, nodes: &[Seen], own: NodeId) -> bool {
 /// So is one with a peer that is overdue since after its owner's epoch began, where a node lives that takes copies:
 /// else no other of its peers could be stopped. The epoch that follows chose its peers without the overdue one, as far
 /// as its owner could, so that there is one new epoch for each time that a node is overdue.
-fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
+fn needs_other_peers(open: &OpenRecord, nodes: &[Seen]) -> bool {
     let owner_since = nodes
         .iter()
         .find(|seen| seen.node == open.id.node)
@@ -437,7 +442,8 @@ mod tests {
                     },
                 })
                 .collect();
-            let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), is_stranded(&open, nodes));
+            let is_left =
+                |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), needs_other_peers(&open, nodes));
             assert_eq!(is_left(&nodes, 4), expected, "{what}");
             assert!(!is_left(&nodes, 1).0, "{what}, as the owner sees it");
             nodes[0].epoch = open.epoch.checked_next();

@@ -41,7 +41,7 @@ impl Refetch {
         let thread = thread::Builder::new().name("refetch".to_owned()).spawn(move || {
             let mut work = Work::default();
             while !is_stopped(&stopped, REFETCH_INTERVAL) {
-                work.look(&participant, &|| is_stopped(&stopped, Duration::ZERO));
+                work.fetch_missing(&participant, &|| is_stopped(&stopped, Duration::ZERO));
             }
         })?;
         Ok(Self { stop, thread })
@@ -65,7 +65,7 @@ struct Work {
 
 impl Work {
     /// Fetches what is missing now.
-    fn look(&mut self, participant: &Participant, stopping: &dyn Fn() -> bool) {
+    fn fetch_missing(&mut self, participant: &Participant, stopping: &dyn Fn() -> bool) {
         let missing = participant.vault().missing_segments();
         self.retries.retain(|id| missing.iter().any(|seal| seal.id == id));
         for seal in missing {

@@ -36,7 +36,7 @@ use crate::limits::REPAIR_INTERVAL;
 pub type IsLongDead = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
 
 /// The number of copies that a segment is to have, and the time after the seal that a live owner has to send them.
-pub type Terms = Box<dyn Fn() -> (usize, Duration) + Send>;
+pub type RepairSettings = Box<dyn Fn() -> (usize, Duration) + Send>;
 
 /// A thread that fetches copies.
 pub struct Repair {
@@ -45,14 +45,14 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// Begins to look, by the terms as they are at each turn.
+    /// Begins to look, by the settings as they are at each turn.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn start(
         participant: Arc<Participant>,
         catalogue: Arc<dyn Catalogue>,
-        terms: Terms,
+        settings: RepairSettings,
         is_long_dead: IsLongDead,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
@@ -60,13 +60,13 @@ impl Repair {
             let mut work = Work {
                 participant,
                 catalogue,
-                terms,
+                settings,
                 is_long_dead,
                 errors: BTreeMap::new(),
-                mends: Retries::default(),
+                retries: Retries::default(),
             };
             while !is_stopped(&stopped, REPAIR_INTERVAL) {
-                work.look(&|| is_stopped(&stopped, Duration::ZERO));
+                work.fetch_missing(&|| is_stopped(&stopped, Duration::ZERO));
                 work.mend(&|| is_stopped(&stopped, Duration::ZERO));
             }
         })?;
@@ -85,19 +85,19 @@ impl Repair {
 struct Work {
     participant: Arc<Participant>,
     catalogue: Arc<dyn Catalogue>,
-    terms: Terms,
+    settings: RepairSettings,
     is_long_dead: IsLongDead,
     /// The last error about each segment, which is logged once.
     errors: BTreeMap<SegmentId, String>,
     /// The attempts at bad copies.
-    mends: Retries,
+    retries: Retries,
 }
 
 impl Work {
-    fn look(&mut self, stopping: &dyn Fn() -> bool) {
+    fn fetch_missing(&mut self, stopping: &dyn Fn() -> bool) {
         let node = self.catalogue.identity().node_id;
         let now_ns = self.participant.vault().clock_ns();
-        let (replicas, repair_after) = (self.terms)();
+        let (replicas, repair_after) = (self.settings)();
         let (held, due): (Vec<SealRecord>, Vec<SealRecord>) = self.catalogue.read(|state| {
             let staying = Staying::of(state, replicas, &*self.is_long_dead);
             let due = copies_to_fetch(state, node, &staying, now_ns, repair_after);
@@ -123,7 +123,7 @@ impl Work {
             });
             match added {
                 Ok(_) => tracing::info!(segment = %seal.id, fetched = !is_here, "segment.repair.done"),
-                Err(error) => self.tell(seal.id, error),
+                Err(error) => self.log_once(seal.id, error),
             }
         }
     }
@@ -136,9 +136,9 @@ impl Work {
             .filter(|bad| bad.is_verified && bad.id.node != node)
             .map(|bad| bad.id)
             .collect();
-        self.mends.retain(|id| bad.contains(&id));
+        self.retries.retain(|id| bad.contains(&id));
         let now = Instant::now();
-        let due: Vec<SegmentId> = bad.into_iter().filter(|id| self.mends.is_due(*id, now)).collect();
+        let due: Vec<SegmentId> = bad.into_iter().filter(|id| self.retries.is_due(*id, now)).collect();
         if due.is_empty() {
             return;
         }
@@ -161,7 +161,7 @@ impl Work {
             match self.mend_one(&seal, stopping) {
                 Ok(()) => tracing::info!(segment = %seal.id, "segment.repair.mended"),
                 Err(error) => {
-                    if self.mends.failed(seal.id, error.clone(), now) {
+                    if self.retries.failed(seal.id, error.clone(), now) {
                         tracing::warn!(segment = %seal.id, error, "segment.repair.waiting");
                     }
                 }
@@ -188,7 +188,8 @@ impl Work {
             })
     }
 
-    fn tell(&mut self, id: SegmentId, error: String) {
+    /// Logs an error about a segment, once while it is the same.
+    fn log_once(&mut self, id: SegmentId, error: String) {
         if self.errors.get(&id) != Some(&error) {
             tracing::warn!(segment = %id, error, "segment.repair.waiting");
             self.errors.insert(id, error);

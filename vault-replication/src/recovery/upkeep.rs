@@ -60,7 +60,7 @@ impl Upkeep {
         let thread = thread::Builder::new().name("upkeep".to_owned()).spawn(move || {
             while !is_stopped(&stopped, UPKEEP_INTERVAL) {
                 if (setup.leads)()
-                    && let Err(error) = look(&setup)
+                    && let Err(error) = submit_due(&setup)
                 {
                     tracing::warn!(%error, "segment.upkeep.waiting");
                 }
@@ -79,7 +79,7 @@ impl Upkeep {
 }
 
 /// Submits what is due now.
-fn look(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
+fn submit_due(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
     let now_ns = (setup.clock_ns)();
     let due = setup.catalogue.read_latest(|state| {
         let mut due = due_for_the_lost(state, setup.node, now_ns, (setup.retention)());

@@ -23,7 +23,7 @@ use super::sender::SenderEvent;
 use crate::limits::{TAIL_LIVE_BYTES, TAIL_SEALED_MAX};
 
 /// Called when there is something new for the streams of a shard. It must be quick and must not block.
-pub type Changed = Box<dyn Fn() + Send + Sync>;
+pub type OnChange = Box<dyn Fn() + Send + Sync>;
 
 /// The newest of one shard. Cheap to clone; every clone is the same.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub struct LiveTail(Arc<Shared>);
 struct Shared {
     newest: Mutex<Newest>,
     wants_frame: AtomicBool,
-    changed: Changed,
+    on_change: OnChange,
     /// The nodes that get entries of any segment here.
     peers: watch::Sender<BTreeSet<NodeId>>,
 }
@@ -75,11 +75,11 @@ enum Stage {
 
 impl LiveTail {
     /// The newest of a shard in which nothing was cut yet.
-    pub fn new(changed: Changed) -> Self {
+    pub fn new(on_change: OnChange) -> Self {
         Self(Arc::new(Shared {
             newest: Mutex::default(),
             wants_frame: AtomicBool::new(false),
-            changed,
+            on_change,
             peers: watch::channel(BTreeSet::new()).0,
         }))
     }
@@ -93,7 +93,7 @@ impl LiveTail {
     pub fn placed(&self, index: SegmentIndex, peers: NodeSet) {
         let mut newest = self.newest();
         newest.placed.insert(index, peers);
-        self.tell_peers(newest);
+        self.update_peers(newest);
     }
 
     /// The end that the shard's cutter writes to.
@@ -112,7 +112,7 @@ impl LiveTail {
             known.holders = Some(holders);
         }
         self.forget_old();
-        (self.0.changed)();
+        (self.0.on_change)();
     }
 
     /// Forgets a segment that is on record as trimmed: it can be read no more.
@@ -120,8 +120,8 @@ impl LiveTail {
         let mut newest = self.newest();
         newest.segments.remove(&index);
         newest.placed.remove(&index);
-        self.tell_peers(newest);
-        (self.0.changed)();
+        self.update_peers(newest);
+        (self.0.on_change)();
     }
 
     /// The header of a segment.
@@ -140,26 +140,26 @@ impl LiveTail {
 
     /// The events that a stream to `peer` has not seen yet, in their order. A segment of which the peer is a holder on
     /// record is none of its events, unless the stream knows it already.
-    pub fn news(&self, told: &mut LivePosition, peer: NodeId) -> Vec<SenderEvent> {
+    pub fn events_since(&self, seen: &mut LivePosition, peer: NodeId) -> Vec<SenderEvent> {
         let newest = self.newest();
-        let mut news = Vec::new();
-        told.segments.retain(|index, _| {
+        let mut events = Vec::new();
+        seen.segments.retain(|index, _| {
             let kept = newest.segments.contains_key(index);
             if !kept {
-                news.push(SenderEvent::Dropped(*index));
+                events.push(SenderEvent::Dropped(*index));
             }
             kept
         });
         for (index, known) in &newest.segments {
-            let before = told.segments.get(index).copied();
-            let is_new = before.is_none() && told.newest < Some(*index);
+            let before = seen.segments.get(index).copied();
+            let is_new = before.is_none() && seen.newest < Some(*index);
             if is_new {
-                told.newest = Some(*index);
+                seen.newest = Some(*index);
                 let counts = known.holders.is_some_and(|holders| holders.contains(peer));
                 if !known.peers.contains(peer) || counts {
                     continue;
                 }
-                news.push(SenderEvent::Opened(*index));
+                events.push(SenderEvent::Opened(*index));
             } else if before.is_none() {
                 continue;
             }
@@ -167,24 +167,24 @@ impl LiveTail {
             if let Some((last, digest)) = known.end.filter(|_| stage < Stage::Ended) {
                 stage = Stage::Ended;
                 let index = *index;
-                news.push(SenderEvent::Ended { index, last, digest });
+                events.push(SenderEvent::Ended { index, last, digest });
             }
             if let Some(holders) = known.holders.filter(|_| stage < Stage::Sealed) {
                 stage = Stage::Sealed;
-                news.push(SenderEvent::Sealed {
+                events.push(SenderEvent::Sealed {
                     index: *index,
                     counted: holders.contains(peer),
                 });
             }
-            told.segments.insert(*index, stage);
+            seen.segments.insert(*index, stage);
         }
-        if newest.written != told.written
+        if newest.written != seen.written
             && let Some(written) = newest.written
         {
-            told.written = Some(written);
-            news.push(SenderEvent::Written(written));
+            seen.written = Some(written);
+            events.push(SenderEvent::Written(written));
         }
-        news
+        events
     }
 
     /// Forgets sealed segments beyond those that a stream may still send.
@@ -195,10 +195,10 @@ impl LiveTail {
         let old = newest.segments.iter().filter(|(_, known)| known.holders.is_some());
         let old: Vec<SegmentIndex> = old.map(|(index, _)| *index).take(too_many).collect();
         old.iter().for_each(|index| drop(newest.segments.remove(index)));
-        self.tell_peers(newest);
+        self.update_peers(newest);
     }
 
-    fn tell_peers(&self, newest: MutexGuard<'_, Newest>) {
+    fn update_peers(&self, newest: MutexGuard<'_, Newest>) {
         let sets = newest.segments.values().map(|known| &known.peers);
         let peers: BTreeSet<NodeId> = sets.chain(newest.placed.values()).flat_map(NodeSet::iter).collect();
         self.0.peers.send_if_modified(|known| {
@@ -240,8 +240,8 @@ impl BlockSink for Cut {
             };
             newest.segments.insert(index, known);
         }
-        self.0.tell_peers(newest);
-        (self.0.0.changed)();
+        self.0.update_peers(newest);
+        (self.0.0.on_change)();
     }
 
     fn frame(&mut self, frame: TailFrame<'_>) {
@@ -264,7 +264,7 @@ impl BlockSink for Cut {
             newest.bytes -= oldest;
         }
         drop(newest);
-        (self.0.0.changed)();
+        (self.0.0.on_change)();
     }
 
     fn complete(&mut self, id: SegmentId, last: Option<Lsn>, digest: [u8; 32]) {
@@ -273,7 +273,7 @@ impl BlockSink for Cut {
             known.end = Some((last.map(Lsn::number), digest));
         }
         drop(newest);
-        (self.0.0.changed)();
+        (self.0.0.on_change)();
     }
 }
 

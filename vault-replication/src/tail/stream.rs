@@ -54,7 +54,7 @@ pub(super) struct Stream {
     wants: Arc<Wants>,
     changed: watch::Receiver<()>,
     sender: TailSender,
-    told: LivePosition,
+    seen: LivePosition,
     /// Messages for the present stream.
     outgoing: VecDeque<Outgoing>,
     /// The frame that is being read from the disk.
@@ -86,7 +86,7 @@ impl Stream {
             wants,
             changed,
             sender: TailSender::new(),
-            told: LivePosition::default(),
+            seen: LivePosition::default(),
             outgoing: VecDeque::new(),
             reading: None,
             reader: None,
@@ -279,7 +279,7 @@ impl Stream {
 
     /// Tells the sender what is new of the shard.
     fn hear(&mut self) {
-        for event in self.live.news(&mut self.told, self.peer) {
+        for event in self.live.events_since(&mut self.seen, self.peer) {
             self.step(event);
         }
     }
@@ -301,14 +301,14 @@ impl Stream {
             SenderAction::Begin(index) => {
                 // One that is forgotten meanwhile is dropped with the next news.
                 if let (Some(header), Some(stream)) = (self.live.header(index), self.sender.stream()) {
-                    self.say(TailMessage::Begin(stream, header));
+                    self.queue(TailMessage::Begin(stream, header));
                 }
             }
             SenderAction::Read { index, after, frame_no } => {
                 self.outgoing.push_back(Outgoing::Frame { index, after, frame_no });
             }
-            SenderAction::Complete { index, digest } => self.say(TailMessage::Complete(self.id(index), digest)),
-            SenderAction::Leave(index) => self.say(TailMessage::Leave(self.id(index))),
+            SenderAction::Complete { index, digest } => self.queue(TailMessage::Complete(self.id(index), digest)),
+            SenderAction::Leave(index) => self.queue(TailMessage::Leave(self.id(index))),
             SenderAction::Mark(lsn) => vault.copy_synced(self.log.shard, peer, lsn),
             SenderAction::Restarted { index, has } => vault.copy_restarted(self.id(index), peer, has),
             SenderAction::Holder { index, digest } => vault.copy_completed(self.id(index), peer, digest),
@@ -340,7 +340,7 @@ impl Stream {
         }
     }
 
-    fn say(&mut self, message: TailMessage) {
+    fn queue(&mut self, message: TailMessage) {
         self.outgoing.push_back(Outgoing::Message(message));
     }
 }

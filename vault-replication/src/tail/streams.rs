@@ -96,7 +96,10 @@ impl TailStreams {
         }
     }
 
-    /// Begins to send. Once is enough.
+    /// Begins to send.
+    ///
+    /// # Panics
+    /// It was called before.
     pub fn start(&self, setup: StreamsSetup) {
         let StreamsSetup {
             vault,

@@ -217,7 +217,7 @@ fn a_voter_that_missed_the_replacement_of_all_nodes_in_its_log_takes_part_once_i
     let started = cluster.node(3);
     let unheard = started.unheard_voters().unwrap();
     assert_eq!(unheard.iter().map(|peer| peer.node).collect::<Vec<_>>(), [1, 2]);
-    started.meet(identity(4).node_id, &member(4));
+    started.note_discovered(identity(4).node_id, &member(4));
     let catalogue = cluster.catalogue(3);
     eventually("a voter that follows", || value(&catalogue, "k"));
     assert_eq!(started.unheard_voters(), None);

@@ -156,6 +156,22 @@ impl Cluster {
         self.start_behind(n, &gate)
     }
 
+    /// Starts the streams of a node that runs once more.
+    pub(crate) fn start_streams_again(&self, node: &Node) {
+        node.streams.start(self.streams_setup(node.number, &node.vault));
+    }
+
+    fn streams_setup(&self, n: u32, vault: &Vault) -> StreamsSetup {
+        let (home, members) = (&self.homes[n as usize - 1], Arc::clone(&self.members));
+        StreamsSetup {
+            vault: vault.clone(),
+            catalogue: Arc::clone(&home.catalogue),
+            client: PeerClient::new(Arc::clone(&home.setup)),
+            members: Arc::new(move || members.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            runtime: self.runtime.handle().clone(),
+        }
+    }
+
     /// Starts a node whose copies are behind a gate.
     pub(crate) fn start_behind(&self, n: u32, gate: &Arc<Gate>) -> Node {
         let home = &self.homes[n as usize - 1];
@@ -192,14 +208,7 @@ impl Cluster {
             self.members.lock().unwrap().insert(support::node(n), member);
             server
         });
-        let members = Arc::clone(&self.members);
-        streams.start(StreamsSetup {
-            vault: vault.clone(),
-            catalogue: Arc::clone(&catalogue),
-            client: PeerClient::new(Arc::clone(&home.setup)),
-            members: Arc::new(move || members.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-            runtime: self.runtime.handle().clone(),
-        });
+        streams.start(self.streams_setup(n, &vault));
         Node {
             number: n,
             copies,

@@ -28,8 +28,8 @@ pub(crate) fn mark_path(data: &Path, id: SegmentId) -> PathBuf {
     segment_dir(data, id).join(format!("{:012}.mark", id.index))
 }
 
-/// The mark of a copy that is being written. Its file stays open: it is written anew with every sync.
-pub(super) struct CopyMark {
+/// The file of the mark of a copy that is being written. It stays open: the mark is written anew with every sync.
+pub(super) struct CopyMarkFile {
     id: SegmentId,
     path: PathBuf,
     copy: PathBuf,
@@ -37,7 +37,7 @@ pub(super) struct CopyMark {
     last: Option<EntryNumber>,
 }
 
-impl CopyMark {
+impl CopyMarkFile {
     /// The mark that is on the disk.
     pub(super) fn open(data: &Path, id: SegmentId) -> Self {
         let (path, last) = (mark_path(data, id), read_mark(data, id));
@@ -151,7 +151,7 @@ mod tests {
         let last = EntryNumber::new(0x0102).unwrap();
         file_io::create_dir(&segment_dir(dir.path(), id)).unwrap();
         assert_eq!(read_mark(dir.path(), id), None);
-        let mut mark = CopyMark::open(dir.path(), id);
+        let mut mark = CopyMarkFile::open(dir.path(), id);
         mark.note(last);
         assert_eq!(read_mark(dir.path(), id), None, "there is no copy");
         fs::write(open_path(dir.path(), id), []).unwrap();

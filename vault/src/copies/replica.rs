@@ -14,7 +14,7 @@
 
 use std::path::Path;
 
-use super::mark::{CopyMark, remove_notes, write_doubt, write_lost};
+use super::mark::{CopyMarkFile, remove_notes, write_doubt, write_lost};
 use super::parts::CopyParts;
 use super::promise::{RecoveryNumber, promise, promised};
 use crate::error::{FrameFault, VaultError};
@@ -67,7 +67,7 @@ pub struct ReplicaSegment {
     taken: Vec<Taken>,
     /// Number of frames that are synced.
     synced: usize,
-    mark: CopyMark,
+    mark: CopyMarkFile,
     owner_synced: Option<Lsn>,
     fence: RecoveryNumber,
     /// True after a failed write or sync, when the content of the file is unknown.
@@ -87,7 +87,7 @@ impl ReplicaSegment {
     pub(super) fn open(parts: CopyParts, header: SegmentHeader) -> Result<Self, VaultError> {
         let fence = promised(&parts.data, header.id)?;
         let (path, whole) = (open_path(&parts.data, header.id), segment_path(&parts.data, header.id));
-        let mark = CopyMark::open(&parts.data, header.id);
+        let mark = CopyMarkFile::open(&parts.data, header.id);
         let mut replica = Self {
             // A placeholder until a file is made below.
             file: CopyFile::Complete(None),
@@ -134,7 +134,7 @@ impl ReplicaSegment {
             .put_in_place(replica.header.id, &tmp, &path, &tmp)?;
         replica.synced = replica.taken.len();
         // Where a complete copy was found damaged, there is another mark on the disk by now.
-        replica.mark = CopyMark::open(&replica.parts.data, replica.header.id);
+        replica.mark = CopyMarkFile::open(&replica.parts.data, replica.header.id);
         replica.note_synced();
         Ok(replica)
     }

@@ -54,7 +54,7 @@ impl Left {
     }
 
     /// Logs an error, once while it is the same.
-    fn tell(&mut self, error: &VaultError) {
+    fn log_once(&mut self, error: &VaultError) {
         let error = error.to_string();
         if self.error.as_ref() != Some(&error) {
             tracing::warn!(segment = %self.id, %error, "segment.recover.waiting");
@@ -94,7 +94,7 @@ pub(crate) fn wait_for_leader(
             }
             match settle(parts, left, record.get(&left.id).copied()) {
                 Ok(state) => left.state = state,
-                Err(error) => left.tell(&error),
+                Err(error) => left.log_once(&error),
             }
         }
         remove_settled(parts, &mut all);
@@ -166,7 +166,7 @@ fn settle_sealed(parts: &KeepParts, left: &Left, record: SealRecord) -> Result<S
         parts.ledger.trim_segment(id, TrimReason::Empty)?;
         parts.to_unlink.add(id);
         parts.holdings.remove(id);
-        tell_of_dropped(parts, left, &record);
+        count_dropped(parts, left, &record);
         return Ok(State::Settled);
     }
     let _making = parts.own.make(id)?;
@@ -185,7 +185,7 @@ fn settle_sealed(parts: &KeepParts, left: &Left, record: SealRecord) -> Result<S
     if !record.holders.contains(parts.node) {
         parts.ledger.holds_copy(id, record.digest)?;
     }
-    tell_of_dropped(parts, left, &record);
+    count_dropped(parts, left, &record);
     let holders = record.holders.with(parts.node).unwrap_or(record.holders);
     parts.holdings.set(id, Slot::Sealed(SealRecord { holders, ..record }));
     parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
@@ -226,13 +226,13 @@ fn not_here(parts: &KeepParts, left: &Left, record: &SealRecord) -> Result<State
     if record.holders.contains(parts.node) {
         return Ok(State::Kept);
     }
-    tell_of_dropped(parts, left, record);
+    count_dropped(parts, left, record);
     Ok(State::Settled)
 }
 
 /// Logs and counts the entries that this node has past the end that was decided without it: nobody was answered for
 /// them.
-fn tell_of_dropped(parts: &KeepParts, left: &Left, record: &SealRecord) {
+fn count_dropped(parts: &KeepParts, left: &Left, record: &SealRecord) {
     // What cannot be read now is not needed either.
     let Some(Ok(Some(report))) = left.wal.as_ref().map(|_| report_own(parts, left.id)) else {
         return;
@@ -294,7 +294,7 @@ fn remove_settled(parts: &KeepParts, all: &mut [Left]) {
                 match removed {
                     Ok(State::Settled) => left.wal = None,
                     Ok(state @ (State::Kept | State::Waiting)) => left.state = state,
-                    Err(error) => left.tell(&error),
+                    Err(error) => left.log_once(&error),
                 }
             }
             State::Settled | State::Kept => {}

@@ -49,8 +49,20 @@ impl Plan {
     }
 }
 
+/// Stops the program where a decision would lose a number without a word.
+///
+/// # Panics
+///
+/// A number up to the end is neither in a range of `present` nor in a hole, or in more than one of them.
+pub(super) fn check_whole(present: &[(EntryNumber, EntryNumber)], holes: &[Hole]) {
+    assert!(
+        is_whole(present, holes),
+        "every number up to the end is kept or missing"
+    );
+}
+
 /// True where every number up to the end is in one range of `present` or in one hole.
-pub(super) fn is_whole(present: &[(EntryNumber, EntryNumber)], holes: &[Hole]) -> bool {
+fn is_whole(present: &[(EntryNumber, EntryNumber)], holes: &[Hole]) -> bool {
     let holes = holes.iter().map(|hole| (hole.first, hole.last));
     let mut parts: Vec<_> = present.iter().copied().chain(holes).collect();
     parts.sort_unstable();
@@ -111,10 +123,7 @@ pub(super) fn decide(reports: &[SegmentReport], durable: Durable) -> Result<Plan
         damage,
         set_aside,
     };
-    assert!(
-        is_whole(&present, &plan.holes),
-        "every number up to the end is kept or missing"
-    );
+    check_whole(&present, &plan.holes);
     Ok(plan)
 }
 

@@ -169,3 +169,6 @@ fn seal(parts: &KeepParts, left: &LeftWal, segment: &FinishedSegment) -> Result<
     parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

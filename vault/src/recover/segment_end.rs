@@ -8,7 +8,7 @@
 //! **Not here**: the choice of the reports that are needed (the recovery's leader knows the segment's replica set);
 //! damage in a WAL file (`decide`).
 
-use super::decide::is_whole;
+use super::decide::check_whole;
 use super::held::{Conflict, HeldRange, HeldReport, SegmentEnd};
 use super::marks::Durable;
 use super::union::{Difference, Kept, unite};
@@ -42,10 +42,7 @@ pub fn segment_end(reports: &[HeldReport]) -> Result<SegmentEnd, Conflict> {
     let unread = reports.iter().filter_map(|report| report.unread).max();
     let present: Vec<_> = kept.iter().map(|kept| (kept.first, kept.last)).collect();
     let holes = judge_missing(&present, durable, unread);
-    assert!(
-        is_whole(&present, &holes),
-        "every number up to the end is kept or missing"
-    );
+    check_whole(&present, &holes);
     let crc_of = |kept: &Kept<NodeId>| {
         let mut of_holder = reports.iter().filter(|report| report.holder == kept.from);
         let crc = of_holder.find_map(|report| report.entries.crc(kept.first, kept.last));

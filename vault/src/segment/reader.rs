@@ -72,7 +72,7 @@ impl SegmentReader {
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub(crate) fn look_at(path: &Path, id: SegmentId, digest: [u8; 32]) -> Result<Option<String>, VaultError> {
+    pub(crate) fn spot_check(path: &Path, id: SegmentId, digest: [u8; 32]) -> Result<Option<String>, VaultError> {
         let segment = Self::ends(DiskReader::sparse(path)?, id)?;
         Ok(match (&segment.header, &segment.footer) {
             (_, None) => Some("its footer is damaged or not at its end".to_owned()),

@@ -11,7 +11,7 @@ use crate::testkit::{
     seal_record, segment, up, uuid,
 };
 
-fn say(state: &mut State, commands: &[Command]) {
+fn apply_all(state: &mut State, commands: &[Command]) {
     for command in commands {
         apply(state, command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
     }
@@ -29,14 +29,14 @@ fn ready() -> State {
         seal: seal_record(id, 1, entries),
     };
     let other = segment(2, 0, 1);
-    say(&mut state, &[register(1), register(2), up(1, 1), up(2, 1)]);
+    apply_all(&mut state, &[register(1), register(2), up(1, 1), up(2, 1)]);
     for index in 1..=5 {
-        say(
+        apply_all(
             &mut state,
             &[open(id(index), 1), seal(id(index), if index < 5 { 2 } else { 0 })],
         );
     }
-    say(&mut state, &[open(id(6), 1), open(other, 1), seal(other, 2)]);
+    apply_all(&mut state, &[open(id(6), 1), open(other, 1), seal(other, 2)]);
     state
 }
 
@@ -46,9 +46,9 @@ fn lease(holder: u32, boot: u64, members: &[SegmentId]) -> Command {
 
 /// A command that was accepted is accepted again, and changes nothing then.
 fn once(state: &mut State, command: &Command) {
-    say(state, std::slice::from_ref(command));
+    apply_all(state, std::slice::from_ref(command));
     let before = state.clone();
-    say(state, std::slice::from_ref(command));
+    apply_all(state, std::slice::from_ref(command));
     assert_eq!(*state, before, "{command:?}");
 }
 
@@ -98,18 +98,18 @@ fn a_lease_takes_sealed_segments_of_one_node_that_are_in_no_other() {
 #[test]
 fn only_the_newest_boot_of_a_node_takes_a_lease() {
     let mut state = ready();
-    say(&mut state, &[up(1, 2)]);
+    apply_all(&mut state, &[up(1, 2)]);
     let old = refused(&state, &lease(1, 1, &[id(1)]));
     assert_eq!(old.disposition(), Disposition::Fenced, "{old}");
     let not_yet = refused(&state, &lease(1, 3, &[id(1)]));
     assert!(matches!(not_yet, Refusal::EpochNotGranted { .. }), "{not_yet}");
-    say(&mut state, &[lease(1, 2, &[id(1)])]);
+    apply_all(&mut state, &[lease(1, 2, &[id(1)])]);
 }
 
 #[test]
 fn i1_who_goes_on_with_a_lease_inherits_it_and_the_one_before_commits_no_more() {
     let mut state = ready();
-    say(
+    apply_all(
         &mut state,
         &[lease(1, 1, &[id(1), id(2)]), archive_doom(1, 1, 1, 1, false)],
     );
@@ -127,7 +127,7 @@ fn i1_who_goes_on_with_a_lease_inherits_it_and_the_one_before_commits_no_more() 
 #[test]
 fn i1_a_boot_that_is_not_the_newest_commits_nothing() {
     let mut state = ready();
-    say(&mut state, &[lease(1, 1, &[id(1)]), up(1, 2)]);
+    apply_all(&mut state, &[lease(1, 1, &[id(1)]), up(1, 2)]);
     assert_eq!(
         refused(&state, &archive_commit(1, 1, 1, 1)),
         Refusal::NotHeld { lease: 1, attempt: 1 }
@@ -136,7 +136,7 @@ fn i1_a_boot_that_is_not_the_newest_commits_nothing() {
         refused(&state, &archive_commit(1, 1, 1, 2)),
         Refusal::NotHeld { lease: 1, attempt: 1 }
     );
-    say(&mut state, &[lease(1, 2, &[id(1)]), archive_commit(1, 1, 1, 2)]);
+    apply_all(&mut state, &[lease(1, 2, &[id(1)]), archive_commit(1, 1, 1, 2)]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_commit_stands_and_another_object_is_refused() {
     let mut state = ready();
     let unknown = refused(&state, &archive_commit(1, 1, 1, 1));
     assert_eq!(unknown, Refusal::UnknownLease { lease: 1 });
-    say(&mut state, &[lease(1, 1, &[id(1)])]);
+    apply_all(&mut state, &[lease(1, 1, &[id(1)])]);
     assert_eq!(
         refused(&state, &archive_commit(1, 2, 1, 1)),
         Refusal::NotHeld { lease: 1, attempt: 2 }
@@ -165,7 +165,7 @@ fn a_commit_stands_and_another_object_is_refused() {
 #[test]
 fn i3_what_was_doomed_is_never_committed_and_what_was_committed_never_doomed() {
     let mut state = ready();
-    say(&mut state, &[lease(1, 1, &[id(1)]), lease(1, 1, &[id(2)])]);
+    apply_all(&mut state, &[lease(1, 1, &[id(1)]), lease(1, 1, &[id(2)])]);
     once(&mut state, &archive_doom(1, 1, 1, 1, false));
     assert_eq!(
         refused(&state, &archive_commit(1, 1, 1, 1)),
@@ -178,7 +178,7 @@ fn i3_what_was_doomed_is_never_committed_and_what_was_committed_never_doomed() {
     );
     // That of before is doomed already.
     let before = state.clone();
-    say(&mut state, &[archive_doom(1, 1, 1, 1, true)]);
+    apply_all(&mut state, &[archive_doom(1, 1, 1, 1, true)]);
     assert_eq!(state, before);
 
     once(&mut state, &archive_doom(2, 1, 1, 1, true));
@@ -191,14 +191,14 @@ fn i3_what_was_doomed_is_never_committed_and_what_was_committed_never_doomed() {
         Refusal::NotHeld { lease: 2, attempt: 2 }
     );
     assert!(state.archive_of(id(2)).is_none());
-    say(&mut state, &[lease(1, 1, &[id(2), id(3)])]);
+    apply_all(&mut state, &[lease(1, 1, &[id(2), id(3)])]);
     assert_eq!(state.archive_of(id(2)).unwrap().0, 3, "no number comes twice");
 }
 
 #[test]
 fn i2_a_manifest_follows_the_newest_and_lists_what_was_committed() {
     let mut state = ready();
-    say(
+    apply_all(
         &mut state,
         &[
             lease(1, 1, &[id(1)]),
@@ -247,14 +247,14 @@ fn i2_a_manifest_follows_the_newest_and_lists_what_was_committed() {
     once(&mut state, &manifest_commit(2, &[2]));
     assert!(state.is_archived(id(2)));
     // A commit that was submitted again, late, takes it out of no manifest.
-    say(&mut state, &[archive_commit(1, 1, 1, 1)]);
+    apply_all(&mut state, &[archive_commit(1, 1, 1, 1)]);
     assert!(state.is_archived(id(1)));
 }
 
 #[test]
 fn a_segment_stays_in_its_object_when_it_is_trimmed() {
     let mut state = ready();
-    say(
+    apply_all(
         &mut state,
         &[
             lease(1, 1, &[id(1)]),
@@ -275,12 +275,12 @@ fn a_segment_stays_in_its_object_when_it_is_trimmed() {
 fn objects_that_are_doomed_are_remembered_up_to_a_bound() {
     let mut state = ready();
     for number in 1..=ARCHIVE_DOOMED_MAX as u64 + 2 {
-        say(
+        apply_all(
             &mut state,
             &[lease(1, 1, &[id(1)]), archive_doom(number, 1, 1, 1, true)],
         );
     }
-    say(&mut state, &[lease(1, 1, &[id(1)])]);
+    apply_all(&mut state, &[lease(1, 1, &[id(1)])]);
     assert_eq!(state.archive_objects().count(), ARCHIVE_DOOMED_MAX + 1);
     assert!(state.archive_object(2).is_none() && state.archive_object(3).is_some());
     assert_eq!(epoch(1), state.archive_of(id(1)).unwrap().1.epoch);
@@ -289,7 +289,7 @@ fn objects_that_are_doomed_are_remembered_up_to_a_bound() {
 #[test]
 fn a_manifest_lists_objects_of_its_own_store() {
     let mut state = ready();
-    say(&mut state, &[lease(1, 1, &[id(1)]), archive_commit(1, 1, 1, 1)]);
+    apply_all(&mut state, &[lease(1, 1, &[id(1)]), archive_commit(1, 1, 1, 1)]);
     let Command::ManifestCommit { next, prev, leases } = manifest_commit(1, &[1]) else {
         unreachable!("it makes that")
     };
@@ -313,28 +313,28 @@ fn where_there_is_an_archive_a_segment_goes_only_once_a_manifest_lists_it() {
         at_ns: 7,
     };
     let trim = |index, why| Command::Trim { id: id(index), why };
-    say(&mut state, &[archive("none"), trim(1, TrimReason::Retention)]);
-    say(&mut state, &[archive("s3://logs/a")]);
+    apply_all(&mut state, &[archive("none"), trim(1, TrimReason::Retention)]);
+    apply_all(&mut state, &[archive("s3://logs/a")]);
     let gone = trim(2, TrimReason::Retention);
     let not_yet = Refusal::NotArchived { id: id(2) };
     assert_eq!(refused(&state, &gone), not_yet);
-    say(&mut state, &[lease(1, 1, &[id(2)])]);
+    apply_all(&mut state, &[lease(1, 1, &[id(2)])]);
     assert_eq!(refused(&state, &gone), not_yet);
-    say(&mut state, &[archive_commit(1, 1, 1, 1)]);
+    apply_all(&mut state, &[archive_commit(1, 1, 1, 1)]);
     assert_eq!(
         refused(&state, &gone),
         not_yet,
         "it is in the store, and nobody could find it"
     );
-    say(&mut state, &[manifest_commit(1, &[1]), gone]);
+    apply_all(&mut state, &[manifest_commit(1, &[1]), gone]);
     // What has no entry is in no object, what a disk has no room for is dropped, and what has an accepted loss is not
     // waited for.
-    say(
+    apply_all(
         &mut state,
         &[trim(5, TrimReason::Retention), trim(3, TrimReason::Dropped)],
     );
     let loss = accepted_loss("op", 9, 1);
-    say(
+    apply_all(
         &mut state,
         &[
             Command::AcceptCopyLoss { id: id(4), loss },
@@ -359,9 +359,9 @@ fn archive_to(state: &mut State, url: &str, store: Option<u8>) {
         seen: None,
         at_ns: 7,
     };
-    say(state, &[set(ARCHIVE_URL, url.to_owned())]);
+    apply_all(state, &[set(ARCHIVE_URL, url.to_owned())]);
     if let Some(store) = store {
-        say(state, &[set(ARCHIVE_STORES, format!("{} {url}", uuid(store)))]);
+        apply_all(state, &[set(ARCHIVE_STORES, format!("{} {url}", uuid(store)))]);
     }
 }
 
@@ -370,8 +370,8 @@ fn committed() -> State {
     let mut state = ready();
     archive_to(&mut state, "s3://logs/a", Some(9));
     let made = [lease(1, 1, &[id(1), id(2)]), archive_commit(1, 1, 1, 1)];
-    say(&mut state, &made);
-    say(
+    apply_all(&mut state, &made);
+    apply_all(
         &mut state,
         &[lease(1, 1, &[id(3)]), archive_commit(2, 1, 1, 1), up(1, 2)],
     );
@@ -398,7 +398,7 @@ fn i3_a_committed_object_that_is_listed_or_in_the_store_of_now_or_the_only_copy_
         (Command::Trim { id: id(2), why }, "of a segment nothing else is left"),
     ] {
         let mut state = committed();
-        say(&mut state, &[before]);
+        apply_all(&mut state, &[before]);
         archive_to(&mut state, "s3://logs/b", Some(8));
         assert_eq!(refused(&state, &doom), counts, "{what}");
     }
@@ -433,5 +433,5 @@ fn i3_a_committed_object_in_a_store_of_before_is_doomed_by_who_would_list_it() {
         Refusal::NotCommitted { lease: 1 }
     );
     assert_eq!(refused(&state, &archive_commit(1, 1, 1, 2)), not_held(1));
-    say(&mut state, &[lease(1, 2, &[id(2), id(1)])]);
+    apply_all(&mut state, &[lease(1, 2, &[id(2), id(1)])]);
 }

@@ -16,7 +16,7 @@ fn ready() -> State {
     let seal = Command::Seal {
         seal: seal_record(id, 1, 9),
     };
-    say(
+    apply_all(
         &mut state,
         &[
             register(1),
@@ -31,7 +31,7 @@ fn ready() -> State {
     state
 }
 
-fn say(state: &mut State, commands: &[Command]) {
+fn apply_all(state: &mut State, commands: &[Command]) {
     for command in commands {
         apply(state, command).unwrap();
     }
@@ -90,10 +90,10 @@ fn done(state: &State, name: &str, shard: u16) -> Option<Lsn> {
 #[test]
 fn a_pause_is_kept_with_its_time_and_said_twice_changes_nothing() {
     let mut state = ready();
-    say(&mut state, &[set("a", true, 8), set("a", true, 9)]);
+    apply_all(&mut state, &[set("a", true, 8), set("a", true, 9)]);
     let known = *state.exporter("a").unwrap();
     assert_eq!((known.paused, known.since_ns), (true, 8));
-    say(&mut state, &[seek("a", &[], 10), set("a", false, 11)]);
+    apply_all(&mut state, &[seek("a", &[], 10), set("a", false, 11)]);
     let known = *state.exporter("a").unwrap();
     assert_eq!((known.paused, known.since_ns, known.generation.get()), (false, 11, 2));
 }
@@ -123,9 +123,9 @@ fn taken(exporter: &str, term: u64, latest: u64) -> Refusal {
 #[test]
 fn i5_an_export_is_taken_over_by_one_node_at_a_time_and_only_the_latest_moves_the_cursors() {
     let mut state = ready();
-    say(&mut state, &[register(3), take("a", 2, 0)]);
+    apply_all(&mut state, &[register(3), take("a", 2, 0)]);
     let before = state.clone();
-    say(&mut state, &[take("a", 2, 0)]);
+    apply_all(&mut state, &[take("a", 2, 0)]);
     assert_eq!(state, before, "said twice");
     assert_eq!(apply(&mut state, &take("a", 3, 0)), Err(taken("a", 0, 1)));
     let cursors = [cursor("a", 1, 0, lsn(1, 5))];
@@ -136,17 +136,17 @@ fn i5_an_export_is_taken_over_by_one_node_at_a_time_and_only_the_latest_moves_th
     let of_another = commit_taken(2, 1, &[cursor("a", 1, 0, lsn(1, 5)), cursor("b", 1, 0, lsn(1, 5))]);
     assert_eq!(apply(&mut state, &of_another), Err(taken("b", 1, 0)));
     assert_eq!(done(&state, "a", 0), None, "a refused command changes nothing");
-    say(&mut state, &[commit_taken(2, 1, &cursors)]);
+    apply_all(&mut state, &[commit_taken(2, 1, &cursors)]);
     assert_eq!(done(&state, "a", 0), Some(lsn(1, 5)));
     // The runner is gone, and another one takes over.
-    say(&mut state, &[take("a", 3, 1)]);
+    apply_all(&mut state, &[take("a", 3, 1)]);
     let late = commit_taken(2, 1, &[cursor("a", 1, 0, lsn(1, 7))]);
     assert_eq!(apply(&mut state, &late), Err(taken("a", 1, 2)));
     assert_eq!(taken("a", 1, 2).disposition(), Disposition::Fenced);
     // A cursor goes back by no runner, and none of before a seek counts.
-    say(&mut state, &[commit_taken(3, 2, &[cursor("a", 1, 0, lsn(1, 4))])]);
+    apply_all(&mut state, &[commit_taken(3, 2, &[cursor("a", 1, 0, lsn(1, 4))])]);
     assert_eq!(done(&state, "a", 0), Some(lsn(1, 5)));
-    say(&mut state, &[seek("a", &[(0, None)], 10), commit_taken(3, 2, &cursors)]);
+    apply_all(&mut state, &[seek("a", &[(0, None)], 10), commit_taken(3, 2, &cursors)]);
     assert_eq!(done(&state, "a", 0), None);
 }
 
@@ -154,7 +154,7 @@ fn i5_an_export_is_taken_over_by_one_node_at_a_time_and_only_the_latest_moves_th
 fn i5_no_other_node_exports_logs_that_may_still_grow_and_their_owner_takes_them_back_at_any_time() {
     let id = segment(1, 1, 1);
     let mut state = ready();
-    say(&mut state, &[take("a", 2, 0), open(id, 1)]);
+    apply_all(&mut state, &[take("a", 2, 0), open(id, 1)]);
     let refused = Err(Refusal::NotRecovered { id });
     assert_eq!(apply(&mut state, &take("b", 2, 0)), refused);
     let recovery = Command::BeginRecovery {
@@ -162,14 +162,14 @@ fn i5_no_other_node_exports_logs_that_may_still_grow_and_their_owner_takes_them_
         request: uuid::Uuid::nil(),
         at_ns: 1,
     };
-    say(&mut state, &[recovery]);
+    apply_all(&mut state, &[recovery]);
     assert_eq!(apply(&mut state, &take("b", 2, 0)), refused);
-    say(&mut state, &[take("a", 1, 1)]);
+    apply_all(&mut state, &[take("a", 1, 1)]);
     assert_eq!(state.export_taken("a", node(1)).unwrap().node, node(1));
     let late = commit_taken(2, 1, &[cursor("a", 1, 0, lsn(1, 7))]);
     assert_eq!(apply(&mut state, &late), Err(taken("a", 1, 2)));
     // Its own word about its own logs counts whoever exports them: what it says is done is done.
-    say(&mut state, &[commit(&[cursor("a", 1, 0, lsn(1, 3))])]);
+    apply_all(&mut state, &[commit(&[cursor("a", 1, 0, lsn(1, 3))])]);
     assert_eq!(done(&state, "a", 0), Some(lsn(1, 3)));
 }
 
@@ -185,7 +185,7 @@ fn what_nobody_knows_is_not_taken_over_and_an_exporter_is_forgotten_with_its_tak
     let forget = Command::ForgetExporter {
         exporter: "a".to_owned(),
     };
-    say(&mut state, &[take("a", 2, 0), take("b", 2, 0), forget]);
+    apply_all(&mut state, &[take("a", 2, 0), take("b", 2, 0), forget]);
     assert_eq!(state.export_taken("a", node(1)), None);
     assert_eq!(state.exports_taken("b").count(), 1);
 }
@@ -204,13 +204,13 @@ fn a_name_that_cannot_be_a_key_and_one_exporter_too_many_are_refused() {
         apply(&mut state, &exporter(&long)),
         Err(Refusal::TooLong { .. })
     ));
-    (0..EXPORTERS_MAX).for_each(|n| say(&mut state, &[exporter(&n.to_string())]));
+    (0..EXPORTERS_MAX).for_each(|n| apply_all(&mut state, &[exporter(&n.to_string())]));
     let refused = Refusal::TooManyExporters { limit: EXPORTERS_MAX };
     assert_eq!(apply(&mut state, &exporter("more")), Err(refused));
     let forget = Command::ForgetExporter {
         exporter: "7".to_owned(),
     };
-    say(&mut state, &[set("3", true, 9), forget, exporter("more")]);
+    apply_all(&mut state, &[set("3", true, 9), forget, exporter("more")]);
 }
 
 #[test]
@@ -221,18 +221,18 @@ fn i2_a_cursor_goes_forward_only_and_each_node_has_its_own() {
         cursor("b", 1, 0, lsn(1, 2)),
         cursor("a", 1, 0, lsn(1, 4)),
     ];
-    say(&mut state, &[commit(&both)]);
+    apply_all(&mut state, &[commit(&both)]);
     assert_eq!(done(&state, "a", 0), Some(lsn(1, 5)));
     assert_eq!(done(&state, "b", 0), Some(lsn(1, 2)));
     let before = state.clone();
-    say(&mut state, &[commit(&both), commit(&[cursor("a", 1, 0, lsn(1, 3))])]);
+    apply_all(&mut state, &[commit(&both), commit(&[cursor("a", 1, 0, lsn(1, 3))])]);
     assert_eq!(state, before);
 
     let other = Command::CommitCursors {
         node: node(2),
         cursors: vec![cursor("a", 1, 0, lsn(1, 1))],
     };
-    say(&mut state, &[other]);
+    apply_all(&mut state, &[other]);
     let all: Vec<_> = state.cursors("a").collect();
     let shard = ShardId::new(0);
     assert_eq!(all, [((node(1), shard), lsn(1, 5)), ((node(2), shard), lsn(1, 1))]);
@@ -250,7 +250,7 @@ fn i2_a_cursor_goes_forward_only_and_each_node_has_its_own() {
 fn i2_a_seek_sets_cursors_exactly_and_leaves_the_other_shards() {
     let mut state = ready();
     let three: Vec<_> = (0..3).map(|shard| cursor("a", 1, shard, lsn(5, 5))).collect();
-    say(
+    apply_all(
         &mut state,
         &[
             commit(&three),
@@ -270,7 +270,7 @@ fn i2_a_seek_sets_cursors_exactly_and_leaves_the_other_shards() {
 #[test]
 fn an_exporter_can_begin_with_a_seek() {
     let mut state = ready();
-    say(&mut state, &[seek("x", &[(0, Some(lsn(4, 2)))], 30)]);
+    apply_all(&mut state, &[seek("x", &[(0, Some(lsn(4, 2)))], 30)]);
     assert_eq!(done(&state, "x", 0), Some(lsn(4, 2)));
     assert!(!state.exporter("x").unwrap().paused);
     assert!(matches!(
@@ -297,30 +297,30 @@ fn an_exporter_begins_where_the_first_node_that_has_it_says() {
         state.exporter("new").is_none(),
         "a command that is refused changes nothing"
     );
-    say(&mut state, &[begin(&[one])]);
+    apply_all(&mut state, &[begin(&[one])]);
     assert_eq!(state.cursor("new", node(1), one.1), Some(one.2));
     let begun = state.clone();
-    say(&mut state, &[begin(&[]), begin(&[entry(segment(1, 0, 1), 9)])]);
+    apply_all(&mut state, &[begin(&[]), begin(&[entry(segment(1, 0, 1), 9)])]);
     assert_eq!(state, begun, "a later node changes nothing");
 }
 
 #[test]
 fn a_cursor_from_before_a_seek_does_not_undo_it() {
     let mut state = ready();
-    say(
+    apply_all(
         &mut state,
         &[commit(&[cursor("a", 1, 0, lsn(3, 1))]), seek("a", &[(0, None)], 20)],
     );
     let sought = state.clone();
-    say(&mut state, &[commit(&[cursor("a", 1, 0, lsn(3, 2))])]);
+    apply_all(&mut state, &[commit(&[cursor("a", 1, 0, lsn(3, 2))])]);
     assert_eq!(state, sought);
     // The cursor of another exporter in the same command still counts.
-    say(
+    apply_all(
         &mut state,
         &[commit(&[cursor("a", 1, 0, lsn(3, 2)), cursor("b", 1, 0, lsn(1, 1))])],
     );
     assert_eq!((done(&state, "a", 0), done(&state, "b", 0)), (None, Some(lsn(1, 1))));
-    say(&mut state, &[commit(&[cursor("a", 2, 0, lsn(1, 1))])]);
+    apply_all(&mut state, &[commit(&[cursor("a", 2, 0, lsn(1, 1))])]);
     assert_eq!(done(&state, "a", 0), Some(lsn(1, 1)));
 }
 
@@ -328,13 +328,13 @@ fn a_cursor_from_before_a_seek_does_not_undo_it() {
 fn a_seek_said_again_does_not_undo_what_was_exported_since() {
     let mut state = ready();
     let again = seek("a", &[(0, None)], 20);
-    say(
+    apply_all(
         &mut state,
         &[again.clone(), commit(&[cursor("a", 2, 0, lsn(1, 1))]), again],
     );
     assert_eq!(done(&state, "a", 0), Some(lsn(1, 1)));
     // A later seek to the same position is another seek.
-    say(&mut state, &[seek("a", &[(0, None)], 21)]);
+    apply_all(&mut state, &[seek("a", &[(0, None)], 21)]);
     assert_eq!(done(&state, "a", 0), None);
     assert_eq!(state.exporter("a").unwrap().generation.get(), 3);
 }
@@ -346,20 +346,20 @@ fn i1_a_forgotten_exporter_leaves_nothing_and_takes_nothing() {
     let forget = Command::ForgetExporter {
         exporter: "b".to_owned(),
     };
-    say(&mut state, std::slice::from_ref(&forget));
+    apply_all(&mut state, std::slice::from_ref(&forget));
     let without = state.clone();
     let late = [
         commit(&[cursor("b", 1, 0, lsn(1, 1))]),
         drop_letters("b", &[entry(id, 1)]),
     ];
-    say(&mut state, &late);
+    apply_all(&mut state, &late);
     let refused = Refusal::UnknownExporter {
         exporter: "b".to_owned(),
     };
     assert_eq!(apply(&mut state, &add(&[letter("b", id, 1)])), Err(refused));
     assert_eq!(state, without);
 
-    say(
+    apply_all(
         &mut state,
         &[
             exporter("b"),
@@ -385,19 +385,19 @@ fn i7_what_a_forgotten_exporter_commits_late_does_not_count_for_a_later_one_of_i
     let ways = [exporter("a"), begin, seek("a", &[(0, None)], 40)];
     for (seeks, way) in (0..3).flat_map(|seeks| ways.iter().map(move |way| (seeks, way))) {
         let mut state = ready();
-        (0..seeks).for_each(|n| say(&mut state, &[seek("a", &[(0, None)], 20 + n)]));
+        (0..seeks).for_each(|n| apply_all(&mut state, &[seek("a", &[(0, None)], 20 + n)]));
         let earlier = state.exporter("a").unwrap().generation;
         // One with a lower generation does not set it back.
-        say(&mut state, &[forget("a"), forget("b"), way.clone()]);
+        apply_all(&mut state, &[forget("a"), forget("b"), way.clone()]);
         let late = |generation| ExportCursor {
             generation,
             ..cursor("a", 1, 0, lsn(1, 1))
         };
         let all = (1..=earlier.get()).map(|n| late(Generation::new(n).unwrap()));
-        say(&mut state, &[commit(&all.collect::<Vec<_>>())]);
+        apply_all(&mut state, &[commit(&all.collect::<Vec<_>>())]);
         assert_eq!(done(&state, "a", 0), None, "{seeks} {way:?}");
         let generation = state.exporter("a").unwrap().generation;
-        say(&mut state, &[commit(&[late(generation)])]);
+        apply_all(&mut state, &[commit(&[late(generation)])]);
         assert_eq!(done(&state, "a", 0), Some(lsn(1, 1)), "{seeks} {way:?}");
     }
 }
@@ -411,7 +411,7 @@ fn a_dead_letter_stays_as_it_was_first_said() {
         answer: "413".to_owned(),
         ..first.clone()
     };
-    say(
+    apply_all(
         &mut state,
         &[add(&[first.clone(), other.clone()]), add(&[other, letter("b", id, 2)])],
     );
@@ -420,7 +420,7 @@ fn a_dead_letter_stays_as_it_was_first_said() {
     let drop = drop_letters("a", &[entry(id, 2), entry(id, 3), entry(id, 2)]);
     let (_, changes) = decide(&state, &drop).unwrap();
     assert_eq!(changes, [Change::DeadLetterGone("a".to_owned(), entry(id, 2))]);
-    say(&mut state, std::slice::from_ref(&drop));
+    apply_all(&mut state, std::slice::from_ref(&drop));
     assert_eq!((state.dead_letter_count("a"), state.dead_letter_count("b")), (0, 1));
     assert_eq!(decide(&state, &drop), Ok((Reply::Done, vec![])));
 }
@@ -431,7 +431,7 @@ fn dead_letters_above_the_limit_are_refused_as_a_whole_and_each_is_a_row_of_its_
     let mut state = ready();
     let letters = |numbers: std::ops::Range<u64>| -> Vec<_> { numbers.map(|n| letter("a", id, n)).collect() };
     let limit = DEAD_LETTERS_MAX as u64;
-    say(&mut state, &[add(&letters(1..limit))]);
+    apply_all(&mut state, &[add(&letters(1..limit))]);
     let before = state.clone();
     let refused = apply(
         &mut state,
@@ -447,7 +447,7 @@ fn dead_letters_above_the_limit_are_refused_as_a_whole_and_each_is_a_row_of_its_
     let (_, changes) = decide(&state, &add(&[letter("a", id, 1), letter("a", id, limit)])).unwrap();
     assert_eq!(changes, [Change::DeadLetter(letter("a", id, limit))]);
     // Dead letters that are on record take no more room.
-    say(&mut state, &[add(&letters(1..limit + 1)), add(&letters(5..9))]);
+    apply_all(&mut state, &[add(&letters(1..limit + 1)), add(&letters(5..9))]);
     assert_eq!(state.dead_letter_count("a"), DEAD_LETTERS_MAX);
 }
 
@@ -461,7 +461,7 @@ fn malformed_entries_have_a_bound_of_their_own_hold_nothing_and_are_passed_over_
     };
     let limit = MALFORMED_LETTERS_MAX as u64;
     let many: Vec<_> = (1..=limit + 5).map(malformed).collect();
-    say(
+    apply_all(
         &mut state,
         &[delivered(), add(&many), add(&[letter("a", id, limit + 9)])],
     );
@@ -481,9 +481,9 @@ fn malformed_entries_have_a_bound_of_their_own_hold_nothing_and_are_passed_over_
         exporter: "a".to_owned(),
         letters: vec![entry(id, limit + 9)],
     };
-    say(&mut state, &[drop]);
+    apply_all(&mut state, &[drop]);
     assert!(!state.is_held(id));
-    say(&mut state, &[trim]);
+    apply_all(&mut state, &[trim]);
     assert_eq!(state.dead_letter_count("a"), 0, "they go with their segment");
 }
 
@@ -495,9 +495,9 @@ fn a_dead_letter_of_no_segment_is_refused_and_of_a_trimmed_one_passed_over() {
         apply(&mut state, &add(&[letter("a", trimmed, 1), letter("a", never, 1)])),
         Err(Refusal::NeverOpened { id: never })
     );
-    say(&mut state, &[delivered(), trim(trimmed, TrimReason::Retention)]);
+    apply_all(&mut state, &[delivered(), trim(trimmed, TrimReason::Retention)]);
     let before = state.clone();
-    say(&mut state, &[add(&[letter("a", trimmed, 1)])]);
+    apply_all(&mut state, &[add(&[letter("a", trimmed, 1)])]);
     assert_eq!(state, before);
 }
 
@@ -505,7 +505,7 @@ fn a_dead_letter_of_no_segment_is_refused_and_of_a_trimmed_one_passed_over() {
 fn a_dead_letter_holds_its_segment_until_it_is_gone() {
     let id = segment(1, 0, 1);
     let mut state = ready();
-    say(
+    apply_all(
         &mut state,
         &[
             delivered(),
@@ -519,7 +519,7 @@ fn a_dead_letter_holds_its_segment_until_it_is_gone() {
         "segment 1/0/1 is held by 3 dead letters: replay or drop them first"
     );
     assert_eq!(apply(&mut state, &retention), Err(held));
-    say(
+    apply_all(
         &mut state,
         &[
             drop_letters("a", &[entry(id, 1), entry(id, 9)]),
@@ -534,7 +534,7 @@ fn a_dead_letter_holds_its_segment_until_it_is_gone() {
 fn a_dead_letter_holds_its_segment_until_as_many_nodes_have_a_copy_as_an_acknowledgement_needs() {
     let id = segment(1, 0, 1);
     let mut state = ready();
-    say(&mut state, &[register(3), describe(1, "node-1", None), delivered()]);
+    apply_all(&mut state, &[register(3), describe(1, "node-1", None), delivered()]);
     let copied = |n| Command::LetterCopied {
         node: node(n),
         entry: entry(id, 1),
@@ -544,19 +544,19 @@ fn a_dead_letter_holds_its_segment_until_as_many_nodes_have_a_copy_as_an_acknowl
         ..letter("a", id, 1)
     };
     let retention = trim(id, TrimReason::Retention);
-    say(&mut state, &[add(&[with_own])]);
+    apply_all(&mut state, &[add(&[with_own])]);
     let held = Err(Refusal::Held { id, letters: 1 });
     assert_eq!(apply(&mut state, &retention), held);
-    say(&mut state, &[copied(2), copied(2)]);
+    apply_all(&mut state, &[copied(2), copied(2)]);
     assert!(!state.is_held(id));
     // A node that is gone has no copy, and makes none.
-    say(&mut state, &[register(4), describe(4, "node-1", Some(1))]);
+    apply_all(&mut state, &[register(4), describe(4, "node-1", Some(1))]);
     assert!(matches!(apply(&mut state, &copied(1)), Err(Refusal::NameMoved { .. })));
     assert_eq!(apply(&mut state, &retention), held);
-    say(&mut state, &[copied(4)]);
+    apply_all(&mut state, &[copied(4)]);
     let copies = state.dead_letter("a", entry(id, 1)).unwrap().copies;
     assert_eq!(copies.iter().collect::<Vec<_>>(), [node(2), node(4)]);
-    say(&mut state, &[retention]);
+    apply_all(&mut state, &[retention]);
     assert_eq!(state.dead_letter_count("a"), 1, "it stays without its segment");
     // Nothing of one that is not there is on record.
     let before = state.clone();
@@ -564,7 +564,7 @@ fn a_dead_letter_holds_its_segment_until_as_many_nodes_have_a_copy_as_an_acknowl
         node: node(2),
         entry: entry(id, 7),
     };
-    say(&mut state, &[unknown]);
+    apply_all(&mut state, &[unknown]);
     assert_eq!(state, before);
 }
 
@@ -575,14 +575,14 @@ fn on_a_single_node_one_copy_of_a_dead_letter_lets_its_segment_go() {
     let seal = Command::Seal {
         seal: seal_record(id, 1, 9),
     };
-    say(&mut state, &[register(1), up(1, 1), exporter("a"), open(id, 1), seal]);
-    say(&mut state, &[add(&[letter("a", id, 1)])]);
+    apply_all(&mut state, &[register(1), up(1, 1), exporter("a"), open(id, 1), seal]);
+    apply_all(&mut state, &[add(&[letter("a", id, 1)])]);
     assert!(state.is_held(id));
     let copied = Command::LetterCopied {
         node: node(1),
         entry: entry(id, 1),
     };
-    say(&mut state, &[copied]);
+    apply_all(&mut state, &[copied]);
     assert!(!state.is_held(id));
 }
 
@@ -591,7 +591,7 @@ fn i3_a_segment_that_is_dropped_takes_its_dead_letters_along_and_is_counted_apar
     let (id, next) = (segment(1, 0, 1), segment(1, 0, 2));
     let mut state = ready();
     let dropped = trim(id, TrimReason::Dropped);
-    say(
+    apply_all(
         &mut state,
         &[
             open(next, 1),
@@ -608,7 +608,7 @@ fn i3_a_segment_that_is_dropped_takes_its_dead_letters_along_and_is_counted_apar
     assert_eq!((counts.trimmed, counts.trimmed_dropped), (1, 1));
 
     // A segment that turns out to hold no entry holds no dead letter either.
-    say(&mut state, &[trim(next, TrimReason::Empty)]);
+    apply_all(&mut state, &[trim(next, TrimReason::Empty)]);
     assert_eq!(state.dead_letter_count("b"), 0);
     assert_eq!((state.counts().trimmed, state.counts().trimmed_dropped), (2, 1));
 }
@@ -641,10 +641,10 @@ fn what_is_too_long_or_too_many_is_refused() {
     too_long(&mut state, seek("a", &vec![(0, None); EXPORT_CURSORS_MAX + 1], 9));
     too_long(&mut state, commit(&cursors(0..=max)));
 
-    say(&mut state, &[commit(&cursors(1..=max))]);
+    apply_all(&mut state, &[commit(&cursors(1..=max))]);
     too_long(&mut state, commit(&[cursor("a", 1, 0, lsn(1, 1))]));
     too_long(&mut state, seek("a", &[(0, Some(lsn(1, 1)))], 9));
-    say(&mut state, &[commit(&[cursor("a", 1, 1, lsn(1, 2))])]);
+    apply_all(&mut state, &[commit(&[cursor("a", 1, 1, lsn(1, 2))])]);
 }
 
 #[test]
@@ -653,7 +653,7 @@ fn an_exporter_that_is_configured_is_not_forgotten_and_told_what_to_do() {
     let forget = Command::ForgetExporter {
         exporter: "a".to_owned(),
     };
-    say(&mut state, &[configure(1, &["a"])]);
+    apply_all(&mut state, &[configure(1, &["a"])]);
     let refused = apply(&mut state, &forget).unwrap_err();
     assert_eq!(
         refused.to_string(),
@@ -661,19 +661,19 @@ fn an_exporter_that_is_configured_is_not_forgotten_and_told_what_to_do() {
          out of `export` and send SIGHUP); a node that is away counts until it has followed or is replaced"
     );
     assert_eq!(state.not_configured().collect::<Vec<_>>(), ["b"]);
-    say(&mut state, &[configure(1, &[]), forget]);
+    apply_all(&mut state, &[configure(1, &[]), forget]);
     assert_eq!(state.exporter("a"), None);
 }
 
 #[test]
 fn configured_names_are_bounded_and_need_no_record() {
     let mut state = State::default();
-    say(&mut state, &[register(1)]);
+    apply_all(&mut state, &[register(1)]);
     let names = |n: usize| Command::ConfigureExporters {
         node: Some(node(1)),
         names: (0..n).map(|n| format!("e{n}")).collect(),
     };
-    say(&mut state, &[names(EXPORTERS_MAX)]);
+    apply_all(&mut state, &[names(EXPORTERS_MAX)]);
     assert_eq!(state.holders().count(), EXPORTERS_MAX);
     assert_eq!(state.exporters().count(), 0);
     let before = state.clone();
@@ -766,9 +766,9 @@ fn an_exporter_counts_as_long_as_the_list_of_any_node_has_it() {
     ];
     for (what, steps) in tables {
         let mut state = State::default();
-        say(&mut state, &[register(1), register(2)]);
+        apply_all(&mut state, &[register(1), register(2)]);
         for (step, (command, expected)) in steps.into_iter().enumerate() {
-            say(&mut state, std::slice::from_ref(&command));
+            apply_all(&mut state, std::slice::from_ref(&command));
             let mut holders: Vec<&str> = state.holders().collect();
             holders.sort_unstable();
             if let Some(expected) = expected {
@@ -787,7 +787,7 @@ fn an_exporter_counts_as_long_as_the_list_of_any_node_has_it() {
 #[test]
 fn who_still_has_an_exporter_that_is_to_be_forgotten_is_said_and_what_it_has_is_kept_until_then() {
     let mut state = ready();
-    say(
+    apply_all(
         &mut state,
         &[
             describe(2, "eu-2", None),
@@ -801,15 +801,15 @@ fn who_still_has_an_exporter_that_is_to_be_forgotten_is_said_and_what_it_has_is_
         said.contains("is configured at node 2 (eu-2): remove it first"),
         "{said}"
     );
-    say(&mut state, &[configure(1, &["a"])]);
+    apply_all(&mut state, &[configure(1, &["a"])]);
     let said = apply(&mut state, &forget("a")).unwrap_err().to_string();
     assert!(said.contains("at node 1, node 2 (eu-2): "), "{said}");
-    say(&mut state, &[configure(1, &[]), configure(2, &[])]);
+    apply_all(&mut state, &[configure(1, &[]), configure(2, &[])]);
     assert!(state.holders().any(|name| name == "a"), "it is on record");
-    say(&mut state, &[forget("a")]);
+    apply_all(&mut state, &[forget("a")]);
     assert!(state.holders().all(|name| name != "a"));
 
-    say(&mut state, &[configure_all(&["b"])]);
+    apply_all(&mut state, &[configure_all(&["b"])]);
     let said = apply(&mut state, &forget("b")).unwrap_err().to_string();
     assert!(
         said.contains("at a node that has not started since its version was older: "),
@@ -820,7 +820,7 @@ fn who_still_has_an_exporter_that_is_to_be_forgotten_is_said_and_what_it_has_is_
 #[test]
 fn a_node_that_was_replaced_says_no_more_what_it_is_configured_with() {
     let mut state = ready();
-    say(&mut state, &[describe(1, "n", None), describe(2, "n", Some(1))]);
+    apply_all(&mut state, &[describe(1, "n", None), describe(2, "n", Some(1))]);
     let refused = apply(&mut state, &configure(1, &["x"])).unwrap_err();
     assert!(
         matches!(refused, Refusal::NameMoved { moved_to, .. } if moved_to == node(2)),
@@ -831,7 +831,7 @@ fn a_node_that_was_replaced_says_no_more_what_it_is_configured_with() {
 /// Node 1 is replaced by 3, and all of its segments but 1/0/1 are gone. Node 2 exports for it.
 fn almost_past() -> State {
     let mut state = ready();
-    say(
+    apply_all(
         &mut state,
         &[
             commit(&[cursor("a", 1, 0, lsn(1, 9)), cursor("b", 1, 0, lsn(1, 9))]),
@@ -864,7 +864,7 @@ fn i6_what_exporters_have_of_a_replaced_node_goes_with_its_last_segment_and_does
     assert_eq!(of_node_1(&state), (2, true), "its file may still be somewhere");
     // A living node keeps its own, whatever is left of its logs.
     let mut lives = ready();
-    say(
+    apply_all(
         &mut lives,
         &[
             delivered(),
@@ -882,14 +882,14 @@ fn i6_what_exporters_have_of_a_replaced_node_goes_with_its_last_segment_and_does
         ..seal_record(segment(1, 0, 1), 1, 9)
     };
     more.install(Change::Segment(crate::segment::SegmentRecord::Sealed(other)));
-    say(&mut more, std::slice::from_ref(&gone));
+    apply_all(&mut more, std::slice::from_ref(&gone));
     assert_eq!(of_node_1(&more), (2, true));
 
-    say(&mut state, &[gone]);
+    apply_all(&mut state, &[gone]);
     assert_eq!(of_node_1(&state), (0, false));
     assert_eq!(state.cursor("a", node(2), ShardId::new(0)), Some(lsn(1, 3)));
     let before = state.clone();
-    say(
+    apply_all(
         &mut state,
         &[
             commit(&[cursor("a", 1, 0, lsn(1, 9))]),
@@ -900,7 +900,7 @@ fn i6_what_exporters_have_of_a_replaced_node_goes_with_its_last_segment_and_does
     assert_eq!(state, before, "a late word of its own, and of its runner");
     let late = commit_taken(2, 1, &[cursor("a", 1, 0, lsn(1, 9))]);
     assert_eq!(apply(&mut state, &late), Err(taken("a", 1, 0)));
-    say(&mut state, &[seek("a", &[(0, Some(lsn(1, 2)))], 70)]);
+    apply_all(&mut state, &[seek("a", &[(0, Some(lsn(1, 2)))], 70)]);
     assert_eq!(of_node_1(&state), (0, false), "an operator's seek that was late");
 }
 
@@ -909,7 +909,7 @@ fn i6_what_an_older_version_kept_of_a_replaced_node_goes_when_a_node_starts() {
     let mut state = almost_past();
     state.install(Change::SegmentGone(segment(1, 0, 1)));
     assert_eq!(of_node_1(&state), (2, true));
-    say(&mut state, &[configure(2, &["a"])]);
+    apply_all(&mut state, &[configure(2, &["a"])]);
     assert_eq!(of_node_1(&state), (0, false));
 }
 
@@ -919,7 +919,7 @@ fn i4_a_segment_that_is_not_released_is_not_trimmed_as_if_it_were() {
     let id = segment(1, 0, 1);
     let released = trim(id, TrimReason::Retention);
     let last = lsn(1, 9);
-    say(
+    apply_all(
         &mut state,
         &[commit(&[cursor("a", 1, 0, last), cursor("b", 1, 0, lsn(1, 5))])],
     );
@@ -929,8 +929,8 @@ fn i4_a_segment_that_is_not_released_is_not_trimmed_as_if_it_were() {
         "segment 1/0/1 is not released: exporter \"b\" has not got 4 of its entries yet; they go when it has, or when \
          it is forgotten"
     );
-    say(&mut state, &[commit(&[cursor("b", 1, 0, last)]), configure(1, &["c"])]);
+    apply_all(&mut state, &[commit(&[cursor("b", 1, 0, last)]), configure(1, &["c"])]);
     assert!(matches!(apply(&mut state, &released), Err(Refusal::Owed { exporter, .. }) if exporter == "c"));
-    say(&mut state, &[configure(1, &[]), released]);
+    apply_all(&mut state, &[configure(1, &[]), released]);
     assert_eq!(state.segment_state(id), SegmentState::Trimmed);
 }

@@ -11,7 +11,7 @@ fn id() -> SegmentId {
     segment(1, 0, 1)
 }
 
-fn say(state: &mut State, commands: &[Command]) {
+fn apply_all(state: &mut State, commands: &[Command]) {
     for command in commands {
         apply(state, command).unwrap();
     }
@@ -29,8 +29,8 @@ fn opened() -> State {
         at_ns: 5,
     };
     let mut state = State::default();
-    say(&mut state, &[register(1), register(2), register(3), register(4)]);
-    say(&mut state, &[up(1, 1), roll]);
+    apply_all(&mut state, &[register(1), register(2), register(3), register(4)]);
+    apply_all(&mut state, &[up(1, 1), roll]);
     state
 }
 
@@ -41,7 +41,7 @@ fn sealed(holders: &[u32]) -> State {
         holders: NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap(),
         ..seal_record(id(), 1, 2)
     };
-    say(&mut state, &[Command::Seal { seal }]);
+    apply_all(&mut state, &[Command::Seal { seal }]);
     state
 }
 
@@ -67,14 +67,14 @@ fn i1_a_replica_without_the_whole_file_stays_on_record_and_confirms_as_the_holde
     state = sealed(&[1, 2]);
     assert_eq!(holding(&state), [1, 2, 3], "node 3 may have frames");
     let before = bytes(&state).len();
-    say(&mut state, &[trim(TrimReason::Retention)]);
+    apply_all(&mut state, &[trim(TrimReason::Retention)]);
     for (by, left, removed_by_3) in [
         (2, &[1, 3][..], false),
         (2, &[1, 3], false),
         (4, &[1, 3], false),
         (1, &[3], true),
     ] {
-        say(&mut state, &[unlinked_on(by)]);
+        apply_all(&mut state, &[unlinked_on(by)]);
         assert_eq!(holding(&state), left, "after node {by}");
         assert_eq!(state.segment_state(id()), SegmentState::Trimmed);
         let removes = |n| state.copies_to_remove(node(n)).any(|to_remove| to_remove == id());
@@ -84,7 +84,7 @@ fn i1_a_replica_without_the_whole_file_stays_on_record_and_confirms_as_the_holde
             "before the owner has confirmed it may write the segment"
         );
     }
-    say(&mut state, &[unlinked_on(3)]);
+    apply_all(&mut state, &[unlinked_on(3)]);
     assert_eq!(state.segment_state(id()), SegmentState::Gone);
     assert_eq!(bytes(&state).len(), before - 2, "neither row is left");
 }
@@ -99,11 +99,11 @@ fn a_replica_that_was_added_is_a_holder_and_no_leftover() {
             node: node(n),
             digest,
         };
-        say(&mut state, &[added]);
+        apply_all(&mut state, &[added]);
         let now: Vec<u32> = state.leftovers_of(id()).into_iter().map(NodeId::get).collect();
         assert_eq!(now, left);
     }
-    say(&mut state, &[trim(TrimReason::Retention)]);
+    apply_all(&mut state, &[trim(TrimReason::Retention)]);
     assert_eq!(holding(&state), [1, 2, 3, 4]);
 }
 
@@ -120,7 +120,7 @@ fn an_empty_segment_that_was_recovered_is_asked_of_all_its_replicas() {
         at_ns: 6,
     };
     let recovered = Command::SealRecovered { seal, number: 1 };
-    say(&mut state, &[begin, recovered, trim(TrimReason::Empty)]);
+    apply_all(&mut state, &[begin, recovered, trim(TrimReason::Empty)]);
     assert_eq!(holding(&state), [1, 2, 3]);
 }
 
@@ -147,13 +147,13 @@ fn i1_a_copy_is_on_record_before_it_is_made_and_until_it_is_gone() {
         request: uuid(4),
         at_ns: 7,
     };
-    say(&mut state, &[begin, planned.clone(), planned.clone(), again]);
+    apply_all(&mut state, &[begin, planned.clone(), planned.clone(), again]);
     assert_eq!(holding(&state), [1, 2, 3, 4]);
     let seal = SealRecord {
         holders: NodeSet::from_nodes([node(2), node(3)]).unwrap(),
         ..seal_record(id(), 1, 2)
     };
-    say(&mut state, &[Command::SealRecovered { seal, number: 2 }]);
+    apply_all(&mut state, &[Command::SealRecovered { seal, number: 2 }]);
     assert_eq!(holding(&state), [1, 2, 3, 4]);
     let partly = |state: &State, n| state.partly_held(node(n)).map(|seal| seal.id).collect::<Vec<_>>();
     assert_eq!(partly(&state, 4), [id()]);
@@ -165,11 +165,11 @@ fn i1_a_copy_is_on_record_before_it_is_made_and_until_it_is_gone() {
         digest: seal.digest,
     };
     let mut with_it = state.clone();
-    say(&mut with_it, &[added]);
+    apply_all(&mut with_it, &[added]);
     assert_eq!(partly(&with_it, 4), []);
     assert!(with_it.leftovers.is_empty());
     // Or it is not, and goes with the rest.
-    say(
+    apply_all(
         &mut state,
         &[
             trim(TrimReason::Retention),
@@ -180,7 +180,7 @@ fn i1_a_copy_is_on_record_before_it_is_made_and_until_it_is_gone() {
     );
     assert_eq!(holding(&state), [4]);
     assert!(apply(&mut state, &planned).is_err(), "nothing more is copied of it");
-    say(&mut state, &[unlinked_on(4)]);
+    apply_all(&mut state, &[unlinked_on(4)]);
     assert_eq!(state.segment_state(id()), SegmentState::Gone);
 }
 
@@ -189,9 +189,9 @@ fn i2_a_confirmation_of_before_is_the_owners() {
     let mut state = sealed(&[1, 2, 3]);
     let of_before = Command::Unlinked { segments: vec![id()] };
     assert!(apply(&mut state, &of_before).is_err(), "it is not trimmed");
-    say(&mut state, &[trim(TrimReason::Retention), of_before]);
+    apply_all(&mut state, &[trim(TrimReason::Retention), of_before]);
     assert_eq!(holding(&state), [2, 3]);
-    say(&mut state, &[unlinked_on(3), unlinked_on(2)]);
+    apply_all(&mut state, &[unlinked_on(3), unlinked_on(2)]);
     assert_eq!(state.segment_state(id()), SegmentState::Gone);
 }
 

@@ -127,8 +127,8 @@ impl Runner {
         self.jobs.start(Spec::for_job(grpc(stub)).unwrap(), None, "test").await
     }
 
-    async fn look(&self, gone: &[NodeId]) {
-        self.jobs.look(&|node| gone.contains(&node)).await;
+    async fn do_due(&self, gone: &[NodeId]) {
+        self.jobs.do_due(&|node| gone.contains(&node)).await;
     }
 
     /// Looks until the job runs here in this term.
@@ -136,7 +136,7 @@ impl Runner {
         let deadline = Instant::now() + Duration::from_secs(120);
         while self.record().term() < term {
             assert!(Instant::now() < deadline, "not taken within two minutes");
-            self.look(&[gone]).await;
+            self.do_due(&[gone]).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -243,7 +243,7 @@ async fn what_was_lost_before_the_position_is_named_at_the_end_after_restarts_an
     ] {
         assert!(lost.contains(part), "{lost}");
     }
-    runner.look(&[]).await;
+    runner.do_due(&[]).await;
     stub.wait_for(5).await;
     assert!(runner.remark().ends_with(&lost), "{}", runner.remark());
     runner.stop().await;
@@ -254,7 +254,7 @@ async fn what_was_lost_before_the_position_is_named_at_the_end_after_restarts_an
     let runner = Runner::of(&node, LONG);
     assert_eq!(runner.remark(), lost, "as shown by a node that does not run it");
     stub.then(Reply::Ok);
-    runner.look(&[other]).await;
+    runner.do_due(&[other]).await;
     assert_eq!(runner.record().term(), 1, "it was taken over a moment ago");
     runner.takes(other, 2).await;
     runner.jobs.ended(JobId::FIRST).await;
@@ -285,7 +285,7 @@ async fn what_was_delivered_and_then_trimmed_is_not_missing_after_a_restart() {
     let node = reopened(node).await;
     stub.then(Reply::Ok);
     let runner = Runner::of(&node, LONG);
-    runner.look(&[]).await;
+    runner.do_due(&[]).await;
     runner.jobs.ended(JobId::FIRST).await;
     let end = runner.jobs.view(JobId::FIRST).unwrap().progress.unwrap();
     assert_eq!(
@@ -317,7 +317,7 @@ async fn what_is_lost_behind_the_last_entry_is_named() {
         node.catalogue.submit(Actor::Node, Command::Trim { id, why }).unwrap();
         let node = reopened(node).await;
         let runner = Runner::of(&node, LONG);
-        runner.look(&[]).await;
+        runner.do_due(&[]).await;
         runner.jobs.ended(JobId::FIRST).await;
         let record = runner.record();
         assert_eq!(record.state.name(), "Failed", "{is_sealed}: {}", runner.remark());
@@ -340,8 +340,8 @@ async fn a_job_runs_though_the_answer_to_its_creation_was_lost() {
     let begun = runner.start(&stub).await;
     assert!(begun.is_err(), "{begun:?}");
     assert!(!runner.runs());
-    runner.look(&[]).await;
-    runner.look(&[]).await;
+    runner.do_due(&[]).await;
+    runner.do_due(&[]).await;
     runner.jobs.ended(JobId::FIRST).await;
     assert_eq!(runner.record().state.name(), "Done");
     assert_eq!(stub.taken(), payloads, "each once");
@@ -354,10 +354,10 @@ async fn a_job_runs_though_the_answer_to_its_takeover_was_lost() {
     let (_dir, node, payloads, other, stub) = with_a_job_of_another(3).await;
     let runner = Runner::of(&node, LONG);
     runner.remote.set(Fault::AnswerLost("take_job"));
-    runner.look(&[other]).await;
+    runner.do_due(&[other]).await;
     assert!(!runner.runs());
     // The lost one is heard again; the job is not its own any more.
-    runner.look(&[]).await;
+    runner.do_due(&[]).await;
     runner.jobs.ended(JobId::FIRST).await;
     assert_eq!((runner.record().state.name(), runner.record().term()), ("Done", 1));
     assert_eq!(stub.taken(), payloads, "each once");
@@ -378,10 +378,10 @@ async fn a_job_is_not_begun_again_while_it_is_cancelled_and_goes_on_where_that_f
     runner.remote.set(Fault::Cut);
     let cancelled = runner.jobs.cancel(JobId::FIRST, "test").await;
     assert!(cancelled.is_err(), "{cancelled:?}");
-    runner.look(&[]).await;
+    runner.do_due(&[]).await;
     assert!(!runner.runs(), "the record may be old");
     runner.remote.set(Fault::Nothing);
-    runner.look(&[]).await;
+    runner.do_due(&[]).await;
     assert!(runner.runs(), "nobody cancelled it");
 
     runner.remote.set(Fault::Held("cancel_job"));
@@ -394,12 +394,12 @@ async fn a_job_is_not_begun_again_while_it_is_cancelled_and_goes_on_where_that_f
     let seen = stub.seen().len();
     stub.then(Reply::Ok);
     assert_eq!(runner.record().state, JobState::Running);
-    runner.look(&[]).await;
+    runner.do_due(&[]).await;
     assert!(!runner.runs(), "it is being cancelled");
     runner.remote.set(Fault::Nothing);
     let cancelled = cancel.await.unwrap().unwrap().progress.unwrap();
     assert_eq!(cancelled.state(), ReplayState::Cancelled);
-    runner.look(&[]).await;
+    runner.do_due(&[]).await;
     assert!(!runner.runs());
     assert_eq!((stub.seen().len(), stub.taken()), (seen, payloads[..1].to_vec()));
     runner.stop().await;

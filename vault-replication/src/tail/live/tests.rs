@@ -85,8 +85,8 @@ fn a_frame_that_is_cut_again_is_kept_once() {
 #[test]
 fn a_stream_is_told_everything_once_and_in_order() {
     let (live, mut sink) = live();
-    let mut told = LivePosition::default();
-    let mut news = || live.news(&mut told, node(2));
+    let mut seen = LivePosition::default();
+    let mut news = || live.events_since(&mut seen, node(2));
     assert_eq!(news(), []);
     begin(&live, &mut *sink, 1, &[2, 3]);
     cut(&mut *sink, 1, 0, 2, 10);
@@ -113,16 +113,16 @@ fn a_stream_is_told_everything_once_and_in_order() {
     };
     assert_eq!(news(), [sealed]);
     // One that comes late is told the same, as it stands, but for the segment that it holds.
-    let late = live.news(&mut LivePosition::default(), node(3));
+    let late = live.events_since(&mut LivePosition::default(), node(3));
     assert_eq!(late.len(), 3 + 1 + 1, "{late:?}");
 }
 
 #[test]
 fn i3_a_stream_hears_of_a_segment_that_is_forgotten_before_it_heard_of_its_seal() {
     let (live, mut sink) = live();
-    let mut told = LivePosition::default();
+    let mut seen = LivePosition::default();
     begin(&live, &mut *sink, 1, &[2]);
-    assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Opened(index(1))]);
+    assert_eq!(live.events_since(&mut seen, node(2)), [SenderEvent::Opened(index(1))]);
     sink.complete(header(1).id, None, DIGEST);
     let last = 2 * TAIL_SEALED_MAX as u32 + 2;
     for n in 2..=last {
@@ -133,20 +133,20 @@ fn i3_a_stream_hears_of_a_segment_that_is_forgotten_before_it_heard_of_its_seal(
         live.sealed(index(n), nodes(&[1, 3]));
     }
     assert_eq!(live.header(index(1)), None);
-    assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Dropped(index(1))]);
-    assert_eq!(live.news(&mut told, node(2)), []);
+    assert_eq!(live.events_since(&mut seen, node(2)), [SenderEvent::Dropped(index(1))]);
+    assert_eq!(live.events_since(&mut seen, node(2)), []);
 }
 
 #[test]
 fn i4_what_a_fenced_epoch_left_is_forgotten_once_the_next_one_writes() {
     let (live, mut sink) = live();
-    let mut told = LivePosition::default();
+    let mut seen = LivePosition::default();
     for n in 1..=2 {
         begin(&live, &mut *sink, n, &[2]);
     }
     live.placed(index(3), nodes(&[4]));
     live.sealed(index(1), nodes(&[1, 3]));
-    live.news(&mut told, node(2));
+    live.events_since(&mut seen, node(2));
     live.placed(index(7), nodes(&[3]));
     let peers = live.peers();
     assert_eq!(*peers.borrow(), [2, 3, 4].map(node).into());
@@ -155,10 +155,10 @@ fn i4_what_a_fenced_epoch_left_is_forgotten_once_the_next_one_writes() {
         ..header(7)
     };
     sink.begin(&next);
-    assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Dropped(index(2))]);
+    assert_eq!(live.events_since(&mut seen, node(2)), [SenderEvent::Dropped(index(2))]);
     assert_eq!(*peers.borrow(), [2, 3].map(node).into(), "segment 1 is still sent");
     assert_eq!(
-        live.news(&mut LivePosition::default(), node(3)),
+        live.events_since(&mut LivePosition::default(), node(3)),
         [SenderEvent::Opened(index(7))]
     );
 }
@@ -203,10 +203,10 @@ fn a_trimmed_segment_is_dropped_by_the_streams_that_know_it_and_is_offered_to_no
     sink.complete(header(1).id, Some(Lsn::at(index(1), number(2))), DIGEST);
     begin(&live, &mut *sink, 2, &[3]);
     live.sealed(index(1), nodes(&[1, 3]));
-    let mut told = LivePosition::default();
-    assert_eq!(live.news(&mut told, node(2)).len(), 3, "it is behind");
+    let mut seen = LivePosition::default();
+    assert_eq!(live.events_since(&mut seen, node(2)).len(), 3, "it is behind");
     live.trimmed(index(1));
-    assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Dropped(index(1))]);
-    assert_eq!(live.news(&mut LivePosition::default(), node(2)), []);
+    assert_eq!(live.events_since(&mut seen, node(2)), [SenderEvent::Dropped(index(1))]);
+    assert_eq!(live.events_since(&mut LivePosition::default(), node(2)), []);
     assert_eq!(live.peers().borrow().iter().copied().collect::<Vec<_>>(), [node(3)]);
 }

@@ -406,3 +406,10 @@ fn a_segment_is_whole_where_each_number_is_kept_or_missing_and_none_is_both() {
         assert!(!is_whole(&present, &holes), "{what}");
     }
 }
+
+#[test]
+#[should_panic(expected = "every number up to the end is kept or missing")]
+fn a_decision_that_loses_a_number_without_a_word_is_a_bug() {
+    let number = |n| EntryNumber::new(n).unwrap();
+    check_whole(&[(number(1), number(2)), (number(4), number(4))], &[]);
+}

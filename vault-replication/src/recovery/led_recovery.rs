@@ -23,8 +23,8 @@ use super::requests::{self, Answered, Done, LeadMessage, Request};
 use crate::decide::accept_loss::{Hope, Left};
 use crate::decide::recovery_end::holders_to_ask;
 
-/// A recovery.
-pub(super) struct Led {
+/// A recovery that this node leads.
+pub(super) struct LedRecovery {
     engine: RecoveryLeader,
     open: OpenRecord,
     opened_ns: u64,
@@ -44,7 +44,7 @@ pub(super) struct Led {
     pub(super) has_sealed: bool,
 }
 
-impl Led {
+impl LedRecovery {
     /// Begins a recovery.
     pub(super) fn begin(parts: &Arc<Parts>, answers: &Sender<LeadMessage>, open: OpenRecord, opened_ns: u64) -> Self {
         let (engine, action) = RecoveryLeader::new(open);
@@ -98,8 +98,13 @@ impl Led {
     }
 
     /// Goes on by what the catalogue says of the segment at present, and by who is alive.
-    pub(super) fn look(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>, alive: &BTreeMap<NodeId, bool>) {
-        self.tell_who_lives(parts, answers, alive);
+    pub(super) fn follow_record(
+        &mut self,
+        parts: &Arc<Parts>,
+        answers: &Sender<LeadMessage>,
+        alive: &BTreeMap<NodeId, bool>,
+    ) {
+        self.update_alive(parts, answers, alive);
         let (id, open) = (self.open.id, self.open);
         let (record, replaced, accepted) = parts.catalogue.read(|state| {
             let replaced = holders_to_ask(&open).filter(|node| state.is_replaced(*node));
@@ -140,7 +145,7 @@ impl Led {
         self.step(parts, answers, LeaderEvent::Superseded);
     }
 
-    fn tell_who_lives(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>, now: &BTreeMap<NodeId, bool>) {
+    fn update_alive(&mut self, parts: &Arc<Parts>, answers: &Sender<LeadMessage>, now: &BTreeMap<NodeId, bool>) {
         if *now == self.alive {
             return;
         }

@@ -1,7 +1,7 @@
 //! What only a leader knows, put on record as events: that it leads, and which nodes it finds dead.
 //!
 //! **Invariants**:
-//! - I1: nobody waits for it, and at most one command for each change is under way. What was not answered is said
+//! - I1: nobody waits for it, and at most one command for each change is under way. What was not answered is submitted
 //!   again.
 //! - I2: the catalogue passes over what it has on record already.
 
@@ -15,18 +15,18 @@ use gophership_vault::ids::NodeId;
 
 use super::parts::Parts;
 
-/// What was said since this node leads.
+/// What was submitted since this node leads.
 #[derive(Default)]
-pub(super) struct Noted {
+pub(super) struct NotedEvents {
     leads: bool,
     dead: BTreeSet<NodeId>,
     /// True where something was not answered.
     unanswered: Arc<AtomicBool>,
 }
 
-impl Noted {
-    /// Says what is new, while this node leads.
-    pub(super) fn look(&mut self, parts: &Arc<Parts>, dead: BTreeSet<NodeId>) {
+impl NotedEvents {
+    /// Submits what is new, while this node leads.
+    pub(super) fn submit_new(&mut self, parts: &Arc<Parts>, dead: BTreeSet<NodeId>) {
         if self.unanswered.swap(false, Ordering::AcqRel) {
             *self = Self::default();
         }

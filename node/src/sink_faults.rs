@@ -12,24 +12,24 @@ use crate::sink::reaches_self;
 /// The longest time that the lookup of a sink's address may take.
 const RESOLVE_TIME: Duration = Duration::from_millis(500);
 
-/// The exporters whose sinks are not as they should be. `unknown` are those whose sink has no address, or none within
-/// [`RESOLVE_TIME`]. `circles` has those that would send to the node itself, by name, each with the message that says
-/// so.
+/// The exporters whose sinks are not as they should be.
 #[derive(Default)]
-pub(crate) struct Sinks {
-    pub(crate) unknown: Vec<Export>,
-    pub(crate) circles: BTreeMap<String, String>,
+pub(crate) struct SinkFaults {
+    /// Those whose sink has no address, or none within [`RESOLVE_TIME`].
+    pub(crate) unresolved: Vec<Export>,
+    /// Those that would send to the node itself, by name, each with the message that says so.
+    pub(crate) loops: BTreeMap<String, String>,
 }
 
-impl Sinks {
+impl SinkFaults {
     /// Logs the exporters whose sink has no address.
-    pub(crate) fn tell_unknown(&self) {
-        for export in &self.unknown {
+    pub(crate) fn log_unresolved(&self) {
+        for export in &self.unresolved {
             let sink = export.target.endpoint.authority();
             tracing::warn!(
                 exporter = export.name,
                 sink,
-                "export.sink.unknown: its name has no address now"
+                "export.sink.unresolved: its name has no address now"
             );
         }
     }
@@ -37,7 +37,7 @@ impl Sinks {
 
 /// Looks up the sinks of exporters, and compares them with `own`, the addresses that the node listens on. Exporters
 /// with `into_self` are left out, since they are meant to send to the node itself.
-pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Sinks {
+pub(crate) async fn sink_faults(exports: &[Export], own: &[SocketAddr]) -> SinkFaults {
     // All lookups run at once, and for a short time only: clients wait for a node that starts, and the name service may
     // come back later than the node.
     let lookups = exports.iter().filter(|e| !e.into_self).map(|export| async move {
@@ -45,7 +45,7 @@ pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Sinks {
         let found = tokio::time::timeout(RESOLVE_TIME, reaches_self(&sink, own)).await;
         (export, sink, found)
     });
-    let mut found_all = Sinks::default();
+    let mut faults = SinkFaults::default();
     for (export, sink, found) in join_all(lookups).await {
         match found {
             Ok(Ok(false)) => {}
@@ -55,10 +55,10 @@ pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Sinks {
                      that is meant, set `into_self: true` for it",
                     export.name
                 );
-                found_all.circles.insert(export.name.clone(), why);
+                faults.loops.insert(export.name.clone(), why);
             }
-            Ok(Err(_)) | Err(_) => found_all.unknown.push(export.clone()),
+            Ok(Err(_)) | Err(_) => faults.unresolved.push(export.clone()),
         }
     }
-    found_all
+    faults
 }
