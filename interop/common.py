@@ -222,9 +222,9 @@ def accepts(port: int) -> bool:
     return False
 
 
-def answers_200(url: str) -> bool:
+def answers_200(url: str, within_s: float = 2) -> bool:
     """True where a GET answers 200."""
-    with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=2) as answer:
+    with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=within_s) as answer:
         return bool(answer.status == 200)
     return False
 
