@@ -117,7 +117,7 @@ class Member:
     def ctl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """What gs-ctl says, asking this node."""
         command = [str(self.args.gs_ctl.resolve()), "--socket", str(self.home / "data" / "gophership.sock"), *words]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=STEP_WITHIN_S, check=False)
 
     def must(self, *words: str, stdin: str = "") -> str:
         """The same, tried until it is done."""
@@ -169,13 +169,13 @@ class Prometheus:
     child: common.Child
     port: int
 
-    def firing(self) -> set[str]:
-        """The names of the alerts that fire."""
+    def firing(self) -> set[str] | None:
+        """The names of the alerts that fire; nothing where it does not answer."""
         with contextlib.suppress(OSError, ValueError):
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/alerts", timeout=10) as answer:
                 alerts = json.load(answer)["data"]["alerts"]
             return {a["labels"]["alertname"].removeprefix("GopherShip") for a in alerts if a["state"] == "firing"}
-        return set()
+        return None
 
 
 @dataclass
@@ -195,22 +195,26 @@ class Causes:
         def all_fired() -> bool:
             if mend is None:
                 cause()
-            fired.update(self.prometheus.firing() & wanted)
+            fired.update((self.prometheus.firing() or set()) & wanted)
             return fired == wanted
+
+        def none_fires() -> bool:
+            firing = self.prometheus.firing()
+            return firing is not None and not firing & wanted
 
         if mend is not None:
             cause()
         self._wait(f"{alerts} fires", all_fired)
         if mend is not None:
             mend()
-        self._wait(f"{alerts} clears", lambda: not self.prometheus.firing() & wanted)
+        self._wait(f"{alerts} clears", none_fires)
         self.seen |= wanted
 
     def _wait(self, claim: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + STEP_WITHIN_S
         while not (held := holds()) and time.monotonic() < deadline:
             time.sleep(0.3)
-        self.checks.that(claim, held, "" if held else f"firing: {sorted(self.prometheus.firing())}")
+        self.checks.that(claim, held, "" if held else f"firing: {sorted(self.prometheus.firing() or set())}")
 
 
 def start_prometheus(folder: Path, members: list[Member]) -> Prometheus:
@@ -392,7 +396,7 @@ def requests(causes: Causes, members: list[Member]) -> None:
     first = members[0]
 
     def plaintext() -> None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", first.ports["grpc"])) as client:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", first.ports["grpc"]), 30) as client:
             client.sendall(b"GET / HTTP/1.1\r\n\r\n")
             client.recv(64)
 

@@ -76,8 +76,9 @@ class Load(threading.Thread):
 
 def kills(
     args: argparse.Namespace, config: dict[str, Any], ports: dict[str, int], folder: Path
-) -> Iterator[tuple[float, common.Child]]:
-    """Runs the Collector, kills it again and again; each time gives when, and the one that runs in its place."""
+) -> Iterator[tuple[tuple[float, float], common.Child]]:
+    """Runs the Collector, kills it again and again; each time gives from when until when it was away, and the one that
+    runs in its place."""
     listening = list(ports.values())
     child = common.start_collector("back-0", config, listening, folder)
     for number in range(1, args.kills + 1):
@@ -87,7 +88,7 @@ def kills(
         killed = time.monotonic()
         time.sleep(DOWN_S)
         child = common.start_collector(f"back-{number}", config, listening, folder)
-        yield killed, child
+        yield (killed, time.monotonic()), child
 
 
 def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
@@ -102,11 +103,11 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
         sinks = {name: stack.enter_context(StubSink()) for name in ports}
         node = stack.enter_context(common.start_node(args.gophership, folder, {"export": exporters}))
         load = Load(node.grpc_port)
-        killed: list[float] = []
+        killed: list[tuple[float, float]] = []
         load.start()
         try:
-            for moment, child in kills(args, collector_config(ports, sinks), ports, folder):
-                killed.append(moment)
+            for away, child in kills(args, collector_config(ports, sinks), ports, folder):
+                killed.append(away)
                 stack.callback(child.stop)
             time.sleep(args.every)
         finally:
@@ -122,7 +123,7 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
     print(f"{sent.total()} records acknowledged, the Collector killed {len(killed)} times", flush=True)
     for name, sink in sinks.items():
         lost, invented = sent - sink.records, Counter(sink.records.keys()) - Counter(sent.keys())
-        stray = [at for at in sink.again_at if not any(0 <= at - kill <= AFTER_KILL_S for kill in killed)]
+        stray = [at for at in sink.again_at if not any(kill <= at <= back + AFTER_KILL_S for kill, back in killed)]
         checks.that(f"{name}: every acknowledged record arrives, unchanged", not lost, f"{lost.total()} missing")
         checks.that(f"{name}: no record arrives that was not sent", not invented, f"{invented.total()} invented")
         checks.that(f"{name}: records arrive twice only after a kill", not stray, f"{len(sink.again_at)} did")

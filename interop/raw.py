@@ -24,7 +24,7 @@ from grpc import StatusCode
 Body = Iterable[bytes | float]
 LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 CODES = {code.value[0]: code.name for code in StatusCode}
-WITHIN_S = 15.0
+WITHIN_S = 60.0
 
 
 @dataclass

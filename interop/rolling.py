@@ -80,10 +80,11 @@ class Member:
         """True where gs-ctl, asking this node, ends with 0."""
         command = [str(args.gs_ctl.resolve()), "--socket", str(self.home / "data" / "gophership.sock"), *words]
         with contextlib.suppress(subprocess.TimeoutExpired):
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=common.REPLAY_WITHIN_S, check=False
+            )
             return done.returncode == 0
         return False
-
 
     def ask(self, args: argparse.Namespace, *words: str) -> Any:
         """The JSON that gs-ctl prints."""
@@ -294,8 +295,10 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
         events: list[Any] = []
 
         def same_events() -> bool:
-            events[:] = [each.ask(args, "events")["events"] for each in members]
-            return bool(events[0] == events[1] == events[2])
+            with contextlib.suppress(subprocess.SubprocessError):  # a node that does not answer in time is asked again
+                events[:] = [each.ask(args, "events")["events"] for each in members]
+                return bool(events[0] == events[1] == events[2])
+            return False
 
         with contextlib.suppress(TimeoutError):  # then they are found to differ
             await_that("the same events on all", members[0], same_events)

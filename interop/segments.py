@@ -27,7 +27,7 @@ from canonical import record_digests  # noqa: E402
 from raw import grpc_export  # noqa: E402
 
 WITHIN_S = 300
-SEALED_WITHIN_S = 60.0
+SEALED_WITHIN_S = 180.0
 REQUESTS = 400
 MESSAGE = "opentelemetry.proto.logs.v1.LogsData"
 

@@ -81,7 +81,8 @@ fn a_node_that_goes_away_is_told_and_found_again() {
 #[test]
 fn a_count_that_ends_in_silence_has_the_exit_code_of_a_node_that_is_not_there() {
     let (_dir, socket, fake) = fake();
-    let mut child = top(&socket, &["--count", "20"])
+    // It must not be at its end before the node is gone.
+    let mut child = top(&socket, &["--count", "100"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -89,7 +90,7 @@ fn a_count_that_ends_in_silence_has_the_exit_code_of_a_node_that_is_not_there() 
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     lines.next().unwrap();
     fake.end();
-    assert_eq!(lines.count(), 19);
+    assert_eq!(lines.count(), 99);
     assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
@@ -196,7 +197,7 @@ fn the_screen_says_when_the_node_goes_away_and_gives_the_terminal_back_before_it
     let (_dir, socket, fake) = fake();
     let terminal = Terminal::open();
     let before = terminal.modes();
-    let mut child = terminal.spawn(top(&socket, &["--count", "30"]));
+    let mut child = terminal.spawn(top(&socket, &["--count", "100"]));
     wait("the screen", || terminal.saw("YELLOW"));
     fake.end();
     assert_eq!(child.wait().unwrap().code(), Some(3));

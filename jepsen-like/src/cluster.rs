@@ -221,45 +221,44 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// It has not in time, or `gs-ctl` fails.
+    /// It has not in time, or `gs-ctl` fails all the time.
     pub async fn until_replicated(&self) -> anyhow::Result<()> {
         let (mut since, mut fewest) = (Instant::now(), u64::MAX);
         loop {
-            let lacking = self.view(0).await?.under_replicated_segments;
-            if lacking == 0 {
-                return Ok(());
+            match self.view(0).await.map(|view| view.under_replicated_segments) {
+                Ok(0) => return Ok(()),
+                Ok(lacking) if lacking < fewest => (since, fewest) = (Instant::now(), lacking),
+                Ok(lacking) => ensure!(
+                    since.elapsed() < PATIENCE,
+                    "{lacking} segments lack copies, and got none for {PATIENCE:?}"
+                ),
+                // On a busy machine a node may not answer in time.
+                Err(error) => ensure!(since.elapsed() < PATIENCE, "{error:#}"),
             }
-            if lacking < fewest {
-                (since, fewest) = (Instant::now(), lacking);
-            }
-            ensure!(
-                since.elapsed() < PATIENCE,
-                "{lacking} segments lack copies, and got none for {PATIENCE:?}"
-            );
             tokio::time::sleep(POLL).await;
         }
     }
 
     /// Waits until another node sends what a lost one owes. Returns false where none did in time.
-    ///
-    /// # Errors
-    ///
-    /// `gs-ctl` fails at the nodes that run.
-    pub async fn until_taken_over(&self, lost: usize) -> anyhow::Result<bool> {
+    pub async fn until_taken_over(&self, lost: usize) -> bool {
         let (began, name) = (Instant::now(), Some(&self.slots[lost].setup.name));
         let other = (lost + 1) % self.slots.len();
         while began.elapsed() < PATIENCE {
-            let view = self.view(other).await?;
+            // On a busy machine a node may not answer in time.
+            let Ok(view) = self.view(other).await else {
+                tokio::time::sleep(POLL).await;
+                continue;
+            };
             let of_lost = |debt: &&LostDebtView| {
                 let node = view.nodes.iter().find(|node| node.id == debt.node);
                 node.is_some_and(|node| node.name.as_ref() == name)
             };
             if view.lost_debt.iter().filter(of_lost).any(|debt| debt.runner.is_some()) {
-                return Ok(true);
+                return true;
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(false)
+        false
     }
 
     /// Starts a node, without waiting for it.

@@ -13,7 +13,8 @@ use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_proto::control::v1::{
     ClusterStatusRequest, ExporterRef, ExporterState, HolderState, ListExportersRequest, ListSegmentsRequest,
-    ProvisionClusterRequest, ReplaySpec, SealSegmentsRequest, SegmentRef, SegmentState, SegmentSummary, VerifyProgress,
+    ProvisionClusterRequest, ReplaySpec, SealSegmentsRequest, SegmentDetail, SegmentRef, SegmentState, SegmentSummary,
+    VerifyProgress,
 };
 use gophership_proto::view::cluster::ClusterView;
 use gophership_proto::view::problems::ProblemView;
@@ -80,20 +81,27 @@ impl Node {
         list.unwrap().into_inner().segments
     }
 
-    async fn segment(&self, id: SegmentRef) -> SegmentSummary {
+    async fn segment(&self, id: SegmentRef) -> Result<SegmentSummary, String> {
         let mut all = self.segments().await.into_iter();
-        all.find(|row| row.segment == Some(id)).unwrap()
+        let found = all.find(|row| row.segment == Some(id));
+        found.ok_or_else(|| format!("{id:?} is not listed"))
     }
 
     /// The last message of a verification.
-    async fn verified(&self, id: SegmentRef) -> VerifyProgress {
-        let mut progress = self.control().await.verify_segment(id).await.unwrap().into_inner();
+    async fn verified(&self, id: SegmentRef) -> Result<VerifyProgress, String> {
+        let progress = self.control().await.verify_segment(id).await;
+        let mut progress = progress.map_err(|e| e.to_string())?.into_inner();
         let mut last = VerifyProgress::default();
-        while let Some(message) = progress.message().await.unwrap() {
+        while let Some(message) = progress.message().await.map_err(|e| e.to_string())? {
             last = message;
         }
         assert!(last.finished);
-        last
+        Ok(last)
+    }
+
+    async fn described(&self, id: SegmentRef) -> Result<SegmentDetail, String> {
+        let detail = self.control().await.describe_segment(id).await;
+        Ok(detail.map_err(|e| e.to_string())?.into_inner())
     }
 
     async fn exporter(&self) -> ExporterState {
@@ -162,7 +170,7 @@ listeners:
   otlp_http: {{ address: \"{}\" }}
   admin: {{ address: \"{}\" }}
   peer: {{ address: \"{}\", insecure: true }}
-cluster: {{ name: local, peers: [{}], replicas: 3, dead_after: 2s }}
+cluster: {{ name: local, peers: [{}], replicas: 3, ack_timeout: 20s }}
 ingest: {{ shards: 1 }}
 vault: {{ segment_size: 8MiB, disk_limit: 2GiB, any_filesystem: true }}
 export: [{{ name: backend, otlp_http: {{ endpoint: \"http://127.0.0.1:9\" }}, start: oldest }}]
@@ -247,18 +255,29 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
     let ids = ["node-1", "node-2", "node-3"].map(|name| id_of(&view, name));
 
     // A segment of the first node, with a copy on each.
-    assert_eq!(first.send(20), [200; 20]);
-    let sealed = first
-        .control()
-        .await
-        .seal_segments(SealSegmentsRequest::default())
+    for _ in 0..20 {
+        until("an acknowledgement", async || match first.send(1)[..] {
+            [200] => Ok(()),
+            ref other => Err(format!("{other:?}")),
+        })
         .await;
-    let segment = sealed.unwrap().into_inner().segments[0].segment.unwrap();
+    }
+    let segment = until("a seal", async || {
+        let sealed = first
+            .control()
+            .await
+            .seal_segments(SealSegmentsRequest::default())
+            .await;
+        let sealed = sealed.map_err(|e| e.to_string())?.into_inner().segments;
+        let row = sealed.first().ok_or("nothing was sealed")?;
+        Ok(row.segment.unwrap())
+    })
+    .await;
     assert_eq!(segment.node, ids[0]);
     let mut everyone: Vec<_> = ids.iter().map(|id| (*id, HolderState::Has)).collect();
     everyone.sort_unstable_by_key(|(id, _)| *id);
     until("three copies", async || {
-        let seen = holders(&second.segment(segment).await);
+        let seen = holders(&second.segment(segment).await?);
         if seen == everyone {
             Ok(())
         } else {
@@ -266,23 +285,26 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         }
     })
     .await;
-    let detail = third
-        .control()
-        .await
-        .describe_segment(segment)
-        .await
-        .unwrap()
-        .into_inner();
-    let row = detail.summary.unwrap();
-    assert_eq!(
-        (detail.node, row.entries, holders(&row)),
-        (ids[2], 20, everyone.clone())
-    );
-    let verdict = second.verified(segment).await;
-    assert!(
-        verdict.ok && verdict.copies.len() == 3 && verdict.copies.iter().all(|copy| copy.ok),
-        "{verdict:?}"
-    );
+    // A node that does not answer another one in time is shown as such, here and below.
+    until("three copies as another node describes them", async || {
+        let detail = third.described(segment).await?;
+        let row = detail.summary.as_ref().ok_or("no summary")?;
+        if (detail.node, row.entries, holders(row)) == (ids[2], 20, everyone.clone()) {
+            Ok(())
+        } else {
+            Err(format!("{detail:?}"))
+        }
+    })
+    .await;
+    until("three good copies", async || {
+        let verdict = second.verified(segment).await?;
+        if verdict.ok && verdict.copies.len() == 3 && verdict.copies.iter().all(|copy| copy.ok) {
+            Ok(())
+        } else {
+            Err(format!("{verdict:?}"))
+        }
+    })
+    .await;
 
     // One shape at every surface.
     is_as(
@@ -316,7 +338,11 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
     let pause = ExporterRef {
         name: "backend".to_owned(),
     };
-    first.control().await.pause_exporter(pause.clone()).await.unwrap();
+    until("a pause that is taken", async || {
+        let paused = first.control().await.pause_exporter(pause.clone()).await;
+        paused.map(drop).map_err(|e| e.to_string())
+    })
+    .await;
     for node in [&second, &third] {
         until("the pause", async || match node.exporter().await {
             ExporterState::Paused => Ok(()),
@@ -340,7 +366,11 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         }
     })
     .await;
-    third.control().await.resume_exporter(pause).await.unwrap();
+    until("its end that is taken", async || {
+        let resumed = third.control().await.resume_exporter(pause.clone()).await;
+        resumed.map(drop).map_err(|e| e.to_string())
+    })
+    .await;
     until("the end of the pause", async || match first.exporter().await {
         ExporterState::Paused => Err("it is paused".to_owned()),
         _ => Ok(()),
@@ -364,28 +394,26 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
     .await;
 
     // A damaged copy is found wherever one asks.
-    let own = second
-        .control()
-        .await
-        .describe_segment(segment)
-        .await
-        .unwrap()
-        .into_inner();
+    let own = second.described(segment).await.unwrap();
     assert_eq!(own.node, ids[1]);
     let file = PathBuf::from(own.path);
-    let mut bytes = fs::read(&file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&file, bytes).unwrap();
-    let verdict = first.verified(segment).await;
-    let damaged: Vec<u32> = verdict
-        .copies
-        .iter()
-        .filter(|copy| !copy.ok)
-        .map(|copy| copy.node)
-        .collect();
-    assert!(!verdict.ok && !verdict.faults.is_empty(), "{verdict:?}");
-    assert_eq!(damaged, [ids[1]]);
+    let whole = fs::read(&file).unwrap();
+    until("a copy that is found damaged", async || {
+        // Once it is found its node makes it anew.
+        let mut bytes = whole.clone();
+        bytes[whole.len() / 2] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let verdict = first.verified(segment).await?;
+        let bad = verdict.copies.iter().filter(|copy| !copy.ok);
+        let bad: Vec<u32> = bad.map(|copy| copy.node).collect();
+        let is_found = !verdict.ok && !verdict.faults.is_empty() && bad == [ids[1]];
+        if is_found && verdict.copies.iter().all(|copy| copy.not_verified.is_empty()) {
+            Ok(())
+        } else {
+            Err(format!("{verdict:?}"))
+        }
+    })
+    .await;
 
     until("the metrics of a whole cluster", async || {
         let (_, metrics) = http(first.admin, "GET", "/metrics", "");
@@ -437,36 +465,21 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         }
     })
     .await;
-    let (_, metrics) = http(first.admin, "GET", "/metrics", "");
-    assert!(
-        gauge(
-            &first,
-            &format!("gophership_replication_behind_entries{{peer=\"{}\"}}", ids[2])
-        ) > 0.0,
-        "{metrics}"
-    );
-    assert!(
-        gauge(
-            &first,
-            &format!("gophership_replication_behind_bytes{{peer=\"{}\"}}", ids[2])
-        ) > 0.0,
-        "{metrics}"
-    );
-    assert!(
-        gauge(
-            &first,
-            &format!("gophership_replication_behind_seconds{{peer=\"{}\"}}", ids[2])
-        ) > 0.0,
-        "{metrics}"
-    );
-    assert!(
-        gauge(&first, "gophership_cluster_peers{state=\"dead\"}") > 0.0,
-        "{metrics}"
-    );
-    assert!(
-        gauge(&first, "gophership_cluster_under_replicated_segments") > 0.0,
-        "{metrics}"
-    );
+    until("the metrics of what is wrong", async || {
+        let of_peer = |what: &str| format!("gophership_replication_behind_{what}{{peer=\"{}\"}}", ids[2]);
+        let rows = [
+            of_peer("entries"),
+            of_peer("bytes"),
+            of_peer("seconds"),
+            "gophership_cluster_peers{state=\"dead\"}".to_owned(),
+            "gophership_cluster_under_replicated_segments".to_owned(),
+        ];
+        match rows.iter().find(|row| gauge(&first, row) <= 0.0) {
+            None => Ok(()),
+            Some(row) => Err(row.clone()),
+        }
+    })
+    .await;
     // What lacks a copy is listed alone.
     until("the list of what lacks a copy", async || {
         let listed = second.shown("/api/v1/segments?lacking=true");
@@ -479,21 +492,26 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         }
     })
     .await;
-    let row = second.segment(segment).await;
-    let of_third = holders(&row).into_iter().find(|(id, _)| *id == ids[2]).unwrap();
-    assert_eq!(
-        (row.state(), of_third.1),
-        (SegmentState::Sealed, HolderState::Unspecified)
-    );
-    let verdict = second.verified(segment).await;
-    let why = verdict
-        .copies
-        .iter()
-        .find(|copy| copy.node == ids[2])
-        .unwrap()
-        .not_verified
-        .as_str();
-    assert!(!why.is_empty(), "{verdict:?}");
+    until("the holder of which nothing is known", async || {
+        let row = second.segment(segment).await?;
+        let of_third = (ids[2], HolderState::Unspecified);
+        if row.state() == SegmentState::Sealed && holders(&row).contains(&of_third) {
+            Ok(())
+        } else {
+            Err(format!("{row:?}"))
+        }
+    })
+    .await;
+    until("a copy that is not verified, with the reason", async || {
+        let verdict = second.verified(segment).await?;
+        let mut copies = verdict.copies.iter();
+        if copies.any(|copy| copy.node == ids[2] && !copy.not_verified.is_empty()) {
+            Ok(())
+        } else {
+            Err(format!("{verdict:?}"))
+        }
+    })
+    .await;
     // The last one has no majority, and says so though nobody sends.
     second.process.kill().unwrap();
     second.process.wait().unwrap();

@@ -550,7 +550,10 @@ fn a_segment_that_cannot_be_written_stops_appends_before_the_channels_are_full_a
     let big = vec![1u8; 50_000];
     let mut taken = 0u64;
     let mut refused = 0;
-    while refused < 500 {
+    let began = std::time::Instant::now();
+    // On a slow disk the next file may come late, too.
+    while taken <= 50 || refused < 500 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(120), "{taken}");
         match writers[0].must_append(&meta(taken), big.len(), std::iter::once(&big[..])) {
             Ok(_) => (taken, refused) = (taken + 1, 0),
             Err(AppendError::NoSpare) => {
@@ -561,7 +564,6 @@ fn a_segment_that_cannot_be_written_stops_appends_before_the_channels_are_full_a
         }
         assert!(taken < 80, "files pile up without a bound");
     }
-    assert!(taken > 50);
     fail::remove("segment.write");
     let last = append(&mut writers[0], 0, &big);
     wait_acked(&writers[0], last);
@@ -604,7 +606,7 @@ fn closing_does_not_wait_for_a_recovery_that_cannot_go_on_nor_do_its_readers() {
         (vault, writers)
     };
     // The cutter is held up until the ledger has stopped answering.
-    fail::cfg("segment.write", "sleep(300)").unwrap();
+    fail::cfg("segment.write", "pause").unwrap();
     let (vault, writers) = recover_with(Mood::Refusing);
     fail::remove("segment.write");
     let reader = {

@@ -5,11 +5,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use super::exported::{exporter_to, judge_refusals, judge_sink, status, wait_paid};
+use super::exported::{StatusView, exporter_to, judge_refusals, judge_sink, status, wait_paid};
 use super::{Plan, Run};
 use crate::node::{Node, NodeSetup};
 use crate::offer::{Burst, OfferSpec, Offered, Pattern, Probe, Reading, Summary, offer, per_second_csv};
@@ -25,6 +25,9 @@ const CALIBRATION_RATE: f64 = 4000.0;
 const CALIBRATION_LENGTH: Duration = Duration::from_secs(8);
 /// Unanswered requests over all connections.
 const CALIBRATION_IN_FLIGHT: usize = 64;
+/// Time within which the node must leave Red once all is paid.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(200);
 
 /// The strength of the overload.
 #[derive(Clone, Debug)]
@@ -170,6 +173,18 @@ async fn burst(
     Ok((offered, probe.recv()??.stop()))
 }
 
+/// The status once the node is not Red, or as it is after a long wait: what else the machine does makes a node Red, too.
+async fn left_red(setup: &NodeSetup) -> anyhow::Result<StatusView> {
+    let began = Instant::now();
+    loop {
+        let now = status(setup).await?;
+        if now.zone() != "red" || began.elapsed() > LEAVE_PATIENCE {
+            return Ok(now);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 async fn judge(
     run: &mut Run,
     setup: &NodeSetup,
@@ -179,7 +194,7 @@ async fn judge(
 ) -> anyhow::Result<()> {
     let history = offered.history();
     wait_paid(run, setup, "debt").await?;
-    let after = status(setup).await?;
+    let after = left_red(setup).await?;
     let (verdict, copies) = judge_sink(&history, &sink.ledger());
     let unread = judge_refusals(run, &history);
     match summary.rss_anon_max_bytes {

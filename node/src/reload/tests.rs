@@ -22,7 +22,7 @@ fn export(name: &str, stub: &Stub, more: &str) -> String {
 }
 
 async fn until_taken(stub: &Stub, payloads: &[Vec<u8>]) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while stub.taken().concat() != payloads.concat() {
         assert!(Instant::now() < deadline, "{:?}", stub.taken().len());
         tokio::time::sleep(Duration::from_millis(5)).await;

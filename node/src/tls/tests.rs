@@ -56,7 +56,7 @@ fn exchange(server: &ServerTls, client: ClientConfig, alpn: &[&[u8]]) -> Result<
     let serving = thread::spawn(move || -> Result<(), String> {
         let (mut socket, _) = listener.accept().map_err(|error| error.to_string())?;
         socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(120)))
             .map_err(|error| error.to_string())?;
         let mut connection = ServerConnection::new(config).map_err(|error| error.to_string())?;
         let mut stream = Stream::new(&mut connection, &mut socket);
@@ -72,7 +72,7 @@ fn exchange(server: &ServerTls, client: ClientConfig, alpn: &[&[u8]]) -> Result<
     client.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let name = ServerName::try_from("localhost").expect("a name");
     let mut socket = TcpStream::connect(address).expect("connected");
-    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    socket.set_read_timeout(Some(Duration::from_secs(120))).expect("set");
     let mut connection = ClientConnection::new(Arc::new(client), name).expect("a connection");
     let mut stream = Stream::new(&mut connection, &mut socket);
     let mut answer = Vec::new();

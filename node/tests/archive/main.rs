@@ -189,14 +189,22 @@ async fn a_store_that_is_away_denies_or_is_busy_costs_no_record_and_makes_no_obj
         })
         .await;
     }
-    let problems = node.shown("/api/v1/cluster")["problems"].to_string();
-    assert!(problems.contains("archiving does not go on"), "{problems}");
-    let metrics = node.text("/metrics");
-    assert!(metrics.contains("\ngophership_archive_working 0\n"), "{metrics}");
-    assert!(
-        node.shown("/api/v1/status")["node"]["ready"].as_bool().unwrap(),
-        "it serves all the same"
-    );
+    until(
+        "a fault that is shown, of a node that serves all the same",
+        async || {
+            let problems = node.shown("/api/v1/cluster")["problems"].to_string();
+            let metrics = node.text("/metrics");
+            let is_shown = problems.contains("archiving does not go on")
+                && metrics.contains("\ngophership_archive_working 0\n")
+                && node.shown("/api/v1/status")["node"]["ready"].as_bool().unwrap();
+            if is_shown {
+                Ok(())
+            } else {
+                Err(format!("{problems} {metrics}"))
+            }
+        },
+    )
+    .await;
 
     store.set(Mood::Works);
     until_archived(&node, 1).await;
@@ -339,7 +347,14 @@ async fn what_is_in_no_manifest_of_a_store_that_is_gone_is_archived_anew_in_anot
     .await;
     fs::create_dir(&folder).unwrap();
     until_archived(&node, 1).await;
-    assert_eq!(node.archive().await.unwrap().waiting_store_id, "");
+    until("a store for which nothing waits", async || {
+        let seen = node.archive().await?;
+        match seen.waiting_store_id.as_str() {
+            "" => Ok(()),
+            _ => Err(format!("{seen:?} {}", node.log())),
+        }
+    })
+    .await;
     assert_eq!(content(&files_below(&folder.join("v1/logs"))), once(&all));
     until("a segment that is gone", async || match node.sealed().await?.len() {
         0 => Ok(()),
@@ -442,17 +457,25 @@ async fn a_single_node_with_an_archive_that_becomes_a_clusters_first_gives_it_al
     drop(alone);
     // The folder of the first node is the single node's.
     let nodes = cluster(dir.path(), &rest).await;
+    let url = format!("file://{}", folder.display());
     for node in &nodes {
-        let all = node.settings().await.unwrap();
-        let from = |key: &str| {
-            let found = all.iter().find(|(found, ..)| found == key);
-            found.map(|(_, value, from)| (value.as_str(), from.as_str()))
-        };
-        let url = format!("file://{}", folder.display());
-        assert_eq!(from("archive.url"), Some((url.as_str(), "cluster")), "{}", node.log());
-        assert_eq!(from("archive.object_size"), Some(("64KiB", "cluster")), "{all:?}");
-        assert_eq!(from("vault.retention"), Some(("1h", "cluster")), "{all:?}");
-        assert_eq!(from("exporter.a").map(|(_, from)| from), Some("cluster"), "{all:?}");
+        until("the settings of the first node", async || {
+            let all = node.settings().await?;
+            let from = |key: &str| {
+                let found = all.iter().find(|(found, ..)| found == key);
+                found.map(|(_, value, from)| (value.as_str(), from.as_str()))
+            };
+            let is_so = from("archive.url") == Some((url.as_str(), "cluster"))
+                && from("archive.object_size") == Some(("64KiB", "cluster"))
+                && from("vault.retention") == Some(("1h", "cluster"))
+                && from("exporter.a").map(|(_, from)| from) == Some("cluster");
+            if is_so {
+                Ok(())
+            } else {
+                Err(format!("{all:?} {}", node.log()))
+            }
+        })
+        .await;
     }
     let all = records("together", 2);
     nodes[1].send(&all).await;

@@ -75,7 +75,8 @@ pub(crate) fn single(dir: &Path, rest: &str) -> Node {
     node
 }
 
-/// The nodes of a cluster, started and made one.
+/// The nodes of a cluster, started and made one. An acknowledgement has time: what is refused for being late is stored
+/// all the same, and sent again it would be there twice.
 pub(crate) async fn cluster(dir: &Path, rest: &str) -> Vec<Node> {
     let all = ports(12);
     let peers: Vec<String> = (0..3)
@@ -84,7 +85,7 @@ pub(crate) async fn cluster(dir: &Path, rest: &str) -> Vec<Node> {
     let of = |n: usize| {
         let more = format!(
             "  peer: {{ address: \"{}\", insecure: true }}\ncluster: {{ name: local, peers: [{}], replicas: 3, \
-             dead_after: 2s }}\n",
+             ack_timeout: 20s }}\n",
             all[4 * n + 3],
             peers.join(", ")
         );

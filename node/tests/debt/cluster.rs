@@ -52,7 +52,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster whose nodes export to `sink`, an entry or few in each request.
+    /// A cluster whose nodes export to `sink`, an entry or few in each request. An acknowledgement has time: what is
+    /// refused for being late is stored all the same, and sent again it would be there twice.
     pub(crate) fn form(dir: &Path, count: usize, sink: &Sink) -> Self {
         let ports: Vec<[SocketAddr; 4]> = (0..count).map(|_| free()).collect();
         let peers = ports.iter().enumerate();
@@ -75,7 +76,7 @@ impl Cluster {
                  listeners:\n  otlp_grpc: {{ address: \"{grpc}\" }}\n  otlp_http: {{ address: \"{http}\" }}\n  \
                  admin: {{ address: \"{admin}\" }}\n  peer: {{ address: \"{peer}\", insecure: true }}\n\
                  ingest: {{ shards: 1 }}\n\
-                 cluster: {{ name: test, replicas: 3, dead_after: 2s, repair_after: 1s, peers: [{}] }}\n\
+                 cluster: {{ name: test, replicas: 3, ack_timeout: 20s, repair_after: 1s, peers: [{}] }}\n\
                  vault: {{ segment_size: 8MiB, disk_limit: 2GiB, any_filesystem: true }}\n\
                  export:\n  - {{ name: a, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: oldest, \
                  batch_bytes: 1KiB }}\n",
@@ -165,11 +166,26 @@ impl Cluster {
 
     /// Seals what node `i` has taken in, which is one segment.
     pub(crate) fn seal(&self, i: usize) -> v1::SegmentRef {
-        let sealed = self.ask(i, async |channel| {
-            let request = v1::SealSegmentsRequest { shard: None };
-            ControlClient::new(channel).seal_segments(request).await
-        });
-        let sealed = sealed.unwrap().into_inner().segments;
+        let mut sealed = Vec::new();
+        let is_sealed = || {
+            let asked = self.ask(i, async |channel| {
+                let request = v1::SealSegmentsRequest { shard: None };
+                ControlClient::new(channel).seal_segments(request).await
+            });
+            sealed = match asked {
+                Ok(asked) => asked.into_inner().segments,
+                Err(_) => return false,
+            };
+            if sealed.is_empty() {
+                // An attempt that was not waited for to its end has sealed it.
+                let own = self.number(i);
+                let all = self.sealed(i).into_iter();
+                let of_own = all.filter(|row| row.segment.is_some_and(|segment| segment.node == own));
+                sealed.extend(of_own.max_by_key(|row| row.segment.map(|segment| segment.index)));
+            }
+            !sealed.is_empty()
+        };
+        until("a seal", is_sealed, || self.logs());
         assert_eq!(sealed.len(), 1);
         assert!(!sealed[0].holders.is_empty(), "its holders are shown");
         sealed[0].segment.unwrap()
@@ -301,7 +317,7 @@ impl Cluster {
         (payloads, ended.err().map(|error| error.message().to_owned()))
     }
 
-    /// The payloads of the dead letters of exporter `a` that node `i` can show.
+    /// The payloads of the dead letters of exporter `a` that node `i` can show; none where it does not answer.
     pub(crate) fn letters(&self, i: usize) -> Vec<Vec<u8>> {
         let letters = self.ask(i, async |channel| {
             let mut control = ControlClient::new(channel);
@@ -313,7 +329,7 @@ impl Cluster {
             }
             Ok(payloads)
         });
-        letters.unwrap()
+        letters.unwrap_or_default()
     }
 
     /// Begins a replay job at node `i` that sends where exporter `a` does.
@@ -326,18 +342,25 @@ impl Cluster {
             sink: Some(sink),
             ..v1::ReplaySpec::default()
         };
-        self.ask(i, async |channel| ControlClient::new(channel).start_replay(spec).await)
-            .unwrap();
+        let begun = between_leads(|| {
+            self.ask(i, async |channel| {
+                ControlClient::new(channel).start_replay(spec.clone()).await
+            })
+        });
+        begun.unwrap();
     }
 
-    /// The state of the only job, and what it says.
+    /// The state of the only job, and what it says. It runs as long as the node says nothing of it.
     pub(crate) fn job(&self, i: usize) -> (v1::ReplayState, String) {
         let all = self.ask(i, async |channel| {
             let request = v1::ListReplaysRequest::default();
             ControlClient::new(channel).list_replays(request).await
         });
-        let progress = all.unwrap().into_inner().jobs.remove(0).progress.unwrap();
-        (progress.state(), progress.error)
+        let jobs = all.map(|all| all.into_inner().jobs).unwrap_or_default();
+        match jobs.into_iter().next().and_then(|job| job.progress) {
+            Some(progress) => (progress.state(), progress.error),
+            None => (v1::ReplayState::Running, "it is not listed".to_owned()),
+        }
     }
 
     /// Waits until a node has a large segment file.
@@ -359,6 +382,19 @@ impl Cluster {
     /// Removes the largest segment file that a node has.
     pub(crate) fn remove(&self, i: usize) {
         fs::remove_file(largest(&self.nodes[i].data, "seg").unwrap().1).unwrap();
+    }
+
+    /// Waits until all who are to have a copy of what node `i` took in have all of it, which an acknowledgement does
+    /// not wait for.
+    pub(crate) fn until_followed(&self, i: usize) {
+        let behind = || self.metric(i, "gophership_replication_behind_entries");
+        let is_none = || {
+            let behind = behind();
+            behind.len() == self.nodes.len() - 1 && behind.iter().all(|(_, entries)| *entries == 0.0)
+        };
+        until("copies that are not behind", is_none, || {
+            format!("{:?} {}", behind(), self.logs())
+        });
     }
 
     /// Damages the end of the largest copy that a node has of a segment which is still written.
@@ -414,8 +450,10 @@ impl Cluster {
         i: usize,
         request: &v1::ChangeSettingRequest,
     ) -> Result<v1::ChangeSettingReply, Status> {
-        let changed = self.ask(i, async |channel| {
-            ControlClient::new(channel).change_setting(request.clone()).await
+        let changed = between_leads(|| {
+            self.ask(i, async |channel| {
+                ControlClient::new(channel).change_setting(request.clone()).await
+            })
         });
         changed.map(tonic::Response::into_inner)
     }
@@ -539,23 +577,36 @@ impl Cluster {
             segment: Some(segment),
             accept_loss: true,
         };
-        // A lead that has just moved decides nothing, and says so.
-        let is_between_leads = |refused: &Status| {
-            refused.code() == Code::Unavailable
-                && ["Ask again", "no node leads"]
-                    .iter()
-                    .any(|say| refused.message().contains(say))
-        };
-        let began = Instant::now();
-        loop {
-            let forgotten = self.ask(i, async |channel| {
+        let forgotten = between_leads(|| {
+            self.ask(i, async |channel| {
                 ControlClient::new(channel).forget_segment(forget).await
-            });
-            match forgotten {
-                Err(refused) if is_between_leads(&refused) && began.elapsed() < PATIENCE => thread::sleep(POLL),
-                forgotten => return forgotten.map(tonic::Response::into_inner),
-            }
-        }
+            })
+        });
+        forgotten.map(tonic::Response::into_inner)
+    }
+
+    /// Has a node give a segment up, once nothing is against it.
+    pub(crate) fn until_forgotten(&self, i: usize, segment: v1::SegmentRef) -> v1::SegmentSummary {
+        let mut forgotten = None;
+        let is_forgotten = || {
+            forgotten = self.forget(i, segment).ok();
+            forgotten.is_some()
+        };
+        let seen = || format!("{:?} {}", self.forget(i, segment), self.logs());
+        until("an accepted loss", is_forgotten, seen);
+        forgotten.unwrap()
+    }
+
+    /// Waits until a node refuses to give a segment up, and says all of this. It is never to do it.
+    pub(crate) fn until_not_forgotten(&self, i: usize, segment: v1::SegmentRef, says: &[&str]) {
+        let why = || self.forget(i, segment).unwrap_err().message().to_owned();
+        let is_said = || {
+            let why = why();
+            says.iter().all(|said| why.contains(said))
+        };
+        until("a loss that is not accepted", is_said, || {
+            format!("{} {}", why(), self.logs())
+        });
     }
 
     /// The status of the answer of a node that is sent a record.
@@ -579,7 +630,11 @@ impl Cluster {
     /// Has node `i` drain the node of this name.
     pub(crate) fn drain(&self, i: usize, name: &str, dry_run: bool) -> Result<v1::NodeReply, Status> {
         let request = node_request(name, dry_run);
-        let drained = self.ask(i, async |channel| ControlClient::new(channel).drain_node(request).await);
+        let drained = between_leads(|| {
+            self.ask(i, async |channel| {
+                ControlClient::new(channel).drain_node(request.clone()).await
+            })
+        });
         drained.map(tonic::Response::into_inner)
     }
 
@@ -589,8 +644,10 @@ impl Cluster {
             accept_loss,
             ..node_request(name, false)
         };
-        let removed = self.ask(i, async |channel| {
-            ControlClient::new(channel).remove_node(request).await
+        let removed = between_leads(|| {
+            self.ask(i, async |channel| {
+                ControlClient::new(channel).remove_node(request.clone()).await
+            })
         });
         removed.map(tonic::Response::into_inner)
     }
@@ -599,7 +656,16 @@ impl Cluster {
     pub(crate) fn obstacles(&self, i: usize, name: &str) -> Vec<String> {
         let request = node_request(name, false);
         let checked = self.ask(i, async |channel| ControlClient::new(channel).check_stop(request).await);
-        checked.unwrap().into_inner().obstacles
+        checked.map_or_else(|error| vec![error.to_string()], |reply| reply.into_inner().obstacles)
+    }
+
+    /// Has node `i` remove the node of this name, once nothing is against it.
+    pub(crate) fn until_removed(&self, i: usize, name: &str) {
+        // An answer that is lost leaves it removed, and then it is refused.
+        let is_removed = || self.remove_node(i, name, false).is_ok() || self.state_of(i, name).0 == "removed";
+        until("a removed node", is_removed, || {
+            format!("{:?} {}", self.remove_node(i, name, false), self.logs())
+        });
     }
 
     /// Asks a node through its control socket.
@@ -654,6 +720,23 @@ impl Drop for Cluster {
     }
 }
 
+/// Asks again as long as the lead has just moved: then nothing is decided or submitted, and the answer says so.
+fn between_leads<T>(ask: impl Fn() -> Result<T, Status>) -> Result<T, Status> {
+    let is_between_leads = |refused: &Status| {
+        refused.code() == Code::Unavailable
+            && ["Ask again", "no node leads", "the cluster cannot be asked"]
+                .iter()
+                .any(|say| refused.message().contains(say))
+    };
+    let began = Instant::now();
+    loop {
+        match ask() {
+            Err(refused) if is_between_leads(&refused) && began.elapsed() < PATIENCE => thread::sleep(POLL),
+            answered => return answered,
+        }
+    }
+}
+
 fn node_request(name: &str, dry_run: bool) -> v1::NodeRequest {
     v1::NodeRequest {
         node: name.to_owned(),
@@ -671,7 +754,8 @@ fn largest(folder: &Path, end: &str) -> Option<(u64, PathBuf)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|is| is == end) {
-                files.push((path.metadata().unwrap().len(), path));
+                // A file may go while this looks.
+                files.extend(path.metadata().ok().map(|about| (about.len(), path)));
             }
         }
     }

@@ -54,9 +54,12 @@ async fn two_provision_at_once_and_one_with_data_becomes_the_first_of_one_cluste
     assert_eq!(ids, [1, 2, 3]);
     until_all_vote(&nodes.iter().collect::<Vec<_>>(), &[1, 2, 3]).await;
     for (n, node) in nodes.iter().enumerate() {
-        let facts = nodes[0]
-            .read(|state| state.facts(node.identity().node_id).cloned())
-            .unwrap();
+        let id = node.identity().node_id;
+        // What a node has put on record is known to the others a moment later.
+        let facts = until("a node is described", async || {
+            nodes[0].read(|state| state.facts(id).cloned())
+        });
+        let facts = facts.await;
         assert_eq!(
             (facts.name, facts.failure_domain),
             (format!("node-{}", n + 1), format!("rack-{}", n + 1))

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 /// Time after which a test gives up waiting.
-pub(crate) const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(120);
 
 /// The settings of a test.
 pub(crate) struct Settings {

@@ -25,7 +25,7 @@ use crate::gate;
 use crate::model::{Checked, EXPORTER};
 
 /// Time after which a test gives up waiting.
-pub(crate) const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(120);
 /// Time for which a released segment is kept, and age at which an entry expires.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
 

@@ -19,6 +19,7 @@ fn left_behind(damage: impl Fn(PathBuf)) -> (Cluster, SegmentId, Vec<Vec<u8>>, L
     let mut cluster = Cluster::of(5, RETENTION);
     let sent = payloads(1..=30);
     let id = store(&mut cluster, 1, &sent);
+    cluster.until_followed(id, &[2, 3], sent.len());
     for n in [2, 3] {
         damage(cluster.node(n).vault().segment_file(id).with_extension("open"));
     }
@@ -30,7 +31,9 @@ fn left_behind(damage: impl Fn(PathBuf)) -> (Cluster, SegmentId, Vec<Vec<u8>>, L
     assert_eq!(shown, owner);
     cluster.replace(1, 4);
     let left = until_shown(&cluster, id, "a recovery that nothing ends", &Result::is_ok).unwrap();
-    assert!(matches!(cluster.record(id, 2), Some(SegmentRecord::Recovering { .. })));
+    eventually("a recovery on record", || {
+        matches!(cluster.record(id, 2), Some(SegmentRecord::Recovering { .. })).then_some(())
+    });
     (cluster, id, sent, left)
 }
 
@@ -65,8 +68,7 @@ fn accept(cluster: &Cluster, id: SegmentId, left: &Left) {
         passed_over: "2 more reports".to_owned(),
     };
     let accept = Command::AcceptLoss { id, loss };
-    let catalogue = &cluster.node(4).catalogue;
-    catalogue.submit(Actor::operator("jo"), accept).unwrap();
+    cluster.submit(4, &Actor::operator("jo"), &accept);
 }
 
 /// Nothing of the owner's holds up its export any more.
@@ -110,6 +112,7 @@ fn an_owner_that_is_there_and_has_too_little_holds_up_no_accepted_loss() {
     let mut cluster = Cluster::of(5, RETENTION);
     let sent = payloads(1..=30);
     let id = store(&mut cluster, 1, &sent);
+    cluster.until_followed(id, &[2, 3], sent.len());
     for n in [2, 3] {
         damage_end(cluster.node(n).vault().segment_file(id).with_extension("open"));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gophership_catalogue::segment::SegmentRecord;
-use gophership_catalogue::{Actor, Catalogue, Command};
+use gophership_catalogue::{Actor, Catalogue, Command, Disposition};
 use gophership_vault::ids::SegmentId;
 use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::consensus::testkit::eventually;
@@ -81,6 +81,30 @@ impl Cluster {
     /// The nodes that are up.
     pub(crate) fn up(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().flatten()
+    }
+
+    /// Submits a command through a node, and again as long as it is not known to be done.
+    pub(crate) fn submit(&self, through: u32, actor: &Actor, command: &Command) {
+        let catalogue = &self.node(through).catalogue;
+        let answer = eventually("a command that is answered", || {
+            let answer = catalogue.submit(actor.clone(), command.clone());
+            match answer {
+                Err(error) if error.disposition() == Disposition::Retry => None,
+                answer => Some(answer),
+            }
+        });
+        answer.unwrap();
+    }
+
+    /// Waits until these nodes have so many entries of a segment that is still written; an acknowledgement waits for
+    /// one of them.
+    pub(crate) fn until_followed(&self, id: SegmentId, on: &[u32], entries: usize) {
+        let has_all = |n: &u32| {
+            let report = self.node(*n).vault().copies().report(id);
+            let last = report.ok().and_then(|report| report.last());
+            last.is_some_and(|last| last.get() as usize == entries)
+        };
+        eventually("the copies", || on.iter().all(has_all).then_some(()));
     }
 
     /// The number of the node that leads.

@@ -59,7 +59,7 @@ fn segments_of_a_lost_owner_get_as_many_copies_as_are_wanted_and_none_is_on_no_r
     // A copy that came of an attempt that ended counts, too.
     let other = (2..=5).find(|n| !have.contains(n)).unwrap();
     let planned = Command::CopyPlanned { id, node: node(other) };
-    cluster.node(other).catalogue.submit(Actor::Node, planned).unwrap();
+    cluster.submit(other, &Actor::Node, &planned);
     copy_by_itself(&cluster, &seal, other);
     assert_eq!(holders(&cluster, id, 4).len(), 4);
     cluster.end();
@@ -72,8 +72,7 @@ fn segments_of_a_lost_owner_go_from_all_disks_once_nobody_needs_them() {
     let names = vec!["backend".to_owned()];
     let by = Some(node(2));
     let configure = |names| Command::ConfigureExporters { node: by, names };
-    let catalogue = std::sync::Arc::clone(&cluster.node(2).catalogue);
-    catalogue.submit(Actor::Node, configure(names)).unwrap();
+    cluster.submit(2, &Actor::Node, &configure(names));
     cluster.kill(1);
     sealed(&cluster, id, 2);
     cluster.replace(1, 4);
@@ -85,7 +84,7 @@ fn segments_of_a_lost_owner_go_from_all_disks_once_nobody_needs_them() {
         (trimmed.count() + 1 == records.len()).then_some(())
     });
     sealed(&cluster, id, 2);
-    catalogue.submit(Actor::Node, configure(Vec::new())).unwrap();
+    cluster.submit(2, &Actor::Node, &configure(Vec::new()));
     // A node records its clock each five minutes.
     for node in cluster.up() {
         let vault = node.vault();
@@ -97,7 +96,7 @@ fn segments_of_a_lost_owner_go_from_all_disks_once_nobody_needs_them() {
             node: vault.identity().node_id,
             mark,
         };
-        catalogue.submit(Actor::Vault, keep).unwrap();
+        cluster.submit(2, &Actor::Vault, &keep);
     }
     eventually("the end of its records", || {
         for node in cluster.up() {

@@ -37,7 +37,8 @@ use uuid::Uuid;
 use crate::replicas::{AllCopies, ToReplicas};
 use crate::support::*;
 
-const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// The silence after which a node is dead. A busy machine is not to make one of it that lives.
+const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// The time after which a node stands for election. A busy machine is not to make the nodes take turns.
 pub(crate) const ELECTION_FLOOR: Duration = Duration::from_secs(2);
 

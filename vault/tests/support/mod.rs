@@ -411,7 +411,7 @@ pub(crate) fn append(writer: &mut ShardWriter, at: u64, payload: &[u8]) -> Lsn {
 }
 
 pub(crate) fn append_as(writer: &mut ShardWriter, meta: &EntryMeta, payload: &[u8]) -> Lsn {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         match writer.must_append(meta, payload.len(), std::iter::once(payload)) {
             Ok(lsn) => return lsn,
@@ -428,7 +428,7 @@ pub(crate) fn wait_acked(writer: &ShardWriter, lsn: Lsn) {
 }
 
 pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !done() {
         assert!(Instant::now() < deadline, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(2));

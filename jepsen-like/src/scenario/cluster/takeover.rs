@@ -54,7 +54,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
                 run.cluster.kill(victim).await?;
             }
             let mut allowed = meter.taken_in_last(RESENT);
-            let taken_over = run.cluster.until_taken_over(victim).await?;
+            let taken_over = run.cluster.until_taken_over(victim).await;
             allowed += meter.taken_in_last(RESENT);
             if stopped {
                 run.cluster.signal(victim, Signal::CONT)?;
