@@ -4,14 +4,15 @@
 //! back. I2: an index below it that is not in the table is gone, so that the state is as large as what is kept and not
 //! as what ever was. I3: equal histories give equal rows, byte for byte. I4: what is derived of the segments
 //! (`state/tally.rs`, `state/archive.rs`) is what a walk over them gives.
-//! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`),
+//! **Not here**: which change follows from a command (`apply.rs`), how segments are kept in little memory
+//! (`state/segments.rs`), what is asked about exporters (`state/export.rs`),
 //! which nodes hold a segment (`state/holding.rs`), what is archived (`state/archive.rs`), the bytes of a row
 //! (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::NodeSet;
-use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::KeptClock;
 
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber};
@@ -23,6 +24,7 @@ use crate::node::{NodeFacts, NodeRecord};
 use crate::segment::{AcceptedLoss, SegmentRecord, SegmentState};
 
 use self::archive_index::ArchiveIndex;
+use self::segments::SegmentTable;
 use self::tally::Tally;
 
 pub use self::export::entries_behind;
@@ -34,6 +36,8 @@ mod events;
 mod export;
 mod holding;
 mod nested;
+mod packed;
+mod segments;
 mod settings;
 mod tally;
 
@@ -199,7 +203,7 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     pub(crate) facts: BTreeMap<NodeId, NodeFacts>,
     pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
-    pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
+    segments: SegmentTable,
     /// The counts of the segments, kept as they change.
     tally: Tally,
     /// Of a sealed segment, and of one under recovery, the nodes that may hold a part of it and that its record does
@@ -245,7 +249,7 @@ impl Default for State {
             nodes: BTreeMap::new(),
             facts: BTreeMap::new(),
             shards: BTreeMap::new(),
-            segments: BTreeMap::new(),
+            segments: SegmentTable::default(),
             tally: Tally::default(),
             leftovers: BTreeMap::new(),
             accepted_losses: BTreeMap::new(),
@@ -312,33 +316,32 @@ impl State {
     }
 
     /// The record of a segment that is neither unopened nor gone.
-    pub fn segment(&self, id: SegmentId) -> Option<&SegmentRecord> {
-        self.segments.get(&id)
+    pub fn segment(&self, id: SegmentId) -> Option<SegmentRecord> {
+        self.segments.get(id)
     }
 
     /// All segments that are neither unopened nor gone, in order.
-    pub fn segments(&self) -> impl Iterator<Item = &SegmentRecord> {
-        self.segments.values()
+    pub fn segments(&self) -> impl Iterator<Item = SegmentRecord> {
+        self.segments.iter()
     }
 
     /// All segments of a shard that are neither unopened nor gone, in order.
-    pub fn segments_of(&self, node: NodeId, shard: ShardId) -> impl Iterator<Item = &SegmentRecord> {
+    pub fn segments_of(&self, node: NodeId, shard: ShardId) -> impl Iterator<Item = SegmentRecord> {
         let id = |index| SegmentId { node, shard, index };
-        let all = id(SegmentIndex::FIRST)..=id(Lsn::LAST.index());
-        self.segments.range(all).map(|(_, segment)| segment)
+        self.segments.range(id(SegmentIndex::FIRST), id(Lsn::LAST.index()))
     }
 
     /// All segments of a node's logs that are neither unopened nor gone, in order.
-    pub fn segments_of_node(&self, node: NodeId) -> impl Iterator<Item = &SegmentRecord> {
+    pub fn segments_of_node(&self, node: NodeId) -> impl Iterator<Item = SegmentRecord> {
         let id = |shard, index| SegmentId { node, shard, index };
-        let all = id(ShardId::new(0), SegmentIndex::FIRST)..=id(ShardId::new(u16::MAX), Lsn::LAST.index());
-        self.segments.range(all).map(|(_, segment)| segment)
+        let from = id(ShardId::new(0), SegmentIndex::FIRST);
+        self.segments.range(from, id(ShardId::new(u16::MAX), Lsn::LAST.index()))
     }
 
     /// The segments that are not sealed, in order: open, under recovery, trimmed with files that may still be there, or
     /// lost. It costs the same however many are sealed.
     pub fn not_sealed(&self) -> impl Iterator<Item = &SegmentRecord> {
-        self.tally.not_sealed.iter().filter_map(|id| self.segments.get(id))
+        self.segments.not_sealed()
     }
 
     /// The segments of a node that may still get entries, or of which a recovery has still to find the end.
@@ -373,7 +376,7 @@ impl State {
 
     /// The state of any segment.
     pub fn segment_state(&self, id: SegmentId) -> SegmentState {
-        match self.segments.get(&id) {
+        match self.segments.get(id) {
             Some(record) => record.state(),
             None if id.index < self.shard(id.node, id.shard).next_index => SegmentState::Gone,
             None => SegmentState::Unopened,
@@ -403,7 +406,7 @@ impl State {
 
     /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.
     pub fn newest_seal_ns(&self, node: NodeId, shard: ShardId) -> Option<u64> {
-        self.tally.newest_seal_ns(node, shard)
+        self.segments.newest_seal_ns(LogId { node, shard })
     }
 
     /// The counts of records by kind. They cost the same however many segments there are.
@@ -473,10 +476,7 @@ impl State {
     }
 
     fn put_segment(&mut self, id: SegmentId, segment: Option<SegmentRecord>) {
-        let before = match segment {
-            Some(segment) => self.segments.insert(id, segment),
-            None => self.segments.remove(&id),
-        };
+        let before = self.segments.put(id, segment);
         before.iter().for_each(|segment| self.tally.remove(segment));
         segment.iter().for_each(|segment| self.tally.add(segment));
         self.index_segment(id);

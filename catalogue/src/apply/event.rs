@@ -204,7 +204,7 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
 fn since_it_began(state: &State, seal: &SealRecord) -> String {
     match state.segment(seal.id) {
         Some(SegmentRecord::Recovering { since_ns, .. }) => {
-            let took = Duration::from_nanos(seal.sealed_ns.saturating_sub(*since_ns));
+            let took = Duration::from_nanos(seal.sealed_ns.saturating_sub(since_ns));
             format!(", {:.1} s after its recovery began", took.as_secs_f64())
         }
         _ => String::new(),

@@ -17,16 +17,16 @@ use crate::state::{Change, State};
 pub(super) fn segment_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
     let was = match (rule_for(state, id, Step::SegmentLost)?, state.segment(id)) {
         (Rule::To(_), Some(SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. })) => {
-            FormerSegment::Open(*open)
+            FormerSegment::Open(open)
         }
         (Rule::To(_), Some(SegmentRecord::Sealed(seal))) => {
-            let holders = other_holders(state, seal);
+            let holders = other_holders(state, &seal);
             // Of a copy that can be read in part the rest would be lost, too.
             let is_all_lost = state.accepted_copy_loss(id).is_some_and(|loss| loss.reports.is_empty());
             if !holders.is_empty() && !is_all_lost {
                 return Err(Refusal::HeldByOthers { id, holders });
             }
-            FormerSegment::Sealed(*seal)
+            FormerSegment::Sealed(seal)
         }
         (Rule::To(_), _) => FormerSegment::Unrecorded(id),
         (Rule::Same | Rule::Refuse, _) => return unchanged(Reply::Done),

@@ -265,7 +265,7 @@ pub(crate) fn golden_replicas() -> State {
         apply(&mut state, &command).unwrap();
     }
     // A catalogue of before let the loss of a segment be accepted that other nodes have.
-    let Some(SegmentRecord::Sealed(seal)) = state.segment(segment(1, 0, base + 5)).copied() else {
+    let Some(SegmentRecord::Sealed(seal)) = state.segment(segment(1, 0, base + 5)) else {
         panic!("it is sealed")
     };
     state.install(Change::Segment(SegmentRecord::Lost {
@@ -483,7 +483,7 @@ fn golden_letter_copied() -> State {
 /// That, with a sealed segment that no holder can read.
 fn golden_accepted_copy_loss() -> State {
     let mut state = golden_accepted_losses();
-    let is_sealed = |record: &&SegmentRecord| record.state() == SegmentState::Sealed;
+    let is_sealed = |record: &SegmentRecord| record.state() == SegmentState::Sealed;
     let id = state.segments().find(is_sealed).unwrap().id();
     let loss = accepted_loss("Jörg", 93, 1);
     apply(&mut state, &Command::AcceptCopyLoss { id, loss }).unwrap();

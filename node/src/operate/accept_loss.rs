@@ -44,7 +44,7 @@ pub(super) fn forget(
 pub(super) fn sealed_in_a_cluster(context: &NodeContext, id: SegmentId) -> Option<SealRecord> {
     context.cluster.as_ref()?;
     context.catalogue.read(|state| match state.segment(id) {
-        Some(SegmentRecord::Sealed(seal)) => Some(*seal),
+        Some(SegmentRecord::Sealed(seal)) => Some(seal),
         Some(_) | None => None,
     })
 }

@@ -50,7 +50,7 @@ pub(super) fn list(
             let wanted = state.segments().filter(|record| is_wanted(record.id()));
             let wanted = wanted.filter(|record| !lacking || lacks(record));
             // The files of one that is trimmed may still be there, and nobody reads them.
-            let shown = wanted.filter_map(|record| on_record(state, record));
+            let shown = wanted.filter_map(|record| on_record(state, &record));
             shown.take(limit + 1).collect()
         })
     } else {
@@ -225,7 +225,7 @@ fn on_record(state: &State, record: &SegmentRecord) -> Option<v1::SegmentSummary
 pub(super) fn one(context: &NodeContext, id: SegmentId) -> v1::ListSegmentsReply {
     let segments = match context.cluster {
         Some(_) => {
-            let found = |state: &State| state.segment(id).and_then(|record| on_record(state, record));
+            let found = |state: &State| state.segment(id).and_then(|record| on_record(state, &record));
             context.catalogue.read(found).into_iter().collect()
         }
         None => with_own(context, held(context, &[id])),
@@ -349,7 +349,7 @@ pub(super) fn summary(context: &NodeContext, id: SegmentId, state: &SegmentState
         SegmentState::Unreadable(_) => (v1::SegmentState::Unreadable, 1),
         SegmentState::Lost => (v1::SegmentState::Lost, 1),
     };
-    let epoch = context.catalogue.read(|s| s.segment(id).and_then(SegmentRecord::epoch));
+    let epoch = context.catalogue.read(|s| s.segment(id).and_then(|record| record.epoch()));
     v1::SegmentSummary {
         segment: Some(segment_ref(id)),
         state: state.into(),

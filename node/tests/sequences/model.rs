@@ -372,7 +372,7 @@ impl Model {
         // A segment that never held an entry may have gone since the copy was made.
         let others = by
             .segments()
-            .map(SegmentRecord::id)
+            .map(|record| record.id())
             .filter(|id| now.segment(*id) != by.segment(*id));
         self.off_record.extend(others.map(|id| id.index.get()));
     }

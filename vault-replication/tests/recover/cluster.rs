@@ -141,7 +141,6 @@ impl Cluster {
             state
                 .segments()
                 .filter(|of| of.id().node == node(owner))
-                .copied()
                 .collect()
         })
     }
@@ -149,7 +148,7 @@ impl Cluster {
     /// The record of a segment, as a node sees it.
     pub(crate) fn record(&self, id: SegmentId, as_seen_by: u32) -> Option<SegmentRecord> {
         let catalogue: &dyn Catalogue = &*self.node(as_seen_by).catalogue;
-        catalogue.read(|state| state.segment(id).copied())
+        catalogue.read(|state| state.segment(id))
     }
 
     /// Ends all.
