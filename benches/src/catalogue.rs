@@ -13,9 +13,7 @@ use gophership_catalogue::local::Store;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::state::Change;
 use gophership_catalogue::{Command, State, apply};
-use gophership_vault::ids::{
-    ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId,
-};
+use gophership_vault::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{OpenRecord, SealRecord, SegmentStats, TrimReason};
 use gophership_vault::time::{TimeRange, now_unix_nano};
 use gophership_vault::{Identity, NodeSet, ReplicaSet};
@@ -212,7 +210,12 @@ fn lives(state: &mut State, identity: &Identity) -> anyhow::Result<()> {
         let at_ns = now_ns;
         apply(state, &Command::Roll { seal, open, at_ns })?;
     }
-    row("  a roll", (cpu_ns()? - on_cpu) as f64 / 1e3 / f64::from(LIVED), "us CPU", None);
+    row(
+        "  a roll",
+        (cpu_ns()? - on_cpu) as f64 / 1e3 / f64::from(LIVED),
+        "us CPU",
+        None,
+    );
     let on_cpu = cpu_ns()?;
     for number in 1..LIVED {
         let (id, why) = (id(number)?, TrimReason::Dropped);

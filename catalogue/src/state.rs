@@ -6,7 +6,7 @@
 //! (`state/tally.rs`, `state/archive.rs`) is what a walk over them gives.
 //! **Not here**: which change follows from a command (`apply.rs`), how segments are kept in little memory
 //! (`state/segments.rs`), what is asked about exporters (`state/export.rs`),
-//! which nodes hold a segment (`state/holding.rs`), what is archived (`state/archive.rs`), the bytes of a row
+//! which nodes hold a segment (`state/holding.rs`), which losses were accepted (`state/losses.rs`), what is archived (`state/archive.rs`), the bytes of a row
 //! (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use crate::event::{Event, EventNumber};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation};
 use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
-use crate::segment::{AcceptedLoss, SegmentRecord, SegmentState};
+use crate::segment::{AcceptedLoss, EarlierLoss, SegmentRecord, SegmentState};
 
 use self::archive_index::ArchiveIndex;
 use self::segments::SegmentTable;
@@ -35,6 +35,7 @@ mod changes;
 mod events;
 mod export;
 mod holding;
+mod losses;
 mod nested;
 mod packed;
 mod segments;
@@ -117,6 +118,10 @@ pub enum Change {
     CopyLossAccepted(SegmentId, AcceptedLoss),
     /// Removes that with the segment.
     CopyLossAcceptedGone(SegmentId),
+    /// Sets the accepted losses of a segment that later ones followed, oldest first.
+    EarlierLosses(SegmentId, Vec<EarlierLoss>),
+    /// Removes these with the segment.
+    EarlierLossesGone(SegmentId),
     /// Sets the record of dropped segments.
     Dropped(DroppedRange),
     /// Removes a record of dropped segments, which was merged into another.
@@ -214,6 +219,8 @@ pub struct State {
     pub(crate) accepted_losses: BTreeMap<SegmentId, AcceptedLoss>,
     /// The accepted losses of what no holder of a sealed segment can read, each until it is trimmed.
     pub(crate) accepted_copy_losses: BTreeMap<SegmentId, AcceptedLoss>,
+    /// The accepted losses that later ones followed, of each segment oldest first.
+    pub(crate) earlier_losses: BTreeMap<SegmentId, Vec<EarlierLoss>>,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, KeptClock>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
@@ -254,6 +261,7 @@ impl Default for State {
             leftovers: BTreeMap::new(),
             accepted_losses: BTreeMap::new(),
             accepted_copy_losses: BTreeMap::new(),
+            earlier_losses: BTreeMap::new(),
             dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -359,21 +367,6 @@ impl State {
         self.tally.held.iter().map(|(holders, count)| (*holders, *count))
     }
 
-    /// The loss that an operator accepted so that the recovery of a segment ends.
-    pub fn accepted_loss(&self, id: SegmentId) -> Option<&AcceptedLoss> {
-        self.accepted_losses.get(&id)
-    }
-
-    /// The sealed segments with an accepted loss of what no holder can read.
-    pub fn accepted_copy_losses(&self) -> impl Iterator<Item = SegmentId> {
-        self.accepted_copy_losses.keys().copied()
-    }
-
-    /// The loss that an operator accepted of a sealed segment: readers pass what no holder can read of it.
-    pub fn accepted_copy_loss(&self, id: SegmentId) -> Option<&AcceptedLoss> {
-        self.accepted_copy_losses.get(&id)
-    }
-
     /// The state of any segment.
     pub fn segment_state(&self, id: SegmentId) -> SegmentState {
         match self.segments.get(id) {
@@ -446,6 +439,8 @@ impl State {
             Change::LossAcceptedGone(id) => drop(self.accepted_losses.remove(&id)),
             Change::CopyLossAccepted(id, loss) => drop(self.accepted_copy_losses.insert(id, loss)),
             Change::CopyLossAcceptedGone(id) => drop(self.accepted_copy_losses.remove(&id)),
+            Change::EarlierLosses(id, losses) => drop(self.earlier_losses.insert(id, losses)),
+            Change::EarlierLossesGone(id) => drop(self.earlier_losses.remove(&id)),
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),

@@ -127,7 +127,10 @@ pub(super) fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<Re
     let id = seal.id;
     let rule = rule_for(state, id, Step::Seal)?;
     may_seal(state, id, recovery)?;
-    let writer = state.segment(id).and_then(|record| record.epoch()).unwrap_or(seal.epoch);
+    let writer = state
+        .segment(id)
+        .and_then(|record| record.epoch())
+        .unwrap_or(seal.epoch);
     if writer != seal.epoch {
         return Err(Refusal::OtherWriter {
             id,

@@ -114,6 +114,7 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                 Step::AcceptCopyLoss => Command::AcceptCopyLoss {
                     id,
                     loss: accepted_loss("a", 9, 2),
+                    asked: None,
                 },
                 Step::Archive => archive_lease(1, 1, &[id]),
             };
@@ -1253,6 +1254,7 @@ fn the_loss_of_what_no_holder_can_read_is_accepted_and_of_all_of_it_where_none_h
     let accept = |reporting| Command::AcceptCopyLoss {
         id,
         loss: accepted_loss("jo", 9, reporting),
+        asked: None,
     };
     let lost = Command::SegmentLost { id, at_ns: 9 };
     say(&mut state, &[added, accept(1), accept(1)]);

@@ -66,6 +66,8 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
     changes.extend(export::letters_gone(state, id));
     changes.extend(state.accepted_loss(id).map(|_| Change::LossAcceptedGone(id)));
     changes.extend(state.accepted_copy_loss(id).map(|_| Change::CopyLossAcceptedGone(id)));
+    let has_earlier = !state.earlier_losses(id).is_empty();
+    changes.extend(has_earlier.then_some(Change::EarlierLossesGone(id)));
     Ok((Reply::Done, changes))
 }
 

@@ -47,6 +47,7 @@ impl State {
                     .iter()
                     .map(|(number, event)| Change::Event(*number, event.clone())),
             )
+            .chain(self.earlier_loss_changes())
             .chain(self.archive_changes())
     }
 }

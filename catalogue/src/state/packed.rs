@@ -60,7 +60,12 @@ pub(super) fn pack(seal: &SealRecord) -> Vec<u8> {
     for node in seal.holders.iter() {
         put(&mut bytes, u64::from(node.get()));
     }
-    assert!(bytes.len() <= PACKED_BYTES_MAX, "segment {} takes {}", seal.id, bytes.len());
+    assert!(
+        bytes.len() <= PACKED_BYTES_MAX,
+        "segment {} takes {}",
+        seal.id,
+        bytes.len()
+    );
     bytes
 }
 

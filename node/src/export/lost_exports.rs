@@ -332,9 +332,7 @@ impl Exporters {
                 owner,
                 shard,
                 done: state.cursor(name, owner, shard),
-                sealed: sealed(state, owner)
-                    .filter(|seal| seal.id.shard == shard)
-                    .collect(),
+                sealed: sealed(state, owner).filter(|seal| seal.id.shard == shard).collect(),
             };
             logs.map(log).collect()
         })

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_catalogue::State;
-use gophership_catalogue::segment::{SegmentRecord, SegmentState};
+use gophership_catalogue::segment::SegmentState;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::{Quarantined, ScanFault, StoredEntry};
 

@@ -137,12 +137,7 @@ impl Cluster {
     /// The records of the segments of a node, as another node sees them.
     pub(crate) fn records(&self, owner: u32, as_seen_by: u32) -> Vec<SegmentRecord> {
         let catalogue: &dyn Catalogue = &*self.node(as_seen_by).catalogue;
-        catalogue.read(|state| {
-            state
-                .segments()
-                .filter(|of| of.id().node == node(owner))
-                .collect()
-        })
+        catalogue.read(|state| state.segments().filter(|of| of.id().node == node(owner)).collect())
     }
 
     /// The record of a segment, as a node sees it.

@@ -63,8 +63,14 @@ fn put() -> impl Strategy<Value = (SegmentId, Option<SegmentRecord>)> {
         let open = open_record(id, 1);
         let other = prop::sample::select(vec![
             SegmentRecord::Open { open, opened_ns: 7 },
-            SegmentRecord::Trimmed { id, why: TrimReason::Retention },
-            SegmentRecord::Lost { was: FormerSegment::Sealed(seal_record(id, 1, 3)), lost_ns: 9 },
+            SegmentRecord::Trimmed {
+                id,
+                why: TrimReason::Retention,
+            },
+            SegmentRecord::Lost {
+                was: FormerSegment::Sealed(seal_record(id, 1, 3)),
+                lost_ns: 9,
+            },
         ]);
         let record = prop_oneof![
             6 => sealed(id).prop_map(|seal| Some(SegmentRecord::Sealed(seal))),
@@ -128,14 +134,22 @@ proptest! {
 fn a_record_of_a_usual_segment_takes_less_than_half_of_what_it_takes_unpacked() {
     let now = 1_760_000_000_000_000_000;
     let seal = seal_record(segment(3, 1, 70_000), 12, 120_000);
-    let range = TimeRange { min: now - 90_000_000_000, max: now - 1_000_000 };
+    let range = TimeRange {
+        min: now - 90_000_000_000,
+        max: now - 1_000_000,
+    };
     let stats = SegmentStats {
         received: Some(range),
         event: Some(range),
         ..seal.stats
     };
     let holders = NodeSet::from_nodes((1..=3).filter_map(NodeId::new)).unwrap();
-    let seal = SealRecord { stats, sealed_ns: now, holders, ..seal };
+    let seal = SealRecord {
+        stats,
+        sealed_ns: now,
+        holders,
+        ..seal
+    };
     let (packed, plain) = (pack(&seal).len(), size_of::<SegmentRecord>());
     assert!(packed * 2 < plain, "{packed} of {plain}");
 }
