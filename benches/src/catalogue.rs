@@ -1,5 +1,5 @@
 //! What the catalogue of three nodes costs that has many sealed segments: its memory, its rows on the way to a
-//! snapshot, a restart, and what is decided again and again while there is nothing to do.
+//! snapshot, a restart, seals and trims, and what is decided again and again while there is nothing to do.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,9 +13,10 @@ use gophership_catalogue::local::Store;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::state::Change;
 use gophership_catalogue::{Command, State, apply};
-use gophership_vault::ids::{ClusterId, NodeId, SegmentId, SegmentIndex};
-use gophership_vault::time::now_unix_nano;
-use gophership_vault::{Identity, NodeSet};
+use gophership_vault::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ledger::{OpenRecord, SealRecord, SegmentStats, TrimReason};
+use gophership_vault::time::{TimeRange, now_unix_nano};
+use gophership_vault::{Identity, NodeSet, ReplicaSet};
 use gophership_vault_replication::decide::departure::{Doubts, lack, obstacles};
 use gophership_vault_replication::decide::gc_horizon::due_for_the_lost;
 use gophership_vault_replication::decide::repair_plan::{Staying, copies_to_fetch, copies_to_plan};
@@ -23,7 +24,6 @@ use gophership_vault_replication::decide::scrub_round::{Due, Round, due};
 use gophership_vault_replication::limits::UPKEEP_INTERVAL;
 use uuid::Uuid;
 
-use crate::rest::sealed;
 use crate::table::row;
 
 const NODES: u32 = 3;
@@ -31,6 +31,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Time for which each decision is made again and again, and the number of times between two looks at the clock.
 const MEASURED: Duration = Duration::from_millis(500);
 const TURNS: u32 = 100;
+/// Segments that are opened, sealed, trimmed and confirmed beside those that are there.
+const LIVED: u32 = 50_000;
 
 /// Measures a catalogue of so many segments.
 pub(crate) fn run(dir: &Path, segments: u32) -> anyhow::Result<()> {
@@ -47,7 +49,7 @@ pub(crate) fn run(dir: &Path, segments: u32) -> anyhow::Result<()> {
     row("  catalogue.redb", fs::metadata(&path)?.len() as f64 / 1e6, "MB", None);
 
     let (begun, on_cpu) = (Instant::now(), cpu_ns()?);
-    let (store, _, state) = Store::open(&path)?;
+    let (store, _, mut state) = Store::open(&path)?;
     took("restart: file to state", begun, on_cpu)?;
     let (begun, on_cpu) = (Instant::now(), cpu_ns()?);
     let mut out = BufWriter::new(File::create_new(dir.path().join("rows"))?);
@@ -57,6 +59,7 @@ pub(crate) fn run(dir: &Path, segments: u32) -> anyhow::Result<()> {
     })??;
     out.flush()?;
     took("rows of a snapshot to a file", begun, on_cpu)?;
+    lives(&mut state, &identity)?;
     decisions(&state, identity.node_id)
 }
 
@@ -70,7 +73,7 @@ fn decisions(state: &State, own: NodeId) -> anyhow::Result<()> {
     let voters: BTreeSet<NodeId> = state.nodes().map(|node| node.id).collect();
     let (copies, nodes) = (BTreeSet::new(), BTreeSet::new());
     let (copies, nodes) = (&copies, &nodes);
-    let ids: BTreeSet<SegmentId> = state.segments().map(SegmentRecord::id).collect();
+    let ids: BTreeSet<SegmentId> = state.segments().map(|record| record.id()).collect();
     let round = Round {
         begun_s: 0,
         done_to: ids.iter().nth(ids.len() / 2).copied(),
@@ -130,11 +133,98 @@ fn filled(segments: u32) -> anyhow::Result<State> {
     let holders = NodeSet::from_nodes(nodes).context("three nodes fit a set")?;
     for number in 0..segments {
         let index = SegmentIndex::new(number / NODES + 1).context("segments are counted from 1")?;
-        let mut record = sealed(identity(number % NODES + 1)?, index, now_ns);
-        record.holders = holders;
+        let node = identity(number % NODES + 1)?.node_id;
+        let sealed_ns = now_ns + u64::from(number) * 1_000_000_000;
+        let id = SegmentId {
+            node,
+            shard: ShardId::new(0),
+            index,
+        };
+        let record = SealRecord {
+            holders,
+            ..sealed(id, sealed_ns)
+        };
         state.install(Change::Segment(SegmentRecord::Sealed(record)));
     }
     Ok(state)
+}
+
+/// A full segment, as its owner seals it that alone holds it.
+fn sealed(id: SegmentId, sealed_ns: u64) -> SealRecord {
+    let entries = 400 + id.index.get() % 100;
+    let last = EntryNumber::new(entries).map(|number| Lsn::at(id.index, number));
+    let received = TimeRange {
+        min: sealed_ns - 90_123_456_789,
+        max: sealed_ns - 12_345_678,
+    };
+    let event = TimeRange {
+        min: received.min - 3_210_987_654,
+        max: received.max - 10_987_654,
+    };
+    let stats = SegmentStats {
+        entries: u64::from(entries),
+        records: u64::from(entries) * 512,
+        payload_bytes: u64::from(entries) * 151_000,
+        stored_bytes: u64::from(entries) * 31_000,
+        first_lsn: Some(Lsn::at(id.index, EntryNumber::FIRST)),
+        last_lsn: last,
+        received: Some(received),
+        event: Some(event),
+        ..SegmentStats::default()
+    };
+    SealRecord {
+        id,
+        epoch: Epoch::FIRST,
+        stats,
+        digest: [id.index.get() as u8; 32],
+        sealed_ns,
+        holders: NodeSet::of(id.node),
+    }
+}
+
+/// Measures segments of another shard, from their opening until they are gone.
+fn lives(state: &mut State, identity: &Identity) -> anyhow::Result<()> {
+    let (node, shard, now_ns) = (identity.node_id, ShardId::new(1), now_unix_nano());
+    let up = Command::NodeUp {
+        node,
+        storage_uuid: identity.storage_uuid,
+        boot_uuid: Uuid::from_u128(1),
+        seen: None,
+        at_ns: now_ns,
+    };
+    apply(state, &up)?;
+    let id = |number| {
+        let index = SegmentIndex::new(number).context("segments are counted from 1")?;
+        anyhow::Ok(SegmentId { node, shard, index })
+    };
+    let on_cpu = cpu_ns()?;
+    for number in 1..=LIVED {
+        let open = OpenRecord {
+            id: id(number)?,
+            epoch: Epoch::FIRST,
+            file_uuid: FileUuid(Uuid::from_u128(1)),
+            replicas: ReplicaSet::ALONE,
+        };
+        let seal = (number > 1).then(|| id(number - 1)).transpose()?;
+        let seal = seal.map(|id| sealed(id, now_ns));
+        let at_ns = now_ns;
+        apply(state, &Command::Roll { seal, open, at_ns })?;
+    }
+    row(
+        "  a roll",
+        (cpu_ns()? - on_cpu) as f64 / 1e3 / f64::from(LIVED),
+        "us CPU",
+        None,
+    );
+    let on_cpu = cpu_ns()?;
+    for number in 1..LIVED {
+        let (id, why) = (id(number)?, TrimReason::Dropped);
+        apply(state, &Command::Trim { id, why })?;
+        apply(state, &Command::Unlinked { segments: vec![id] })?;
+    }
+    let each = (cpu_ns()? - on_cpu) as f64 / 1e3 / f64::from(LIVED - 1);
+    row("  a trim and its confirmation", each, "us CPU", None);
+    Ok(())
 }
 
 fn identity(number: u32) -> anyhow::Result<Identity> {

@@ -103,7 +103,7 @@ fn index(number: u32) -> anyhow::Result<SegmentIndex> {
     SegmentIndex::new(number).context("segments are counted from 1")
 }
 
-pub(crate) fn sealed(identity: Identity, index: SegmentIndex, sealed_ns: u64) -> SealRecord {
+fn sealed(identity: Identity, index: SegmentIndex, sealed_ns: u64) -> SealRecord {
     let node: NodeId = identity.node_id;
     let (lsn, times) = (
         Lsn::at(index, EntryNumber::FIRST),

@@ -33,7 +33,7 @@ mod setting;
 mod trim;
 
 pub use event::{apply_request, decide_request};
-pub use node::nothing_needs;
+pub use node::{needed, nothing_needs};
 
 /// Applies a command.
 pub fn apply(state: &mut State, command: &Command) -> Outcome {
@@ -60,7 +60,11 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             at_ns,
         } => node::up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
         Command::SetNodeState { node, state: to, seen } => node::set_state(state, *node, *to, *seen),
-        Command::RemoveNode { node, accept_loss } => node::remove(state, *node, *accept_loss),
+        Command::RemoveNode {
+            node,
+            accept_loss,
+            seen,
+        } => node::remove(state, *node, *accept_loss, *seen),
         Command::Roll { seal, open, at_ns } => segment::roll(state, seal.as_ref(), open, *at_ns),
         Command::BeginRecovery { id, request, at_ns } => segment::begin_recovery(state, *id, *request, *at_ns),
         Command::Seal { seal } => segment::seal_segment(state, seal, None),
@@ -73,7 +77,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
         Command::SegmentLost { id, at_ns } => loss::segment_lost(state, *id, *at_ns),
         Command::AcceptLoss { id, loss } => loss::accept_loss(state, *id, loss),
-        Command::AcceptCopyLoss { id, loss } => loss::accept_copy_loss(state, *id, loss),
+        Command::AcceptCopyLoss { id, loss, asked } => loss::accept_copy_loss(state, *id, loss, *asked),
         Command::RecoveredNothing { id, number, at_ns } => loss::recovered_nothing(state, *id, *number, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
         Command::TakeJob { job, node, seen } => job::take(state, *job, *node, *seen),

@@ -4,9 +4,9 @@
 //! - I1: a command holds everything that its effect depends on, times included.
 //! - I2: a command submitted twice has the effect of once and the same answer, unless another command came between.
 
-use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::{KeptClock, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::{NodeSet, RecoveryNumber};
 use uuid::Uuid;
 
 use crate::actor::Actor;
@@ -14,7 +14,7 @@ use crate::archive::{LeaseNumber, ManifestHead, Stored};
 use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult, LossNames};
-use crate::node::NodeState;
+use crate::node::{Needed, NodeState};
 pub use crate::refusal::Refusal;
 use crate::segment::AcceptedLoss;
 
@@ -74,6 +74,9 @@ pub enum Command {
         node: NodeId,
         /// True where an operator accepts that acknowledged entries may be lost by it.
         accept_loss: bool,
+        /// What needed the node when its loss was accepted: where something else needs it by now, the command is
+        /// refused. `None` in a command of before, and where no loss is accepted.
+        seen: Option<Needed>,
     },
     /// Opens a segment that is about to take entries, and seals an earlier one of its shard where that is complete:
     /// both or neither.
@@ -182,6 +185,9 @@ pub enum Command {
         id: SegmentId,
         /// The loss, and who accepts it.
         loss: AcceptedLoss,
+        /// The holders that said what they can read: where there is another holder by now, the command is refused.
+        /// `None` in a command of before.
+        asked: Option<NodeSet>,
     },
     /// Creates a replay job; the same request gets the same job.
     CreateJob {

@@ -12,7 +12,6 @@ use crate::actor::Actor;
 use crate::catalogue::Catalogue;
 use crate::command::Command;
 use crate::error::CatalogueError;
-use crate::segment::SegmentRecord;
 
 /// A catalogue as the ledger of the vault of its node.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ impl Ledger for CatalogueLedger {
         self.0.read(|s| {
             s.segments()
                 .filter(|r| s.holding(r.id()).contains(&node))
-                .map(SegmentRecord::known)
+                .map(|record| record.known())
                 .collect()
         })
     }

@@ -57,6 +57,10 @@ pub const ACTOR_BYTES_MAX: usize = 256;
 /// Limit of bytes of the words for what a recovery waited for when its loss was accepted.
 pub const LOSS_BYTES_MAX: usize = 512;
 
+/// Accepted losses of one segment on record, beside the newest of its recovery and of its copies. Of more the first
+/// stays, and the newest.
+pub const EARLIER_LOSSES_MAX: usize = 8;
+
 /// Exporters on record; and exporters that one node is configured with, on record or not.
 pub const EXPORTERS_MAX: usize = 64;
 
@@ -122,6 +126,8 @@ const JOB_LOSS_BYTES_MAX: usize = (JOB_LOSS_NAMES_MAX + 1) * (JOB_LOSS_NAME_BYTE
 const _: () = assert!(
     JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_BYTES_MAX + JOB_LOSS_BYTES_MAX + 128 < ROW_BYTES_MAX
 );
+const _: () = assert!(EARLIER_LOSSES_MAX > 1);
+const _: () = assert!(EARLIER_LOSSES_MAX * (ACTOR_BYTES_MAX + LOSS_BYTES_MAX + 64) + 8 < ROW_BYTES_MAX);
 const _: () = assert!(ARCHIVE_MEMBERS_MAX * 10 + 128 < ROW_BYTES_MAX);
 const _: () = assert!(SETTING_VALUE_BYTES_MAX + 32 < ROW_BYTES_MAX);
 // All events together have less than 8 MiB.

@@ -9,6 +9,34 @@ use std::fmt;
 use gophership_vault::ids::{Epoch, NodeId};
 use uuid::Uuid;
 
+/// What needs a node, by the record: an operator who has it removed may lose that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Needed {
+    /// Segments that it wrote and that are not sealed.
+    pub unsealed: u64,
+    /// Segments of which too few copies are elsewhere.
+    pub segments: u64,
+    /// Dead letters of whose entries too few copies are elsewhere.
+    pub letters: u64,
+    /// BLAKE3 over all of these, so that others of the same number differ.
+    pub digest: [u8; 32],
+}
+
+impl fmt::Display for Needed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            unsealed,
+            segments,
+            letters,
+            digest: _,
+        } = self;
+        write!(
+            f,
+            "{unsealed} segments that are not sealed, {segments} with too few copies elsewhere, {letters} dead letters"
+        )
+    }
+}
+
 /// The participation of a node. The numbers are stored; none is ever reused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::archive::LeaseNumber;
 use crate::job::JobId;
+use crate::node::Needed;
 use crate::segment::{SegmentState, Step};
 
 mod disposition;
@@ -119,6 +120,27 @@ pub enum Refusal {
         node: NodeId,
         /// Their number.
         letters: usize,
+    },
+    /// Since an operator accepted the loss of what needs a node, that has changed.
+    #[error(
+        "node {node} is not removed: when its loss was accepted this needed it: {seen}; and by now, not all of it the \
+         same: {now}. Ask again to accept the loss of that"
+    )]
+    OtherLoss {
+        /// The node.
+        node: NodeId,
+        /// What needed it when its loss was accepted.
+        seen: Box<Needed>,
+        /// What needs it now.
+        now: Box<Needed>,
+    },
+    /// A loss is to be accepted of what no holder of a segment can read, and one was not asked.
+    #[error("node {node} has become a holder of segment {id} meanwhile, and was not asked what it can read: ask again")]
+    NotAsked {
+        /// The segment.
+        id: SegmentId,
+        /// The holder.
+        node: NodeId,
     },
     /// Too few nodes would take logs and hold new copies.
     #[error(

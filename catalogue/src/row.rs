@@ -25,8 +25,8 @@ use crate::wire::{Reader, WireError, Writer};
 use self::format::{
     COUNTERS_VERSION, DEAD_LETTER_VERSION, HAS_EVENT, KIND_ARCHIVE, KIND_ARCHIVE_OBJECT, KIND_CLOCK, KIND_CONFIGURED,
     KIND_CONFIGURED_SOMEWHERE, KIND_COPY_LOSS_ACCEPTED, KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED,
-    KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER, KIND_FACTS, KIND_JOB, KIND_LEFTOVERS, KIND_LOSS_ACCEPTED, KIND_NODE,
-    KIND_SEGMENT, KIND_SETTING, KIND_SHARD, SHARD_VERSION, VERSIONED, key, value,
+    KIND_EARLIER_LOSSES, KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER, KIND_FACTS, KIND_JOB, KIND_LEFTOVERS,
+    KIND_LOSS_ACCEPTED, KIND_NODE, KIND_SEGMENT, KIND_SETTING, KIND_SHARD, SHARD_VERSION, VERSIONED, key, value,
 };
 
 pub use self::format::VERSION;
@@ -96,6 +96,11 @@ pub fn row_of(change: &Change) -> Row {
             Some(segment::write_accepted(value(), loss)),
         ),
         Change::CopyLossAcceptedGone(id) => (key_of(KIND_COPY_LOSS_ACCEPTED, *id), None),
+        Change::EarlierLosses(id, losses) => (
+            key_of(KIND_EARLIER_LOSSES, *id),
+            Some(segment::write_earlier(value(), losses)),
+        ),
+        Change::EarlierLossesGone(id) => (key_of(KIND_EARLIER_LOSSES, *id), None),
         Change::Clock(node, mark) => (
             key(KIND_CLOCK).u32_be(node.get()),
             Some(value().u64(mark.now_ns).u64(mark.credit_ns)),
@@ -177,6 +182,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_LEFTOVERS => Change::Leftovers(read_id(&mut k)?, segment::read_leftovers(&mut v)?),
         KIND_LOSS_ACCEPTED => Change::LossAccepted(read_id(&mut k)?, segment::read_accepted(&mut v)?),
         KIND_COPY_LOSS_ACCEPTED => Change::CopyLossAccepted(read_id(&mut k)?, segment::read_accepted(&mut v)?),
+        KIND_EARLIER_LOSSES => Change::EarlierLosses(read_id(&mut k)?, segment::read_earlier(&mut v)?),
         KIND_JOB => Change::Job(
             JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
             job::read_job(version, &mut v)?,

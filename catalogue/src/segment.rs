@@ -83,6 +83,32 @@ pub struct AcceptedLoss {
     pub passed_over: String,
 }
 
+/// An accepted loss of a segment that a later one followed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EarlierLoss {
+    /// What it let go on.
+    pub of: LossOf,
+    /// The loss.
+    pub loss: AcceptedLoss,
+}
+
+/// What an accepted loss of a segment lets go on. The numbers are stored; none is ever reused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum LossOf {
+    /// The recovery of the segment.
+    Recovery = 1,
+    /// Readers of the sealed segment, past what no holder can read.
+    Copies = 2,
+}
+
+impl LossOf {
+    /// The one of a stored number.
+    pub fn from_stored(value: u8) -> Option<Self> {
+        [Self::Recovery, Self::Copies].into_iter().find(|of| *of as u8 == value)
+    }
+}
+
 impl RecoveryId {
     /// The first recovery of a segment in older records, which name no request.
     pub const UNNAMED: Self = Self {

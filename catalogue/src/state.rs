@@ -4,14 +4,15 @@
 //! back. I2: an index below it that is not in the table is gone, so that the state is as large as what is kept and not
 //! as what ever was. I3: equal histories give equal rows, byte for byte. I4: what is derived of the segments
 //! (`state/tally.rs`, `state/archive.rs`) is what a walk over them gives.
-//! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`),
-//! which nodes hold a segment (`state/holding.rs`), what is archived (`state/archive.rs`), the bytes of a row
+//! **Not here**: which change follows from a command (`apply.rs`), how segments are kept in little memory
+//! (`state/segments.rs`), what is asked about exporters (`state/export.rs`),
+//! which nodes hold a segment (`state/holding.rs`), which losses were accepted (`state/losses.rs`), what is archived (`state/archive.rs`), the bytes of a row
 //! (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::NodeSet;
-use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::KeptClock;
 
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber};
@@ -20,9 +21,10 @@ use crate::event::{Event, EventNumber};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation};
 use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
-use crate::segment::{AcceptedLoss, SegmentRecord, SegmentState};
+use crate::segment::{AcceptedLoss, EarlierLoss, SegmentRecord, SegmentState};
 
 use self::archive_index::ArchiveIndex;
+use self::segments::SegmentTable;
 use self::tally::Tally;
 
 pub use self::export::entries_behind;
@@ -33,7 +35,10 @@ mod changes;
 mod events;
 mod export;
 mod holding;
+mod losses;
 mod nested;
+mod packed;
+mod segments;
 mod settings;
 mod tally;
 
@@ -113,6 +118,10 @@ pub enum Change {
     CopyLossAccepted(SegmentId, AcceptedLoss),
     /// Removes that with the segment.
     CopyLossAcceptedGone(SegmentId),
+    /// Sets the accepted losses of a segment that later ones followed, oldest first.
+    EarlierLosses(SegmentId, Vec<EarlierLoss>),
+    /// Removes these with the segment.
+    EarlierLossesGone(SegmentId),
     /// Sets the record of dropped segments.
     Dropped(DroppedRange),
     /// Removes a record of dropped segments, which was merged into another.
@@ -199,7 +208,7 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     pub(crate) facts: BTreeMap<NodeId, NodeFacts>,
     pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
-    pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
+    segments: SegmentTable,
     /// The counts of the segments, kept as they change.
     tally: Tally,
     /// Of a sealed segment, and of one under recovery, the nodes that may hold a part of it and that its record does
@@ -210,6 +219,8 @@ pub struct State {
     pub(crate) accepted_losses: BTreeMap<SegmentId, AcceptedLoss>,
     /// The accepted losses of what no holder of a sealed segment can read, each until it is trimmed.
     pub(crate) accepted_copy_losses: BTreeMap<SegmentId, AcceptedLoss>,
+    /// The accepted losses that later ones followed, of each segment oldest first.
+    pub(crate) earlier_losses: BTreeMap<SegmentId, Vec<EarlierLoss>>,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, KeptClock>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
@@ -245,11 +256,12 @@ impl Default for State {
             nodes: BTreeMap::new(),
             facts: BTreeMap::new(),
             shards: BTreeMap::new(),
-            segments: BTreeMap::new(),
+            segments: SegmentTable::default(),
             tally: Tally::default(),
             leftovers: BTreeMap::new(),
             accepted_losses: BTreeMap::new(),
             accepted_copy_losses: BTreeMap::new(),
+            earlier_losses: BTreeMap::new(),
             dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -312,33 +324,32 @@ impl State {
     }
 
     /// The record of a segment that is neither unopened nor gone.
-    pub fn segment(&self, id: SegmentId) -> Option<&SegmentRecord> {
-        self.segments.get(&id)
+    pub fn segment(&self, id: SegmentId) -> Option<SegmentRecord> {
+        self.segments.get(id)
     }
 
     /// All segments that are neither unopened nor gone, in order.
-    pub fn segments(&self) -> impl Iterator<Item = &SegmentRecord> {
-        self.segments.values()
+    pub fn segments(&self) -> impl Iterator<Item = SegmentRecord> {
+        self.segments.iter()
     }
 
     /// All segments of a shard that are neither unopened nor gone, in order.
-    pub fn segments_of(&self, node: NodeId, shard: ShardId) -> impl Iterator<Item = &SegmentRecord> {
+    pub fn segments_of(&self, node: NodeId, shard: ShardId) -> impl Iterator<Item = SegmentRecord> {
         let id = |index| SegmentId { node, shard, index };
-        let all = id(SegmentIndex::FIRST)..=id(Lsn::LAST.index());
-        self.segments.range(all).map(|(_, segment)| segment)
+        self.segments.range(id(SegmentIndex::FIRST), id(Lsn::LAST.index()))
     }
 
     /// All segments of a node's logs that are neither unopened nor gone, in order.
-    pub fn segments_of_node(&self, node: NodeId) -> impl Iterator<Item = &SegmentRecord> {
+    pub fn segments_of_node(&self, node: NodeId) -> impl Iterator<Item = SegmentRecord> {
         let id = |shard, index| SegmentId { node, shard, index };
-        let all = id(ShardId::new(0), SegmentIndex::FIRST)..=id(ShardId::new(u16::MAX), Lsn::LAST.index());
-        self.segments.range(all).map(|(_, segment)| segment)
+        let from = id(ShardId::new(0), SegmentIndex::FIRST);
+        self.segments.range(from, id(ShardId::new(u16::MAX), Lsn::LAST.index()))
     }
 
     /// The segments that are not sealed, in order: open, under recovery, trimmed with files that may still be there, or
     /// lost. It costs the same however many are sealed.
     pub fn not_sealed(&self) -> impl Iterator<Item = &SegmentRecord> {
-        self.tally.not_sealed.iter().filter_map(|id| self.segments.get(id))
+        self.segments.not_sealed()
     }
 
     /// The segments of a node that may still get entries, or of which a recovery has still to find the end.
@@ -356,24 +367,9 @@ impl State {
         self.tally.held.iter().map(|(holders, count)| (*holders, *count))
     }
 
-    /// The loss that an operator accepted so that the recovery of a segment ends.
-    pub fn accepted_loss(&self, id: SegmentId) -> Option<&AcceptedLoss> {
-        self.accepted_losses.get(&id)
-    }
-
-    /// The sealed segments with an accepted loss of what no holder can read.
-    pub fn accepted_copy_losses(&self) -> impl Iterator<Item = SegmentId> {
-        self.accepted_copy_losses.keys().copied()
-    }
-
-    /// The loss that an operator accepted of a sealed segment: readers pass what no holder can read of it.
-    pub fn accepted_copy_loss(&self, id: SegmentId) -> Option<&AcceptedLoss> {
-        self.accepted_copy_losses.get(&id)
-    }
-
     /// The state of any segment.
     pub fn segment_state(&self, id: SegmentId) -> SegmentState {
-        match self.segments.get(&id) {
+        match self.segments.get(id) {
             Some(record) => record.state(),
             None if id.index < self.shard(id.node, id.shard).next_index => SegmentState::Gone,
             None => SegmentState::Unopened,
@@ -403,7 +399,7 @@ impl State {
 
     /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.
     pub fn newest_seal_ns(&self, node: NodeId, shard: ShardId) -> Option<u64> {
-        self.tally.newest_seal_ns(node, shard)
+        self.segments.newest_seal_ns(LogId { node, shard })
     }
 
     /// The counts of records by kind. They cost the same however many segments there are.
@@ -443,6 +439,8 @@ impl State {
             Change::LossAcceptedGone(id) => drop(self.accepted_losses.remove(&id)),
             Change::CopyLossAccepted(id, loss) => drop(self.accepted_copy_losses.insert(id, loss)),
             Change::CopyLossAcceptedGone(id) => drop(self.accepted_copy_losses.remove(&id)),
+            Change::EarlierLosses(id, losses) => drop(self.earlier_losses.insert(id, losses)),
+            Change::EarlierLossesGone(id) => drop(self.earlier_losses.remove(&id)),
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),
@@ -473,10 +471,7 @@ impl State {
     }
 
     fn put_segment(&mut self, id: SegmentId, segment: Option<SegmentRecord>) {
-        let before = match segment {
-            Some(segment) => self.segments.insert(id, segment),
-            None => self.segments.remove(&id),
-        };
+        let before = self.segments.put(id, segment);
         before.iter().for_each(|segment| self.tally.remove(segment));
         segment.iter().for_each(|segment| self.tally.add(segment));
         self.index_segment(id);

@@ -15,7 +15,7 @@ use crate::command::{Command, Outcome, Request};
 use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
-use crate::node::NodeState;
+use crate::node::{Needed, NodeState};
 use crate::row::rows;
 use crate::segment::AcceptedLoss;
 use crate::setting::ARCHIVE_URL;
@@ -179,6 +179,16 @@ pub fn accepted_loss(by: &str, at_ns: u64, reporting: u32) -> AcceptedLoss {
         at_ns,
         reports: NodeSet::from_nodes((1..=reporting).map(node)).unwrap(),
         passed_over: "1 more report".to_owned(),
+    }
+}
+
+/// What needs a node: so many of each kind.
+pub fn needed_of(count: u64) -> Needed {
+    Needed {
+        unsealed: count,
+        segments: count,
+        letters: count,
+        digest: [count as u8; 32],
     }
 }
 
@@ -375,7 +385,9 @@ pub fn command() -> impl Strategy<Value = Command> {
         }),
         2 => (1..3u32, 1..4u8).prop_map(|(n, b)| up(n, b)),
         2 => (1..4u32, text.clone(), prop::option::of(1..4u32)).prop_map(|(n, name, r)| describe(n, &name, r)),
-        1 => (1..5u32, any::<bool>()).prop_map(|(n, accept_loss)| Command::RemoveNode { node: node(n), accept_loss }),
+        1 => (1..5u32, any::<bool>(), prop::option::of(Just(needed_of(1)))).prop_map(|(n, accept_loss, seen)| {
+            Command::RemoveNode { node: node(n), accept_loss, seen }
+        }),
         1 => (1..3u32, any::<bool>(), seen()).prop_map(|(n, d, seen)| Command::SetNodeState {
             node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }, seen
         }),
@@ -410,8 +422,9 @@ pub fn command() -> impl Strategy<Value = Command> {
         }),
         1 => (ids(), 1..4u64, at.clone())
             .prop_map(|(id, number, at_ns)| Command::RecoveredNothing { id, number, at_ns }),
-        1 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
-            Command::AcceptCopyLoss { id, loss: accepted_loss(&by, at_ns, n) }
+        2 => (ids(), text.clone(), at.clone(), 0..3u32, any::<bool>()).prop_map(|(id, by, at_ns, n, names)| {
+            let asked = names.then(|| NodeSet::of(node(1)));
+            Command::AcceptCopyLoss { id, loss: accepted_loss(&by, at_ns, n), asked }
         }),
         2 => (prop::sample::select(What::ALL), 1..3u32, at.clone()).prop_map(|(what, n, at_ns)| Command::Note {
             what, subject: format!("node {n}"), detail: String::new(), at_ns

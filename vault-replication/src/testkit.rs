@@ -172,7 +172,7 @@ impl Cluster {
 
     pub(crate) fn sealed(&self, owner: u32, index: u32) -> SealRecord {
         match self.0.segment(segment(owner, index)) {
-            Some(SegmentRecord::Sealed(seal)) => *seal,
+            Some(SegmentRecord::Sealed(seal)) => seal,
             other => panic!("{other:?}"),
         }
     }

@@ -34,10 +34,10 @@ impl NodeSet {
         if self.contains(node) {
             return Some(self);
         }
-        let mut nodes = self.0;
-        *nodes.last_mut().filter(|last| last.is_none())? = Some(node);
-        // Empty places come last.
-        nodes.sort_unstable_by_key(|node| (node.is_none(), *node));
+        let (mut nodes, taken) = (self.0, self.len());
+        // Empty places come last, and stay there.
+        *nodes.get_mut(taken)? = Some(node);
+        nodes[..=taken].sort_unstable();
         Some(Self(nodes))
     }
 

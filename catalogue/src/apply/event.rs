@@ -103,11 +103,18 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
             NodeState::Draining => asked(What::NodeDraining, node(*id), ""),
             NodeState::Active => asked(What::NodeUndrained, node(*id), ""),
         },
-        Command::RemoveNode { node: id, accept_loss } => asked(
-            What::NodeRemoved,
-            node(*id),
-            if *accept_loss { "a loss was accepted" } else { "" },
-        ),
+        Command::RemoveNode {
+            node: id,
+            accept_loss,
+            seen,
+        } => {
+            let loss = match (accept_loss, seen) {
+                (true, Some(needed)) => format!("a loss was accepted: {needed}"),
+                (true, None) => "a loss was accepted".to_owned(),
+                (false, _) => String::new(),
+            };
+            asked(What::NodeRemoved, node(*id), &loss)
+        }
         // Most segments of a node that died are spares, in which nothing is.
         Command::SealRecovered { seal, .. } if seal.stats.entries > 0 => by_itself(
             seal.sealed_ns,
@@ -120,7 +127,7 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
         }
         Command::SegmentLost { id, .. } => asked(What::SegmentLost, segment(*id), ""),
         Command::AcceptLoss { id, loss } => asked(What::LossAccepted, segment(*id), &loss.passed_over),
-        Command::AcceptCopyLoss { id, loss } => asked(What::CopyLossAccepted, segment(*id), &loss.passed_over),
+        Command::AcceptCopyLoss { id, loss, .. } => asked(What::CopyLossAccepted, segment(*id), &loss.passed_over),
         Command::SetExporter {
             exporter: name, paused, ..
         } => match paused {
@@ -204,7 +211,7 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
 fn since_it_began(state: &State, seal: &SealRecord) -> String {
     match state.segment(seal.id) {
         Some(SegmentRecord::Recovering { since_ns, .. }) => {
-            let took = Duration::from_nanos(seal.sealed_ns.saturating_sub(*since_ns));
+            let took = Duration::from_nanos(seal.sealed_ns.saturating_sub(since_ns));
             format!(", {:.1} s after its recovery began", took.as_secs_f64())
         }
         _ => String::new(),

@@ -2,7 +2,8 @@
 //!
 //! **Invariants**:
 //! - I1: of all nodes at most one has a name; a name that has moved never goes back by itself.
-//! - I2: without an operator who accepts a loss, no node is removed whose copies or whose word are needed.
+//! - I2: without an operator who accepts a loss, no node is removed whose copies or whose word are needed; and with
+//!   one, not where other copies, or another word, are needed by now than when the loss was accepted.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use super::decision::{Decision, node_of, not_stale, unchanged, within};
 use crate::command::Reply;
 use crate::exporter::DeadLetter;
 use crate::limits::{COPIES_LEFT_MIN, NODE_FACT_BYTES_MAX, NODES_LEFT_MIN};
-use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
+use crate::node::{Boot, Needed, NodeFacts, NodeRecord, NodeState};
 use crate::refusal::Refusal;
 use crate::segment::SegmentRecord;
 use crate::state::{Change, Counters, State};
@@ -141,7 +142,7 @@ pub(super) fn not_gone(state: &State, node: NodeId) -> Result<(), Refusal> {
     }
 }
 
-pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool) -> Decision {
+pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool, seen: Option<Needed>) -> Decision {
     node_of(state, node)?;
     if state.is_replaced(node) {
         return unchanged(Reply::Done);
@@ -156,6 +157,13 @@ pub(super) fn remove(state: &State, node: NodeId, accept_loss: bool) -> Decision
     }
     if !accept_loss {
         nothing_needs(state, node, &|_, _| false)?;
+    }
+    if let Some(seen) = seen {
+        let now = needed(state, node);
+        if seen != now {
+            let (seen, now) = (Box::new(seen), Box::new(now));
+            return Err(Refusal::OtherLoss { node, seen, now });
+        }
     }
     let facts = NodeFacts {
         moved_to: Some(node),
@@ -177,8 +185,63 @@ pub fn nothing_needs(state: &State, node: NodeId, is_bad: &dyn Fn(SegmentId, Nod
         let segments = 1 + unsealed.count();
         return Err(Refusal::Unsealed { node, segments, first });
     }
-    let stays = |other: NodeId| other != node && !state.is_replaced(other);
-    let mut needed = state.segments().filter_map(|segment| match segment {
+    let mut needing = segments_needing(state, node, is_bad);
+    if let Some(first) = needing.next() {
+        let segments = 1 + needing.count();
+        return Err(Refusal::CopiesNeeded {
+            node,
+            segments,
+            first,
+            needed: COPIES_LEFT_MIN,
+        });
+    }
+    match letters_needing(state, node).count() {
+        0 => Ok(()),
+        letters => Err(Refusal::LettersThere { node, letters }),
+    }
+}
+
+/// All that needs a node, by the record alone.
+pub fn needed(state: &State, node: NodeId) -> Needed {
+    let mut hasher = blake3::Hasher::new();
+    let (mut unsealed, mut segments, mut letters) = (0, 0, 0);
+    for id in state.unsealed_of(node) {
+        add(&mut hasher, 1, id);
+        unsealed += 1;
+    }
+    for id in segments_needing(state, node, &|_, _| false) {
+        add(&mut hasher, 2, id);
+        segments += 1;
+    }
+    for letter in letters_needing(state, node) {
+        add(&mut hasher, 3, letter.segment());
+        hasher.update(&letter.lsn.get().to_le_bytes());
+        hasher.update(letter.exporter.as_bytes());
+        letters += 1;
+    }
+    Needed {
+        unsealed,
+        segments,
+        letters,
+        digest: hasher.finalize().into(),
+    }
+}
+
+fn add(hasher: &mut blake3::Hasher, kind: u8, id: SegmentId) {
+    hasher.update(&[kind]);
+    hasher.update(&id.node.get().to_le_bytes());
+    hasher.update(&id.shard.get().to_le_bytes());
+    hasher.update(&id.index.get().to_le_bytes());
+}
+
+/// The segments of which too few copies, or reports, would be left without a node, in order.
+fn segments_needing<'a>(
+    state: &'a State,
+    node: NodeId,
+    is_bad: &'a dyn Fn(SegmentId, NodeId) -> bool,
+) -> impl Iterator<Item = SegmentId> + 'a {
+    let stays = move |other: NodeId| other != node && !state.is_replaced(other);
+    state.segments().filter_map(move |segment| match segment {
         SegmentRecord::Sealed(seal) if seal.stats.entries > 0 && seal.holders.contains(node) => {
             let has = |other: &NodeId| stays(*other) && !is_bad(seal.id, *other);
             (seal.holders.iter().filter(has).count() < COPIES_LEFT_MIN).then_some(seal.id)
@@ -195,25 +258,16 @@ pub fn nothing_needs(state: &State, node: NodeId, is_bad: &dyn Fn(SegmentId, Nod
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Trimmed { .. }
         | SegmentRecord::Lost { .. } => None,
-    });
-    if let Some(first) = needed.next() {
-        let segments = 1 + needed.count();
-        return Err(Refusal::CopiesNeeded {
-            node,
-            segments,
-            first,
-            needed: COPIES_LEFT_MIN,
-        });
-    }
+    })
+}
+
+/// The dead letters of whose entries too few copies would be left without a node.
+fn letters_needing(state: &State, node: NodeId) -> impl Iterator<Item = &DeadLetter> {
     let letters = state.dead_letters.values().flat_map(BTreeMap::values);
-    let needs = |letter: &&DeadLetter| {
+    letters.filter(move |letter| {
         let copies = state.letter_copies(letter);
         copies.contains(node) && copies.len() - 1 < COPIES_LEFT_MIN
-    };
-    match letters.filter(needs).count() {
-        0 => Ok(()),
-        letters => Err(Refusal::LettersThere { node, letters }),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -284,6 +338,7 @@ mod tests {
         Command::RemoveNode {
             node: node(n),
             accept_loss,
+            seen: None,
         }
     }
 
@@ -437,6 +492,71 @@ mod tests {
             first,
         };
         assert_eq!(refused(&state, 1), why);
+    }
+
+    #[test]
+    fn i2_an_accepted_loss_is_of_what_needed_the_node_then_and_of_nothing_else() {
+        let accepted = |n, seen| Command::RemoveNode {
+            node: node(n),
+            accept_loss: true,
+            seen: Some(seen),
+        };
+        let say = |state: &mut State, commands: &[Command]| {
+            for command in commands {
+                apply(state, command).unwrap();
+            }
+        };
+        let mut state = four_and_a_segment(&[1, 2, 3]);
+        let seen = needed(&state, node(2));
+        assert_eq!((seen.unsealed, seen.segments, seen.letters), (0, 0, 0), "{seen}");
+        assert_eq!(apply(&mut state.clone(), &accepted(2, seen)), Ok(Reply::Done));
+        // Another node that holds the segment is replaced meanwhile, so that too few have it but for this one.
+        say(&mut state, &[register(5), describe(5, "node-3", Some(3))]);
+        let before = bytes(&state);
+        let refused = apply(&mut state, &accepted(2, seen)).unwrap_err();
+        let Refusal::OtherLoss {
+            node: of,
+            seen: told,
+            now,
+        } = &refused
+        else {
+            panic!("{refused}");
+        };
+        assert_eq!((*of, **told, **now), (node(2), seen, needed(&state, node(2))));
+        assert_eq!((now.unsealed, now.segments, now.letters), (0, 1, 0), "{refused}");
+        assert_eq!(bytes(&state), before);
+        // As many segments as then, but others.
+        let (one, other) = (needed(&state, node(2)), segment(1, 0, 2));
+        let mut seal = seal_record(other, 1, 9);
+        seal.holders = NodeSet::from_nodes([node(1), node(2)]).unwrap();
+        let digest = seal_record(segment(1, 0, 1), 1, 9).digest;
+        let added = Command::ReplicaAdded {
+            id: segment(1, 0, 1),
+            node: node(4),
+            digest,
+        };
+        say(&mut state, &[added, open(other, 1), Command::Seal { seal }]);
+        assert_eq!(needed(&state, node(2)).segments, one.segments);
+        assert!(matches!(
+            apply(&mut state, &accepted(2, one)),
+            Err(Refusal::OtherLoss { .. })
+        ));
+        // One of an open segment's two, and a dead letter's.
+        let now = needed(&state, node(2));
+        say(&mut state, &[open(segment(1, 0, 3), 1)]);
+        assert_eq!(
+            apply(&mut state.clone(), &accepted(2, now)),
+            Ok(Reply::Done),
+            "it needs no other node"
+        );
+        let mut opened = state.clone();
+        assert_eq!(needed(&opened, node(1)).unsealed, 1);
+        say(&mut opened, &[open(segment(1, 0, 4), 1)]);
+        let refused = apply(&mut opened, &accepted(1, needed(&state, node(1))));
+        assert!(matches!(refused, Err(Refusal::OtherLoss { .. })), "{refused:?}");
+        // Once the node is gone the command is the one that was submitted before.
+        say(&mut state, &[accepted(2, now), accepted(2, now)]);
+        assert!(state.is_replaced(node(2)));
     }
 
     #[test]

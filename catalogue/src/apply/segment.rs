@@ -54,7 +54,7 @@ fn open_segment(state: &State, open: &OpenRecord, at_ns: u64) -> Decision {
     }
     if rule_for(state, id, Step::Open)? == Rule::Same {
         return match state.segment(id) {
-            Some(SegmentRecord::Open { open: known, .. }) if known == open => unchanged(Reply::Done),
+            Some(SegmentRecord::Open { open: known, .. }) if known == *open => unchanged(Reply::Done),
             Some(_) | None => Err(Refusal::Differs { id, step: Step::Open }),
         };
     }
@@ -78,7 +78,7 @@ fn open_segment(state: &State, open: &OpenRecord, at_ns: u64) -> Decision {
 pub(super) fn begin_recovery(state: &State, id: SegmentId, request: Uuid, at_ns: u64) -> Decision {
     rule_for(state, id, Step::BeginRecovery)?;
     let (open, opened_ns, since_ns, before) = match state.segment(id) {
-        Some(SegmentRecord::Open { open, opened_ns }) => (*open, *opened_ns, at_ns, 0),
+        Some(SegmentRecord::Open { open, opened_ns }) => (open, opened_ns, at_ns, 0),
         Some(SegmentRecord::Recovering { recovery, .. }) if recovery.request == request => {
             return unchanged(Reply::Recovering(recovery.number));
         }
@@ -87,7 +87,7 @@ pub(super) fn begin_recovery(state: &State, id: SegmentId, request: Uuid, at_ns:
             opened_ns,
             since_ns,
             recovery,
-        }) => (*open, *opened_ns, *since_ns, recovery.number),
+        }) => (open, opened_ns, since_ns, recovery.number),
         Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
             unreachable!("the table of transitions lets only open and recovering segments be recovered")
         }
@@ -127,7 +127,10 @@ pub(super) fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<Re
     let id = seal.id;
     let rule = rule_for(state, id, Step::Seal)?;
     may_seal(state, id, recovery)?;
-    let writer = state.segment(id).and_then(SegmentRecord::epoch).unwrap_or(seal.epoch);
+    let writer = state
+        .segment(id)
+        .and_then(|record| record.epoch())
+        .unwrap_or(seal.epoch);
     if writer != seal.epoch {
         return Err(Refusal::OtherWriter {
             id,
@@ -194,7 +197,7 @@ pub(super) fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: 
         size: seal.holders.len() + 1,
         limit: SET_NODES_MAX,
     })?;
-    let mut changes = vec![Change::Segment(SegmentRecord::Sealed(SealRecord { holders, ..*seal }))];
+    let mut changes = vec![Change::Segment(SegmentRecord::Sealed(SealRecord { holders, ..seal }))];
     let mut left = state.leftovers_of(id);
     if left.remove(&node) {
         changes.push(trim::leftovers(id, left));

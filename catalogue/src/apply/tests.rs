@@ -114,6 +114,7 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                 Step::AcceptCopyLoss => Command::AcceptCopyLoss {
                     id,
                     loss: accepted_loss("a", 9, 2),
+                    asked: None,
                 },
                 Step::Archive => archive_lease(1, 1, &[id]),
             };
@@ -766,7 +767,7 @@ fn counted(state: &State) -> Counts {
             SegmentRecord::Recovering { since_ns, .. } => {
                 counts.recovering += 1;
                 let oldest = counts.oldest_recovering_ns.unwrap_or(u64::MAX);
-                counts.oldest_recovering_ns = Some(oldest.min(*since_ns));
+                counts.oldest_recovering_ns = Some(oldest.min(since_ns));
             }
             SegmentRecord::Sealed(seal) => {
                 counts.sealed += 1;
@@ -801,7 +802,7 @@ fn counted(state: &State) -> Counts {
     let not_sealed = state
         .segments()
         .filter(|segment| !matches!(segment, SegmentRecord::Sealed(_)));
-    assert!(state.not_sealed().eq(not_sealed));
+    assert!(state.not_sealed().copied().eq(not_sealed));
     archive_as_walked(state);
     counts
 }
@@ -933,11 +934,11 @@ proptest! {
             prop_assert_eq!(state.counts(), counted(&state));
 
             // An index is opened once, and an index that is gone is never used again.
-            let is_open = |s: &&SegmentRecord| s.state() == SegmentState::Open;
+            let is_open = |s: &SegmentRecord| s.state() == SegmentState::Open;
             for new in state.segments().filter(is_open).filter(|s| before.segment(s.id()).is_none()) {
                 prop_assert!(opened.insert(new.id()), "{} was opened twice", new.id());
             }
-            gone.extend(before.segments().map(SegmentRecord::id).filter(|id| state.segment(*id).is_none()));
+            gone.extend(before.segments().map(|record| record.id()).filter(|id| state.segment(*id).is_none()));
             for id in &gone {
                 let now = state.segment_state(*id);
                 prop_assert!(matches!(now, SegmentState::Gone | SegmentState::Lost), "{} is {}", id, now);
@@ -1253,6 +1254,7 @@ fn the_loss_of_what_no_holder_can_read_is_accepted_and_of_all_of_it_where_none_h
     let accept = |reporting| Command::AcceptCopyLoss {
         id,
         loss: accepted_loss("jo", 9, reporting),
+        asked: None,
     };
     let lost = Command::SegmentLost { id, at_ns: 9 };
     apply_all(&mut state, &[added, accept(1), accept(1)]);

@@ -47,7 +47,7 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
         (TrimReason::Empty, _) => shard.trimmed_empty += 1,
         (TrimReason::Retention, segment) => {
             if let Some(SegmentRecord::Sealed(seal)) = segment {
-                export::released(state, seal)?;
+                export::released(state, &seal)?;
             }
             shard.trimmed_retention += 1;
         }
@@ -61,11 +61,13 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
         changes.push(leftovers(id, holding));
     }
     if let (TrimReason::Dropped, Some(SegmentRecord::Sealed(seal))) = (why, state.segment(id)) {
-        changes.extend(drop_on_record(state, DroppedRange::of(seal)));
+        changes.extend(drop_on_record(state, DroppedRange::of(&seal)));
     }
     changes.extend(export::letters_gone(state, id));
     changes.extend(state.accepted_loss(id).map(|_| Change::LossAcceptedGone(id)));
     changes.extend(state.accepted_copy_loss(id).map(|_| Change::CopyLossAcceptedGone(id)));
+    let has_earlier = !state.earlier_losses(id).is_empty();
+    changes.extend(has_earlier.then_some(Change::EarlierLossesGone(id)));
     Ok((Reply::Done, changes))
 }
 

@@ -12,13 +12,13 @@
 
 use gophership_vault::ids::Epoch;
 
-use self::versions::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM};
+use self::versions::{NAMED_RECOVERY, WITH_ASKED, WITH_LOSS, WITH_NEEDED, WITH_NODE, WITH_TERM};
 use super::{Command, Kind, Request};
 use crate::actor::Actor;
 use crate::job::{JobLoss, LossNames};
 use crate::row::archive::write_stored;
 use crate::row::job::{write_loss, write_loss_names};
-use crate::row::segment::{reason_code, write_accepted};
+use crate::row::segment::{reason_code, write_accepted, write_nodes};
 use crate::wire::{Reader, WireError, Writer};
 
 mod parts;
@@ -92,6 +92,8 @@ fn newest(kind: Kind) -> u8 {
         Kind::JobProgress => WITH_LOSS,
         Kind::FinishJob => WITH_TERM,
         Kind::ConfigureExporters => WITH_NODE,
+        Kind::AcceptCopyLoss => WITH_ASKED,
+        Kind::RemoveNode => WITH_NEEDED,
         _ => VERSION,
     }
 }
@@ -107,6 +109,8 @@ fn version_of(command: &Command) -> u8 {
         }
         Command::JobProgress { term, .. } | Command::FinishJob { term, .. } if *term > 0 => WITH_TERM,
         Command::ConfigureExporters { node: Some(_), .. } => WITH_NODE,
+        Command::AcceptCopyLoss { asked: Some(_), .. } => WITH_ASKED,
+        Command::RemoveNode { seen: Some(_), .. } => WITH_NEEDED,
         _ => VERSION,
     }
 }
@@ -165,7 +169,14 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             let w = w.u64(*lease).u32(*attempt).u32(node.get()).u64(epoch.get());
             w.u8(u8::from(*ends))
         }
-        Command::RemoveNode { node, accept_loss } => w.u32(node.get()).u8(u8::from(*accept_loss)),
+        Command::RemoveNode {
+            node,
+            accept_loss,
+            seen,
+        } => {
+            let w = w.u32(node.get()).u8(u8::from(*accept_loss));
+            seen.iter().fold(w, parts::write_needed)
+        }
         Command::Roll { seal, open, at_ns } => {
             parts::write_open(w.option(seal.as_ref(), parts::write_seal), open).u64(*at_ns)
         }
@@ -174,7 +185,11 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             if request.is_nil() { w } else { w.uuid(*request) }
         }
         Command::SegmentLost { id, at_ns } => w.segment(*id).u64(*at_ns),
-        Command::AcceptLoss { id, loss } | Command::AcceptCopyLoss { id, loss } => write_accepted(w.segment(*id), loss),
+        Command::AcceptLoss { id, loss } => write_accepted(w.segment(*id), loss),
+        Command::AcceptCopyLoss { id, loss, asked } => {
+            let w = write_accepted(w.segment(*id), loss);
+            asked.iter().copied().fold(w, write_nodes)
+        }
         Command::RecoveredNothing { id, number, at_ns } => w.segment(*id).u64(*number).u64(*at_ns),
         Command::SealRecovered { seal, number } => parts::write_seal(w, seal).u64(*number),
         Command::ReplicaAdded { id, node, digest } => w.segment(*id).u32(node.get()).bytes(digest),

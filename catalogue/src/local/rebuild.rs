@@ -103,7 +103,9 @@ fn gone(state: &State, identity: &Identity, found: &Inventory) -> Vec<SegmentId>
     let open = state
         .segments()
         .filter(|segment| matches!(segment, SegmentRecord::Open { .. }));
-    let own = open.map(SegmentRecord::id).filter(|id| id.node == identity.node_id);
+    let own = open
+        .map(|segment| segment.id())
+        .filter(|id| id.node == identity.node_id);
     own.filter(|id| !found.named.contains(id)).collect()
 }
 

@@ -24,6 +24,8 @@ impl Refusal {
             | Self::Unsealed { .. }
             | Self::CopiesNeeded { .. }
             | Self::LettersThere { .. }
+            | Self::OtherLoss { .. }
+            | Self::NotAsked { .. }
             | Self::TooFewActive { .. }
             | Self::EpochNotGranted { .. }
             | Self::OwnReplica { .. }

@@ -36,6 +36,7 @@ pub(super) const KIND_CONFIGURED: u8 = 16;
 pub(super) const KIND_LOSS_ACCEPTED: u8 = 17;
 pub(super) const KIND_COPY_LOSS_ACCEPTED: u8 = 18;
 pub(super) const KIND_EVENT: u8 = 20;
+pub(super) const KIND_EARLIER_LOSSES: u8 = 23;
 pub(super) const KIND_ARCHIVE: u8 = 24;
 pub(super) const KIND_ARCHIVE_OBJECT: u8 = 25;
 

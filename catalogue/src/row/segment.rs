@@ -12,7 +12,7 @@ use gophership_vault::time::TimeRange;
 use gophership_vault::{NodeSet, ReplicaSet};
 
 use super::format::{HAS_EVENT, VERSION, value};
-use crate::segment::{AcceptedLoss, RecoveryId, SegmentRecord};
+use crate::segment::{AcceptedLoss, EarlierLoss, LossOf, RecoveryId, SegmentRecord};
 use crate::wire::{Reader, WireError, Writer};
 
 /// The version whose rows name replicas and holders.
@@ -168,12 +168,12 @@ pub(crate) fn read_open(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Resul
     })
 }
 
-pub(super) fn write_nodes(w: Writer, nodes: NodeSet) -> Writer {
+pub(crate) fn write_nodes(w: Writer, nodes: NodeSet) -> Writer {
     let count = u8::try_from(nodes.len()).expect("a set has at most SET_NODES_MAX nodes");
     nodes.iter().fold(w.u8(count), |w, node| w.u32(node.get()))
 }
 
-pub(super) fn read_nodes(v: &mut Reader<'_>) -> Result<NodeSet, WireError> {
+pub(crate) fn read_nodes(v: &mut Reader<'_>) -> Result<NodeSet, WireError> {
     let mut nodes = NodeSet::EMPTY;
     let mut last = None;
     for _ in 0..v.u8()? {
@@ -218,6 +218,26 @@ pub(crate) fn read_accepted(v: &mut Reader<'_>) -> Result<AcceptedLoss, WireErro
         reports: read_nodes(v)?,
         passed_over: v.text()?,
     })
+}
+
+pub(super) fn write_earlier(w: Writer, losses: &[EarlierLoss]) -> Writer {
+    w.list(losses, |w, earlier| {
+        write_accepted(w.u8(earlier.of as u8), &earlier.loss)
+    })
+}
+
+pub(super) fn read_earlier(v: &mut Reader<'_>) -> Result<Vec<EarlierLoss>, WireError> {
+    let losses = v.list(|v| {
+        let of = v.u8()?;
+        Ok(EarlierLoss {
+            of: LossOf::from_stored(of).ok_or_else(|| v.unknown("kind of loss", of))?,
+            loss: read_accepted(v)?,
+        })
+    })?;
+    if losses.is_empty() {
+        return Err(v.damaged("it has no loss"));
+    }
+    Ok(losses)
 }
 
 pub(crate) fn write_seal(w: Writer, version: u8, seal: &SealRecord) -> Writer {

@@ -265,7 +265,7 @@ pub(crate) fn golden_replicas() -> State {
         apply(&mut state, &command).unwrap();
     }
     // A catalogue of before let the loss of a segment be accepted that other nodes have.
-    let Some(SegmentRecord::Sealed(seal)) = state.segment(segment(1, 0, base + 5)).copied() else {
+    let Some(SegmentRecord::Sealed(seal)) = state.segment(segment(1, 0, base + 5)) else {
         panic!("it is sealed")
     };
     state.install(Change::Segment(SegmentRecord::Lost {
@@ -413,7 +413,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 21] {
+fn golden() -> [(State, &'static str); 22] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -457,6 +457,10 @@ fn golden() -> [(State, &'static str); 21] {
         ),
         (golden_archive(), include_str!("../../testdata/v1/rows_archive.txt")),
         (golden_forgotten(), include_str!("../../testdata/v1/rows_forgotten.txt")),
+        (
+            golden_earlier_losses(),
+            include_str!("../../testdata/v1/rows_earlier_losses.txt"),
+        ),
     ]
 }
 
@@ -483,10 +487,31 @@ fn golden_letter_copied() -> State {
 /// That, with a sealed segment that no holder can read.
 fn golden_accepted_copy_loss() -> State {
     let mut state = golden_accepted_losses();
-    let is_sealed = |record: &&SegmentRecord| record.state() == SegmentState::Sealed;
+    let is_sealed = |record: &SegmentRecord| record.state() == SegmentState::Sealed;
     let id = state.segments().find(is_sealed).unwrap().id();
     let loss = accepted_loss("Jörg", 93, 1);
-    apply(&mut state, &Command::AcceptCopyLoss { id, loss }).unwrap();
+    let accept = Command::AcceptCopyLoss { id, loss, asked: None };
+    apply(&mut state, &accept).unwrap();
+    state
+}
+
+/// That, with losses of the same segments that were accepted before.
+fn golden_earlier_losses() -> State {
+    let mut state = golden_accepted_copy_loss();
+    let (recovery, copies) = (state.accepted_losses.clone(), state.accepted_copy_losses.clone());
+    let is_recovering = |id: &SegmentId| state.segment_state(*id) == SegmentState::Recovering;
+    let recovering: Vec<SegmentId> = recovery.keys().copied().filter(is_recovering).collect();
+    assert!(!recovering.is_empty());
+    for id in recovering {
+        let loss = accepted_loss("uid 7", 96, 1);
+        apply(&mut state, &Command::AcceptLoss { id, loss }).unwrap();
+    }
+    for id in copies.keys().copied() {
+        for at_ns in [97, 98] {
+            let (loss, asked) = (accepted_loss("uid 7", at_ns, 0), None);
+            apply(&mut state, &Command::AcceptCopyLoss { id, loss, asked }).unwrap();
+        }
+    }
     state
 }
 
@@ -864,7 +889,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_forgotten.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_earlier_losses.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_forgotten())).unwrap();
+    std::fs::write(newest, as_text(&golden_earlier_losses())).unwrap();
 }

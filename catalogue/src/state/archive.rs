@@ -45,8 +45,8 @@ impl State {
     }
 
     /// The sealed segments that are to be archived and are not yet, in the order of their ids.
-    pub fn unarchived(&self) -> impl Iterator<Item = &SealRecord> {
-        let segments = self.archive_index.unarchived.iter().map(|id| &self.segments[id]);
+    pub fn unarchived(&self) -> impl Iterator<Item = SealRecord> {
+        let segments = self.archive_index.unarchived.iter().filter_map(|id| self.segment(*id));
         segments.filter_map(|segment| match segment {
             SegmentRecord::Sealed(seal) => Some(seal).filter(|seal| self.owes_archive(seal)),
             SegmentRecord::Open { .. }
@@ -86,7 +86,7 @@ impl State {
     /// True where an object was committed in another store than the present one, is in no manifest, and each of its
     /// segments is still sealed and held, so that they can be archived anew.
     pub fn is_left_behind(&self, object: &ArchiveObject) -> bool {
-        let is_held = |id: &SegmentId| match self.segments.get(id) {
+        let is_held = |id: &SegmentId| match self.segment(*id) {
             Some(SegmentRecord::Sealed(seal)) => !seal.holders.is_empty(),
             Some(_) | None => false,
         };
@@ -139,8 +139,8 @@ impl State {
 
     /// Updates the index behind [`Self::unarchived`] for one segment.
     pub(super) fn index_segment(&mut self, id: SegmentId) {
-        let is_sealed = matches!(self.segments.get(&id), Some(SegmentRecord::Sealed(_)));
-        if is_sealed && self.has_archive() && !self.is_archived(id) {
+        let is_sealed = || matches!(self.segment(id), Some(SegmentRecord::Sealed(_)));
+        if self.has_archive() && is_sealed() && !self.is_archived(id) {
             self.archive_index.unarchived.insert(id);
         } else {
             self.archive_index.unarchived.remove(&id);
@@ -155,7 +155,7 @@ impl State {
             None => drop(self.settings.remove(&key)),
         }
         if self.has_archive() != had_archive {
-            let all: Vec<SegmentId> = self.segments.keys().copied().collect();
+            let all: Vec<SegmentId> = self.segments().map(|segment| segment.id()).collect();
             all.iter().for_each(|id| self.index_segment(*id));
         }
     }

@@ -8,7 +8,7 @@ impl State {
         std::iter::once(Change::Counters(self.counters))
             .chain(self.nodes.values().copied().map(Change::Node))
             .chain(self.shards.iter().map(|(k, v)| Change::Shard(*k, *v)))
-            .chain(self.segments.values().copied().map(Change::Segment))
+            .chain(self.segments.iter().map(Change::Segment))
             .chain(self.jobs.iter().map(|(k, v)| Change::Job(*k, v.clone())))
             .chain(self.settings.iter().map(|(k, v)| Change::Setting(k.clone(), v.clone())))
             .chain(self.export_changes())
@@ -47,6 +47,7 @@ impl State {
                     .iter()
                     .map(|(number, event)| Change::Event(*number, event.clone())),
             )
+            .chain(self.earlier_loss_changes())
             .chain(self.archive_changes())
     }
 }

@@ -42,7 +42,7 @@ impl State {
 
     /// The sealed segments of other nodes of which `node` may have a part, and is not on record as a holder. The cost
     /// follows from the segments of which some node may have a part.
-    pub fn partly_held(&self, node: NodeId) -> impl Iterator<Item = &SealRecord> {
+    pub fn partly_held(&self, node: NodeId) -> impl Iterator<Item = SealRecord> {
         let left = self.leftovers.iter().filter(move |(_, left)| left.contains(&node));
         left.filter_map(|(id, _)| match self.segment(*id) {
             Some(SegmentRecord::Sealed(seal)) => Some(seal),

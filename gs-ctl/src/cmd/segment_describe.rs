@@ -161,11 +161,11 @@ impl DetailView {
                 ));
             }
         }
-        if let Some(loss) = &s.accepted_loss {
+        for loss in s.earlier_accepted_losses.iter().chain(&s.accepted_loss) {
             let (at, over) = (human::time(Some(loss.at_unix_nano)), &loss.passed_over);
             rows.push(("Loss accepted", format!("by {}, {at}: it waited for {over}", loss.by)));
         }
-        if let Some(loss) = &s.copies_given_up {
+        for loss in s.earlier_copies_given_up.iter().chain(&s.copies_given_up) {
             let (at, over) = (human::time(Some(loss.at_unix_nano)), &loss.passed_over);
             let what = format!("by {}, {at}, where no holder can read it: {over}", loss.by);
             rows.push(("Given up", what));

@@ -39,7 +39,7 @@ impl Asking<'_> {
         }
         let first = object.members.first().and_then(|first| state.segment(*first));
         match first {
-            Some(SegmentRecord::Sealed(seal)) => self.archiving_node(state, seal) == Some(self.own),
+            Some(SegmentRecord::Sealed(seal)) => self.archiving_node(state, &seal) == Some(self.own),
             // Nobody can write it; whoever comes first ends it, or lists it.
             Some(_) | None => true,
         }
@@ -80,8 +80,8 @@ pub(super) fn due(state: &State, asking: &Asking<'_>, store: Uuid) -> Due {
         }
     }
     for seal in state.unarchived() {
-        if state.archive_of(seal.id).is_none() && asking.archiving_node(state, seal) == Some(asking.own) {
-            due.candidates.extend(candidate(seal));
+        if state.archive_of(seal.id).is_none() && asking.archiving_node(state, &seal) == Some(asking.own) {
+            due.candidates.extend(candidate(&seal));
         }
     }
     due

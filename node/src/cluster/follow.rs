@@ -79,7 +79,7 @@ fn follow(catalogue: &RaftCatalogue, vault: &Vault, streams: &TailStreams, id: S
     catalogue.view(&mut |state| {
         due = state
             .segment(id)
-            .map_or(Due::Nothing, |record| due_of(record, own, || state.holding(id)));
+            .map_or(Due::Nothing, |record| due_of(&record, own, || state.holding(id)));
     });
     match due {
         Due::Nothing => {}

@@ -332,10 +332,7 @@ impl Exporters {
                 owner,
                 shard,
                 done: state.cursor(name, owner, shard),
-                sealed: sealed(state, owner)
-                    .filter(|seal| seal.id.shard == shard)
-                    .copied()
-                    .collect(),
+                sealed: sealed(state, owner).filter(|seal| seal.id.shard == shard).collect(),
             };
             logs.map(log).collect()
         })
@@ -391,7 +388,7 @@ fn hindrance(view: &ExporterView) -> String {
     }
 }
 
-fn sealed(state: &State, node: NodeId) -> impl Iterator<Item = &SealRecord> {
+fn sealed(state: &State, node: NodeId) -> impl Iterator<Item = SealRecord> {
     let of_node = state.shards().filter(move |((owner, _), _)| *owner == node);
     let segments = of_node.flat_map(move |((_, shard), _)| state.segments_of(node, shard));
     segments.filter_map(|segment| match segment {
@@ -407,7 +404,7 @@ fn sealed(state: &State, node: NodeId) -> impl Iterator<Item = &SealRecord> {
 fn owed(state: &State, exporter: &str, node: NodeId) -> Debt {
     let mut debt = Debt::default();
     for seal in sealed(state, node) {
-        let more = owed_of(seal, state.cursor(exporter, node, seal.id.shard));
+        let more = owed_of(&seal, state.cursor(exporter, node, seal.id.shard));
         debt.entries += more.entries;
         debt.bytes += more.bytes;
     }

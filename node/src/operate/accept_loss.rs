@@ -44,7 +44,7 @@ pub(super) fn forget(
 pub(super) fn sealed_in_a_cluster(context: &NodeContext, id: SegmentId) -> Option<SealRecord> {
     context.cluster.as_ref()?;
     context.catalogue.read(|state| match state.segment(id) {
-        Some(SegmentRecord::Sealed(seal)) => Some(*seal),
+        Some(SegmentRecord::Sealed(seal)) => Some(seal),
         Some(_) | None => None,
     })
 }
@@ -59,7 +59,7 @@ pub(super) async fn copy_loss(
     seal: &SealRecord,
     verifies: &Verifies,
     by: &str,
-) -> Result<(AcceptedLoss, Vec<NodeId>), OperateError> {
+) -> Result<(AcceptedLoss, NodeSet), OperateError> {
     let (id, own) = (seal.id, context.vault.identity().node_id);
     let replaced = |state: &State| {
         let nodes = seal.holders.iter().chain([id.node]);
@@ -80,7 +80,7 @@ pub(super) async fn copy_loss(
         node,
         why: words[&node].clone(),
     })?;
-    let asked = copies.into_keys().collect();
+    let asked = NodeSet::from_nodes(copies.into_keys()).unwrap_or_default();
     let words: Vec<String> = words.iter().map(|(node, why)| format!("node {node}: {why}")).collect();
     let loss = AcceptedLoss {
         by: cut(by, ACTOR_BYTES_MAX),
@@ -94,35 +94,24 @@ pub(super) async fn copy_loss(
     Ok((loss, asked))
 }
 
-/// A holder of a sealed segment that was not asked, and was not replaced.
-fn unasked(holders: NodeSet, asked: &[NodeId], is_replaced: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
-    let mut holders = holders.iter();
-    holders.find(|node| !asked.contains(node) && !is_replaced(*node))
-}
-
 /// Puts on record that readers do not wait for what no holder of a sealed segment can read, as those said that were
 /// asked.
 ///
 /// # Errors
-/// By the newest record another node holds it, too.
+/// By the record another node holds it by then, too.
 pub(super) fn accept_copy_loss(
     context: &NodeContext,
     id: SegmentId,
     loss: AcceptedLoss,
-    asked: &[NodeId],
+    asked: NodeSet,
     by: &str,
 ) -> Result<(), OperateError> {
-    let unasked = context.catalogue.read_latest(|state| match state.segment(id) {
-        Some(SegmentRecord::Sealed(seal)) => unasked(seal.holders, asked, &|node| state.is_replaced(node)),
-        Some(_) | None => None,
-    })?;
-    if let Some(node) = unasked {
-        let why = "it has become a holder meanwhile, and was not asked: ask again".to_owned();
-        return Err(OperateError::MayBeRead { segment: id, node, why });
-    }
-    tracing::warn!(segment = %id, by, passed_over = loss.passed_over, "segment.copy_loss.accepted");
-    let accept = Command::AcceptCopyLoss { id, loss };
-    Ok(context.catalogue.submit(Actor::operator(by), accept).map(drop)?)
+    let passed_over = loss.passed_over.clone();
+    let asked = Some(asked);
+    let accept = Command::AcceptCopyLoss { id, loss, asked };
+    context.catalogue.submit(Actor::operator(by), accept)?;
+    tracing::warn!(segment = %id, by, passed_over, "segment.copy_loss.accepted");
+    Ok(())
 }
 
 /// A text that is not longer than may be kept.
@@ -164,26 +153,4 @@ pub(super) fn accept_loss(
         .catalogue
         .submit(Actor::operator(by), Command::AcceptLoss { id, loss })?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::testkit::node;
-
-    #[test]
-    fn a_holder_that_was_not_asked_keeps_copies_from_being_given_up_unless_it_was_replaced() {
-        for (holders, asked, expected) in [
-            (&[1, 2][..], &[1, 2][..], None),
-            (&[1, 2, 3], &[1, 2], Some(3)),
-            (&[1], &[1, 2], None),
-            (&[1, 9], &[1], None),
-            (&[3], &[], Some(3)),
-        ] {
-            let of = |numbers: &[u32]| numbers.iter().map(|n| node(*n)).collect::<Vec<_>>();
-            let set = NodeSet::from_nodes(of(holders)).unwrap();
-            let found = unasked(set, &of(asked), &|of| of == node(9));
-            assert_eq!(found, expected.map(node), "{holders:?} {asked:?}");
-        }
-    }
 }

@@ -38,12 +38,12 @@ impl LiveCopies {
             .chain(state.accepted_copy_losses())
             .collect();
         for record in by_name.iter().filter_map(|id| state.segment(*id)) {
-            if let Some(copies) = lacks(record, replicas, &alive, &BadCopies::new()) {
+            if let Some(copies) = lacks(&record, replicas, &alive, &BadCopies::new()) {
                 counted.remove(copies);
             }
             // Of a segment whose loss was accepted no more copies are to be had.
             if state.accepted_copy_loss(record.id()).is_none()
-                && let Some(copies) = lacks(record, replicas, &alive, bad)
+                && let Some(copies) = lacks(&record, replicas, &alive, bad)
             {
                 counted.add(copies, 1);
             }
@@ -127,7 +127,7 @@ mod tests {
             let is_alive = |of: NodeId| of.get() <= living;
             let living = alive(&state, &is_alive);
             let lacking = state.segments().filter(|record| record.id() != lost);
-            let copies: Vec<usize> = lacking.filter_map(|record| lacks(record, 3, &living, bad)).collect();
+            let copies: Vec<usize> = lacking.filter_map(|record| lacks(&record, 3, &living, bad)).collect();
             let with = |wanted| copies.iter().filter(|copies| **copies == wanted).count() as u64;
             let counted = LiveCopies::count(&state, 3, &is_alive, bad);
             assert_eq!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gophership_catalogue::apply::nothing_needs;
+use gophership_catalogue::apply::{needed, nothing_needs};
 use gophership_catalogue::node::NodeState;
 use gophership_catalogue::{Actor, Command, Refusal, State, decide};
 use gophership_proto::control::v1;
@@ -31,7 +31,8 @@ pub(crate) enum Wish {
 }
 
 impl Wish {
-    fn command(self, node: NodeId, seen: u64) -> Command {
+    fn command(self, state: &State, node: NodeId) -> Command {
+        let seen = state.node(node).map_or(0, |record| record.version);
         let set = |state| Command::SetNodeState {
             node,
             state,
@@ -40,7 +41,11 @@ impl Wish {
         match self {
             Self::Drain => set(NodeState::Draining),
             Self::Undrain => set(NodeState::Active),
-            Self::Remove { accept_loss } => Command::RemoveNode { node, accept_loss },
+            Self::Remove { accept_loss } => Command::RemoveNode {
+                node,
+                accept_loss,
+                seen: accept_loss.then(|| needed(state, node)),
+            },
         }
     }
 }
@@ -58,8 +63,7 @@ pub(super) fn change(
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
     let (node, command, decision) = context.catalogue.read_latest(|state| {
         let node = find(state, called)?;
-        let seen = state.node(node).map_or(0, |record| record.version);
-        let command = wish.command(node, seen);
+        let command = wish.command(state, node);
         let decision = decide(state, &command).map(|_| ());
         if let (Wish::Remove { accept_loss: false }, Ok(())) = (wish, &decision)
             && let Err(Refusal::CopiesNeeded { segments, first, .. }) =

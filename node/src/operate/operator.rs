@@ -131,7 +131,7 @@ impl Operator {
         if accept_loss && let Some(seal) = accept_loss::sealed_in_a_cluster(&self.context, id) {
             let (loss, asked) = accept_loss::copy_loss(&self.context, &seal, &self.verifies, &by).await?;
             let (by, has_parts) = (by.clone(), !loss.reports.is_empty());
-            self.call(move |context| accept_loss::accept_copy_loss(context, id, loss, &asked, &by))
+            self.call(move |context| accept_loss::accept_copy_loss(context, id, loss, asked, &by))
                 .await??;
             // What is left is read from all who hold a part; only of nothing the owner makes a loss of all.
             if has_parts || id.node != self.context.vault.identity().node_id {

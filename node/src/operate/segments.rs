@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use gophership_catalogue::State;
-use gophership_catalogue::segment::{AcceptedLoss, SegmentRecord};
+use gophership_catalogue::segment::{AcceptedLoss, LossOf, SegmentRecord};
 use gophership_proto::control::v1;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
@@ -50,7 +50,7 @@ pub(super) fn list(
             let wanted = state.segments().filter(|record| is_wanted(record.id()));
             let wanted = wanted.filter(|record| !lacking || lacks(record));
             // The files of one that is trimmed may still be there, and nobody reads them.
-            let shown = wanted.filter_map(|record| on_record(state, record));
+            let shown = wanted.filter_map(|record| on_record(state, &record));
             shown.take(limit + 1).collect()
         })
     } else {
@@ -190,42 +190,48 @@ fn held_of(context: &NodeContext, wanted: &[SegmentId], held: &[(SegmentId, Segm
 
 /// A segment as the catalogue has it; `None` where it is trimmed.
 fn on_record(state: &State, record: &SegmentRecord) -> Option<v1::SegmentSummary> {
-    let shown = |loss: &AcceptedLoss| v1::AcceptedLoss {
+    let (id, mut summary) = (record.id(), v1::SegmentSummary::default());
+    let unsealed = match record {
+        SegmentRecord::Sealed(seal) => {
+            summary = sealed(seal);
+            None
+        }
+        SegmentRecord::Open { .. } => Some(v1::SegmentState::Open),
+        SegmentRecord::Recovering { .. } => Some(v1::SegmentState::Recovering),
+        SegmentRecord::Lost { .. } => Some(v1::SegmentState::Lost),
+        SegmentRecord::Trimmed { .. } => return None,
+    };
+    if let Some(state) = unsealed {
+        summary.segment = Some(segment_ref(id));
+        summary.set_state(state);
+        summary.epoch = record.epoch().map_or(0, |epoch| epoch.get());
+        summary.replicas = vec![id.node.get()];
+    }
+    summary.accepted_loss = state.accepted_loss(id).map(accepted);
+    summary.copies_given_up = state.accepted_copy_loss(id).map(accepted);
+    for earlier in state.earlier_losses(id) {
+        match earlier.of {
+            LossOf::Recovery => &mut summary.earlier_accepted_losses,
+            LossOf::Copies => &mut summary.earlier_copies_given_up,
+        }
+        .push(accepted(&earlier.loss));
+    }
+    Some(summary)
+}
+
+fn accepted(loss: &AcceptedLoss) -> v1::AcceptedLoss {
+    v1::AcceptedLoss {
         by: loss.by.clone(),
         at_unix_nano: loss.at_ns,
         passed_over: loss.passed_over.clone(),
-    };
-    let accepted_loss = state.accepted_loss(record.id()).map(shown);
-    let copies_given_up = state.accepted_copy_loss(record.id()).map(shown);
-    let state = match record {
-        SegmentRecord::Sealed(seal) => {
-            return Some(v1::SegmentSummary {
-                accepted_loss,
-                copies_given_up,
-                ..sealed(seal)
-            });
-        }
-        SegmentRecord::Open { .. } => v1::SegmentState::Open,
-        SegmentRecord::Recovering { .. } => v1::SegmentState::Recovering,
-        SegmentRecord::Lost { .. } => v1::SegmentState::Lost,
-        SegmentRecord::Trimmed { .. } => return None,
-    };
-    Some(v1::SegmentSummary {
-        segment: Some(segment_ref(record.id())),
-        state: state.into(),
-        epoch: record.epoch().map_or(0, |epoch| epoch.get()),
-        replicas: vec![record.id().node.get()],
-        accepted_loss,
-        copies_given_up,
-        ..v1::SegmentSummary::default()
-    })
+    }
 }
 
 /// One segment as the catalogue has it, as a page of its own; at a single node from its files.
 pub(super) fn one(context: &NodeContext, id: SegmentId) -> v1::ListSegmentsReply {
     let segments = match context.cluster {
         Some(_) => {
-            let found = |state: &State| state.segment(id).and_then(|record| on_record(state, record));
+            let found = |state: &State| state.segment(id).and_then(|record| on_record(state, &record));
             context.catalogue.read(found).into_iter().collect()
         }
         None => with_own(context, held(context, &[id])),
@@ -349,7 +355,9 @@ pub(super) fn summary(context: &NodeContext, id: SegmentId, state: &SegmentState
         SegmentState::Unreadable(_) => (v1::SegmentState::Unreadable, 1),
         SegmentState::Lost => (v1::SegmentState::Lost, 1),
     };
-    let epoch = context.catalogue.read(|s| s.segment(id).and_then(SegmentRecord::epoch));
+    let epoch = context
+        .catalogue
+        .read(|s| s.segment(id).and_then(|record| record.epoch()));
     v1::SegmentSummary {
         segment: Some(segment_ref(id)),
         state: state.into(),

@@ -210,5 +210,7 @@ fn add_to(detail: &mut v1::SegmentDetail, page: v1::ListSegmentsReply) {
     if let Some(summary) = &mut detail.summary {
         (summary.replicas, summary.holders) = (row.replicas, row.holders);
         (summary.accepted_loss, summary.copies_given_up) = (row.accepted_loss, row.copies_given_up);
+        summary.earlier_accepted_losses = row.earlier_accepted_losses;
+        summary.earlier_copies_given_up = row.earlier_copies_given_up;
     }
 }

@@ -8,7 +8,7 @@ use gophership_proto::control::v1::{BadSegment, CopyVerdict, HolderState, Segmen
 
 use crate::cluster::{Cluster, payload, until};
 use crate::sink::Sink;
-use crate::{UNREADABLE, assert_in_order, large_records, until_letters, until_taken};
+use crate::{UNREADABLE, assert_in_order, large_records, records, until_letters, until_taken};
 
 /// Turns some bytes in the middle of a file over. Once more, and it is as it was.
 fn flip(path: &Path) {
@@ -246,4 +246,93 @@ fn a_folder_of_segments_that_was_moved_away_is_not_made_anew_and_what_waits_for_
     )
     .unwrap();
     until_clean(&cluster, &[a]);
+}
+
+/// Turns one bit of a file over, so many bytes before its end, or behind its begin.
+fn flip_bit(path: &Path, at: usize, from_end: bool) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = if from_end { bytes.len() - 1 - at } else { at };
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_the_header_or_the_footer_of_a_copy_or_of_an_own_file_is_found_by_a_round_and_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    // The magic number, a field of the header, a field of the footer, and the last byte of the file.
+    let places = [(0, false), (40, false), (60, true), (0, true)];
+    let owners = [2, 1];
+    let sealed = owners.map(|owner| places.map(|place| (sealed_by(&cluster, owner), place)));
+    let sealed = sealed.concat();
+    let segments: Vec<SegmentRef> = sealed.iter().map(|(segment, _)| *segment).collect();
+    until_clean(&cluster, &segments);
+    cluster.kill(2);
+    for (segment, (at, from_end)) in &sealed {
+        flip_bit(&cluster.file(2, *segment), *at, *from_end);
+    }
+    // The first round reads all.
+    let _ = fs::remove_file(cluster.scrub_file(2));
+    cluster.start(2);
+    cluster.until_ready(2);
+    let are_mended = || cluster.replaced(2).len() == sealed.len();
+    until("all files to be made anew", are_mended, || cluster.logs());
+    until_clean(&cluster, &segments);
+}
+
+#[test]
+fn while_a_folder_of_segments_is_away_the_others_acknowledge_and_nothing_acknowledged_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    let cluster = Cluster::form(dir.path(), 3, &sink);
+    let segments = cluster.segments(2);
+    let away = segments.with_file_name("away");
+    let is_missed = || {
+        let (_, problems) = cluster.bad_segments(0);
+        problems.iter().any(|what| what.contains("move segments/ back"))
+    };
+    let seen = || format!("{:?} {}", cluster.bad_segments(0), cluster.logs());
+    let mut acknowledged = records("before", 20);
+    cluster.send(2, &acknowledged);
+    let before = cluster.seal(2);
+    let load = |name: &str, i: usize| {
+        let all = records(&format!("{name}-{i}"), 200);
+        cluster.send(i, &all);
+        all
+    };
+    // It is away under load, and comes back.
+    let of_away = thread::scope(|scope| {
+        let loads = [0, 1].map(|i| scope.spawn(move || load("away", i)));
+        fs::rename(&segments, &away).unwrap();
+        // What the node itself is sent is acknowledged at the latest when its folder is back.
+        let own = scope.spawn(|| load("own", 2));
+        until("the folder to be missed", is_missed, seen);
+        let mut all: Vec<String> = loads.into_iter().flat_map(|load| load.join().unwrap()).collect();
+        assert!(!segments.exists(), "it was made anew");
+        fs::rename(&away, &segments).unwrap();
+        all.extend(own.join().unwrap());
+        all
+    });
+    acknowledged.extend(of_away);
+    until("the folder to be there", || !is_missed(), seen);
+    let sealed = [0, 1, 2].map(|i| cluster.seal(i));
+    until_taken(&sink, &cluster, &acknowledged);
+    until_clean(&cluster, &sealed);
+
+    // It is away for good, under load: the others go on.
+    fs::rename(&segments, &away).unwrap();
+    for i in [0, 1] {
+        acknowledged.extend(load("gone", i));
+    }
+    until("the folder to be missed", is_missed, seen);
+    until_taken(&sink, &cluster, &acknowledged);
+    fs::create_dir(&segments).unwrap();
+    let uuid = segments.with_file_name("wal").join("storage_uuid");
+    fs::copy(uuid, segments.join("storage_uuid")).unwrap();
+    let mut all = sealed.to_vec();
+    all.push(before);
+    until_clean(&cluster, &all);
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_catalogue::State;
-use gophership_catalogue::segment::{SegmentRecord, SegmentState};
+use gophership_catalogue::segment::SegmentState;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::{Quarantined, ScanFault, StoredEntry};
 
@@ -372,7 +372,7 @@ impl Model {
         // A segment that never held an entry may have gone since the copy was made.
         let others = by
             .segments()
-            .map(SegmentRecord::id)
+            .map(|record| record.id())
             .filter(|id| now.segment(*id) != by.segment(*id));
         self.off_record.extend(others.map(|id| id.index.get()));
     }

@@ -54,6 +54,10 @@ pub struct SegmentView {
     pub accepted_loss: Option<AcceptedLossView>,
     /// Set where an operator accepted the loss of what no holder of the sealed segment can read: readers pass it.
     pub copies_given_up: Option<AcceptedLossView>,
+    /// The losses of its recovery that were accepted before `accepted_loss`, oldest first.
+    pub earlier_accepted_losses: Vec<AcceptedLossView>,
+    /// The losses that were accepted before `copies_given_up`, oldest first.
+    pub earlier_copies_given_up: Vec<AcceptedLossView>,
 }
 
 /// An operator accepted that entries of a segment are lost.
@@ -144,8 +148,14 @@ impl From<SegmentSummary> for SegmentView {
             bad_ranges: summary.bad_ranges,
             accepted_loss: summary.accepted_loss.map(AcceptedLossView::from),
             copies_given_up: summary.copies_given_up.map(AcceptedLossView::from),
+            earlier_accepted_losses: views(summary.earlier_accepted_losses),
+            earlier_copies_given_up: views(summary.earlier_copies_given_up),
         }
     }
+}
+
+fn views(losses: Vec<AcceptedLoss>) -> Vec<AcceptedLossView> {
+    losses.into_iter().map(AcceptedLossView::from).collect()
 }
 
 impl From<AcceptedLoss> for AcceptedLossView {

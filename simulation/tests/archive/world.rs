@@ -288,7 +288,7 @@ impl World {
         let candidates: Vec<_> = self
             .state
             .segments()
-            .filter_map(|record| self.candidate(who, record))
+            .filter_map(|record| self.candidate(who, &record))
             .collect();
         let settings = PlanSettings {
             object_size: 300,

@@ -107,8 +107,8 @@ impl World {
             newest > Some(open.epoch) || silent || suspected
         };
         let opens = state.segments().filter_map(|record| match record {
-            SegmentRecord::Recovering { open, .. } => Some(*open),
-            SegmentRecord::Open { open, .. } => Some(*open).filter(is_left),
+            SegmentRecord::Recovering { open, .. } => Some(open),
+            SegmentRecord::Open { open, .. } => Some(open).filter(is_left),
             SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => None,
         });
         opens.collect()

@@ -222,7 +222,7 @@ impl World {
 
     /// A node is on record as a holder of a sealed segment: it has its content, synced.
     fn judge_holder(&mut self, id: SegmentId, node: NodeId) {
-        let Some(SegmentRecord::Sealed(seal)) = self.consensus.head.segment(id).copied() else {
+        let Some(SegmentRecord::Sealed(seal)) = self.consensus.head.segment(id) else {
             return;
         };
         // An id of a disk that was wiped is nobody's.
@@ -356,9 +356,9 @@ fn segment(node: NodeId, shard: ShardId, index: u32) -> Option<SegmentId> {
     Some(SegmentId { node, shard, index })
 }
 
-fn sealed(record: &SegmentRecord) -> Option<SealRecord> {
+fn sealed(record: SegmentRecord) -> Option<SealRecord> {
     match record {
-        SegmentRecord::Sealed(seal) => Some(*seal),
+        SegmentRecord::Sealed(seal) => Some(seal),
         SegmentRecord::Open { .. }
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Trimmed { .. }

@@ -397,7 +397,7 @@ mod tests {
             passed_over: "all".to_owned(),
             reports: nodes(&[1, 2, 3]),
         };
-        cluster.apply(Command::AcceptCopyLoss { id, loss });
+        cluster.apply(Command::AcceptCopyLoss { id, loss, asked: None });
         assert_eq!(stops(&cluster, 1), [], "its loss was accepted");
     }
 

@@ -34,7 +34,7 @@ pub fn due_for_the_lost(state: &State, own: NodeId, own_ns: u64, retention: Dura
     }
     let of_lost = lost.iter().flat_map(|node| state.segments_of_node(*node));
     let trims = of_lost.filter_map(|segment| match segment {
-        SegmentRecord::Sealed(seal) => trim_of(state, seal, now_ns, retention),
+        SegmentRecord::Sealed(seal) => trim_of(state, &seal, now_ns, retention),
         SegmentRecord::Open { .. }
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Trimmed { .. }

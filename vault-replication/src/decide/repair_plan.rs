@@ -58,8 +58,8 @@ impl Staying {
 
 /// The copies that the leader is to plan, oldest segments first, of which there is a bound.
 pub fn copies_to_plan(state: &State, staying: &Staying, is_alive: &dyn Fn(NodeId) -> bool) -> Vec<Command> {
-    let plan = |segment: &SegmentRecord| match segment {
-        SegmentRecord::Sealed(seal) if staying.lack(seal) => {
+    let plan = |segment: SegmentRecord| match segment {
+        SegmentRecord::Sealed(seal) if staying.lack(&seal) => {
             let may_have = state.holding(seal.id);
             if may_have.intersection(&staying.nodes).count() >= staying.wanted {
                 return None;
@@ -90,11 +90,11 @@ pub fn copies_to_fetch<'a>(
 ) -> impl Iterator<Item = SealRecord> + use<'a> {
     let staying = staying.clone();
     let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-    let is_due = move |seal: &&SealRecord| {
+    let is_due = move |seal: &SealRecord| {
         let is_sent = !state.is_replaced(seal.id.node) && seal.sealed_ns.saturating_add(after_ns) > now_ns;
         staying.lack(seal) && !is_sent
     };
-    state.partly_held(own).filter(is_due).copied()
+    state.partly_held(own).filter(is_due)
 }
 
 /// The node that gets a copy: of another failure domain than those that may have one, where there is such a node. What

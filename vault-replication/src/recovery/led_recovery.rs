@@ -110,7 +110,7 @@ impl LedRecovery {
             let replaced = holders_to_ask(&open).filter(|node| state.is_replaced(*node));
             let replaced = NodeSet::from_nodes(replaced).expect("a replica set and its owner fit a set of nodes");
             let accepted = state.accepted_loss(id).map(|loss| loss.reports);
-            (state.segment(id).copied(), replaced, accepted)
+            (state.segment(id), replaced, accepted)
         });
         self.replaced = replaced;
         if replaced.contains(id.node) {

@@ -101,7 +101,7 @@ impl Work {
         let (held, due): (Vec<SealRecord>, Vec<SealRecord>) = self.catalogue.read(|state| {
             let staying = Staying::of(state, replicas, &*self.is_long_dead);
             let due = copies_to_fetch(state, node, &staying, now_ns, repair_after);
-            (state.partly_held(node).copied().collect(), due.collect())
+            (state.partly_held(node).collect(), due.collect())
         });
         self.errors.retain(|id, _| held.iter().any(|seal| seal.id == *id));
         for seal in held {
@@ -145,7 +145,7 @@ impl Work {
         let held = |state: &State| {
             let records = due.iter().filter_map(|id| state.segment(*id));
             let sealed = records.filter_map(|record| match record {
-                SegmentRecord::Sealed(seal) if seal.holders.contains(node) => Some(*seal),
+                SegmentRecord::Sealed(seal) if seal.holders.contains(node) => Some(seal),
                 _ => None,
             });
             sealed.collect::<Vec<SealRecord>>()

@@ -161,19 +161,13 @@ impl Cluster {
     /// The records of the segments of a node, as another node sees them.
     pub(crate) fn records(&self, owner: u32, as_seen_by: u32) -> Vec<SegmentRecord> {
         let catalogue: &dyn Catalogue = &*self.node(as_seen_by).catalogue;
-        catalogue.read(|state| {
-            state
-                .segments()
-                .filter(|of| of.id().node == node(owner))
-                .copied()
-                .collect()
-        })
+        catalogue.read(|state| state.segments().filter(|of| of.id().node == node(owner)).collect())
     }
 
     /// The record of a segment, as a node sees it.
     pub(crate) fn record(&self, id: SegmentId, as_seen_by: u32) -> Option<SegmentRecord> {
         let catalogue: &dyn Catalogue = &*self.node(as_seen_by).catalogue;
-        catalogue.read(|state| state.segment(id).copied())
+        catalogue.read(|state| state.segment(id))
     }
 
     /// Ends all.

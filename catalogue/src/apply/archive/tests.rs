@@ -337,7 +337,11 @@ fn where_there_is_an_archive_a_segment_goes_only_once_a_manifest_lists_it() {
     apply_all(
         &mut state,
         &[
-            Command::AcceptCopyLoss { id: id(4), loss },
+            Command::AcceptCopyLoss {
+                id: id(4),
+                loss,
+                asked: None,
+            },
             trim(4, TrimReason::Retention),
         ],
     );

@@ -93,6 +93,7 @@ fn what_an_operator_changes_is_on_record_with_who_what_and_when() {
             Command::RemoveNode {
                 node: node(4),
                 accept_loss: true,
+                seen: None,
             },
             "node_removed node 4 a loss was accepted",
         ),
@@ -104,6 +105,7 @@ fn what_an_operator_changes_is_on_record_with_who_what_and_when() {
             Command::AcceptCopyLoss {
                 id: id(2),
                 loss: loss.clone(),
+                asked: None,
             },
             &format!("copies_given_up segment 1/0/2 {}", loss.passed_over),
         ),

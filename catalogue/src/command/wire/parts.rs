@@ -6,7 +6,7 @@ use gophership_vault::ledger::{KeptClock, OpenRecord, SealRecord};
 
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult};
-use crate::node::NodeState;
+use crate::node::{Needed, NodeState};
 use crate::row::export::{CAUSE_MALFORMED, CAUSE_REFUSED};
 use crate::row::segment;
 use crate::wire::{Reader, WireError, Writer};
@@ -36,6 +36,20 @@ pub(super) fn read_seal(v: &mut Reader<'_>) -> Result<SealRecord, WireError> {
 pub(super) fn read_state(v: &mut Reader<'_>) -> Result<NodeState, WireError> {
     let state = v.u8()?;
     NodeState::from_stored(state).ok_or_else(|| v.unknown("node state", state))
+}
+
+pub(super) fn write_needed(w: Writer, needed: &Needed) -> Writer {
+    let w = w.u64(needed.unsealed).u64(needed.segments).u64(needed.letters);
+    w.bytes(&needed.digest)
+}
+
+pub(super) fn read_needed(v: &mut Reader<'_>) -> Result<Needed, WireError> {
+    Ok(Needed {
+        unsealed: v.u64()?,
+        segments: v.u64()?,
+        letters: v.u64()?,
+        digest: v.array()?,
+    })
 }
 
 pub(super) fn read_mark(v: &mut Reader<'_>) -> Result<KeptClock, WireError> {

@@ -5,14 +5,14 @@ use gophership_vault::ids::Epoch;
 use uuid::Uuid;
 
 use super::parts;
-use super::versions::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM};
+use super::versions::{NAMED_RECOVERY, WITH_ASKED, WITH_LOSS, WITH_NEEDED, WITH_NODE, WITH_TERM};
 use crate::archive::ManifestHead;
 use crate::command::{Command, Kind};
 use crate::job::{JobPosition, LossNames};
 use crate::row::archive::read_stored;
 use crate::row::event;
 use crate::row::job::{read_loss, read_loss_names};
-use crate::row::segment::{read_accepted, read_reason};
+use crate::row::segment::{read_accepted, read_nodes, read_reason};
 use crate::wire::{Reader, WireError};
 
 type Read = Result<Command, WireError>;
@@ -52,9 +52,9 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::CommitTakenCursors => commit_taken_cursors(v),
         Kind::AcceptLoss => accept_loss(v),
         Kind::RecoveredNothing => recovered_nothing(v),
-        Kind::AcceptCopyLoss => accept_copy_loss(v),
+        Kind::AcceptCopyLoss => accept_copy_loss(version, v),
         Kind::BeginExporter => begin_exporter(v),
-        Kind::RemoveNode => remove_node(v),
+        Kind::RemoveNode => remove_node(version, v),
         Kind::LetterCopied => letter_copied(v),
         Kind::Note => note(v),
         Kind::BeginSettings => begin_settings(v),
@@ -90,10 +90,11 @@ fn set_node_state(v: &mut Reader<'_>) -> Read {
     })
 }
 
-fn remove_node(v: &mut Reader<'_>) -> Read {
+fn remove_node(version: u8, v: &mut Reader<'_>) -> Read {
     Ok(Command::RemoveNode {
         node: v.node()?,
         accept_loss: v.bool("acceptance of a loss")?,
+        seen: (version >= WITH_NEEDED).then(|| parts::read_needed(v)).transpose()?,
     })
 }
 
@@ -194,10 +195,11 @@ fn recovered_nothing(v: &mut Reader<'_>) -> Read {
     })
 }
 
-fn accept_copy_loss(v: &mut Reader<'_>) -> Read {
+fn accept_copy_loss(version: u8, v: &mut Reader<'_>) -> Read {
     Ok(Command::AcceptCopyLoss {
         id: v.segment()?,
         loss: read_accepted(v)?,
+        asked: (version >= WITH_ASKED).then(|| read_nodes(v)).transpose()?,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::testkit::{
     accepted_loss, archive_commit, archive_doom, archive_lease, command, configure, configure_all, cursor, describe,
-    entry, letter, lsn, manifest_commit, node, open_record, seal_record, segment, uuid,
+    entry, letter, lsn, manifest_commit, needed_of, node, open_record, seal_record, segment, uuid,
 };
 
 /// Requests of the first 21 kinds, with what may be absent both there and not, and of every actor.
@@ -360,7 +360,7 @@ fn golden_accepted_losses() -> Vec<Request> {
 /// Requests about a sealed segment that no holder can read.
 fn golden_accepted_copy_loss() -> Vec<Request> {
     let (id, loss) = (segment(3, 1, 0x0102_0304), accepted_loss("Jörg", 70, 2));
-    let command = Command::AcceptCopyLoss { id, loss };
+    let command = Command::AcceptCopyLoss { id, loss, asked: None };
     let actor = Actor::operator("Jörg");
     vec![Request { actor, command }]
 }
@@ -383,9 +383,33 @@ fn golden_begun() -> Vec<Request> {
 fn golden_removals() -> Vec<Request> {
     let request = |node, accept_loss| Request {
         actor: Actor::operator("Jörg"),
-        command: Command::RemoveNode { node, accept_loss },
+        command: Command::RemoveNode {
+            node,
+            accept_loss,
+            seen: None,
+        },
     };
     vec![request(node(0x0405), false), request(node(2), true)]
+}
+
+/// Requests whose loss is bound to what was seen when it was accepted.
+fn golden_bound_losses() -> Vec<Request> {
+    let (id, loss) = (segment(3, 1, 0x0102_0304), accepted_loss("Jörg", 70, 2));
+    let asked = Some(NodeSet::from_nodes([node(2), node(0x0405)]).unwrap());
+    let commands = [
+        Command::AcceptCopyLoss { id, loss, asked },
+        Command::RemoveNode {
+            node: node(0x0405),
+            accept_loss: true,
+            seen: Some(needed_of(0x0607)),
+        },
+    ];
+    let actor = Actor::operator("Jörg");
+    let request = |command| Request {
+        actor: actor.clone(),
+        command,
+    };
+    commands.into_iter().map(request).collect()
 }
 
 /// A request that puts a copy of a dead letter's entry on record.
@@ -467,7 +491,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 18] {
+fn golden_files() -> [(&'static str, Vec<Request>); 19] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -534,6 +558,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 18] {
         (
             include_str!("../../../testdata/v1/commands_settings.txt"),
             golden_settings(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_bound_losses.txt"),
+            golden_bound_losses(),
         ),
     ]
 }
@@ -651,9 +679,9 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_settings.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_bound_losses.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_settings())).unwrap();
+    std::fs::write(path, as_text(&golden_bound_losses())).unwrap();
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn accept_loss(node: &TestNode, id: SegmentId) {
         reports: NodeSet::EMPTY,
         passed_over: "its file is gone".to_owned(),
     };
-    let accept = Command::AcceptCopyLoss { id, loss };
+    let accept = Command::AcceptCopyLoss { id, loss, asked: None };
     node.catalogue.submit(Actor::operator("jo"), accept).unwrap();
 }
 
