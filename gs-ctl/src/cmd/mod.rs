@@ -80,7 +80,11 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 
 fn block_on(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start")?.block_on(command)
+    let runtime = runtime.context("cannot start")?;
+    let outcome = runtime.block_on(command);
+    // A folder that hangs would hold a thread, and with it the end of this program.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// The archive as a node sees it, or read here, without one.
