@@ -7,8 +7,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
-use object_store::path::Path;
 use object_store::ObjectMeta;
+use object_store::path::Path;
 
 use super::archive_store::{Client, StoreId};
 use super::connect::connect;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::archive::ArchiveVerdict;
 use super::archive_store::ls::ObjectList;
 use super::archive_store::verify::StoreVerdict;
-use super::config::{SettingChangeView, SettingDiffs, SettingList};
+use super::config::{SettingDiffs, SettingList, SettingsChanged};
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
 use super::replay_start::Summary;
@@ -41,7 +41,7 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::RaftStatus => schema::<RaftView>,
         SchemaName::Events => schema::<EventList>,
         SchemaName::ConfigGet => schema::<SettingList>,
-        SchemaName::ConfigSet => schema::<SettingChangeView>,
+        SchemaName::ConfigSet => schema::<SettingsChanged>,
         SchemaName::ConfigDiff => schema::<SettingDiffs>,
         SchemaName::Top => schema::<Line<'static>>,
         SchemaName::ExporterList => schema::<ExporterList>,

@@ -177,6 +177,12 @@ impl Running {
     /// Archives to an open store until the settings change, or the store proves to be another one.
     async fn work(&mut self, bench: &Arc<Bench>) {
         while self.parts.settings.archive() == bench.settings && !bench.is_other.load(Ordering::Relaxed) {
+            if self.parts.pause().is_some() {
+                self.status.waiting.store(0, Ordering::Relaxed);
+                self.tell().await;
+                self.rest().await;
+                continue;
+            }
             let due = self.due(bench.store.id().0);
             doomed::give_up(bench, &due.stranded).await;
             self.begin(bench, due);
@@ -185,11 +191,7 @@ impl Running {
                 self.doomed_looked = Some(Instant::now());
                 doomed::delete(bench, &mut self.doomed_seen).await;
             }
-            tokio::select! {
-                Some(ended) = self.tasks.join_next() => self.ended(ended),
-                Some(listed) = self.listing.join_next() => joined(listed),
-                () = tokio::time::sleep(TURN) => {}
-            }
+            self.rest().await;
         }
         self.tasks.shutdown().await;
         self.listing.shutdown().await;
@@ -197,6 +199,15 @@ impl Running {
         self.status.under_way.store(0, Ordering::Relaxed);
         self.status.set_lost(None);
         (self.doomed_seen, self.doomed_looked) = (BTreeSet::new(), None);
+    }
+
+    /// Waits until a task has ended, or it is time to look again.
+    async fn rest(&mut self) {
+        tokio::select! {
+            Some(ended) = self.tasks.join_next() => self.ended(ended),
+            Some(listed) = self.listing.join_next() => joined(listed),
+            () = tokio::time::sleep(TURN) => {}
+        }
     }
 
     fn due(&mut self, store: Uuid) -> Due {
@@ -207,11 +218,11 @@ impl Running {
             is_dead: &is_dead,
         };
         let (left_alone, now) = (&mut self.left_alone, Instant::now());
-        let mut due = parts.catalogue.read(|state| {
+        let (mut due, unreadable) = parts.catalogue.read(|state| {
             left_alone.look(state, now);
-            due(state, &asking, store)
+            (due(state, &asking, store), left_alone.unreadable(state))
         });
-        if left_alone.unreadable() == 0 {
+        if unreadable == 0 {
             self.status.set_unreadable(0, None);
         }
         self.status.set_lost(left_alone.fault());
@@ -242,6 +253,9 @@ impl Running {
                 .retain(|candidate: &Candidate| !members.contains(&candidate.id));
             self.spawn(bench, bench.store.id().0, members);
         }
+        let is_free = self.tasks.len() < OBJECTS_AT_ONCE;
+        let waiting = if is_free { due.candidates.len() as u64 } else { 0 };
+        self.status.waiting.store(waiting, Ordering::Relaxed);
         if !due.unlisted.is_empty() && self.listing.is_empty() {
             let head = self.parts.catalogue.read(State::manifest_head);
             let bench = Arc::clone(bench);
@@ -271,7 +285,8 @@ impl Running {
         }
         self.left_alone.ended(&members, &made, took, Instant::now());
         if let (ObjectEnding::Doomed, Some(why)) = (made.ending, made.why) {
-            self.status.set_unreadable(self.left_alone.unreadable(), Some(why.text));
+            let unreadable = self.parts.catalogue.read(|state| self.left_alone.unreadable(state));
+            self.status.set_unreadable(unreadable, Some(why.text));
         }
         self.status.under_way.store(self.tasks.len() as u64, Ordering::Relaxed);
     }
@@ -279,6 +294,8 @@ impl Running {
     /// Updates the counts that are shown, and records an event when archiving has begun to fail, or works again.
     async fn tell(&self) {
         self.status.set_tally(self.parts.catalogue.read(tally));
+        let paused = u64::from(self.parts.pause().is_some());
+        self.status.paused.store(paused, Ordering::Relaxed);
         let (what, detail) = match self.status.turn() {
             Some(Turn::Failing(why)) => (What::ArchiveFailing, why),
             Some(Turn::Working) => (What::ArchiveWorking, String::new()),

@@ -76,7 +76,10 @@ async fn a_folder_that_hangs_has_a_time_limit_and_a_bound_and_works_once_it_is_b
     let hanging = Hanging::begin(dir.path(), STORE_JSON);
 
     let first = overdue(store.is_the_same()).await;
-    assert!(first.contains(&url) && first.contains("has not answered since 20"), "{first}");
+    assert!(
+        first.contains(&url) && first.contains("has not answered since 20"),
+        "{first}"
+    );
     assert_eq!(calls.under_way(), 1);
     for _ in 0..FOLDER_CALLS_MAX {
         assert_eq!(overdue(store.is_the_same()).await, first, "since the first call");
