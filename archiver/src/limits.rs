@@ -33,6 +33,18 @@ pub const STORE_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for a request, with all of the object: 64 MiB in five minutes are 220 KiB a second.
 pub const STORE_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// Calls to a folder that are under way at once, also those that hang: each has a thread.
+pub const FOLDER_CALLS_MAX: usize = 16;
+/// The time for a call to a folder that moves next to nothing.
+pub const FOLDER_TIME: Duration = Duration::from_secs(60);
+/// Bytes a second at which a folder must move an object, beyond [`FOLDER_TIME`].
+pub const FOLDER_BYTES_PER_SECOND: u64 = 1024 * 1024;
+
+/// The time for a call to a folder that moves at most `bytes`.
+pub const fn folder_time(bytes: u64) -> Duration {
+    FOLDER_TIME.saturating_add(Duration::from_secs(bytes / FOLDER_BYTES_PER_SECOND))
+}
+
 /// Limit of bytes of `store.json` and of the probe.
 pub const STORE_JSON_BYTES_MAX: u64 = 4096;
 

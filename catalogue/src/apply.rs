@@ -100,6 +100,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             seen,
             at_ns,
         } => setting::set(state, key, value.as_deref(), *seen, *at_ns),
+        Command::SetSettings { settings, at_ns } => setting::set_all(state, settings, *at_ns),
         Command::BeginSettings { settings, at_ns, .. } => setting::begin(state, settings, *at_ns),
         Command::SetExporter {
             exporter,

@@ -17,6 +17,7 @@ use crate::job::{JobId, JobPosition, JobResult, LossNames};
 use crate::node::{Needed, NodeState};
 pub use crate::refusal::Refusal;
 use crate::segment::AcceptedLoss;
+use crate::setting::SettingSet;
 
 mod kind;
 mod wire;
@@ -250,6 +251,13 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
+    /// Sets several settings of the cluster's configuration at once: all of them, or none. None of them is an exporter.
+    SetSettings {
+        /// The settings, each once.
+        settings: Vec<SettingSet>,
+        /// The present time, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
     /// Puts the settings of the cluster on record, as the first of its nodes has them in its configuration. Where one
     /// is on record nothing changes; `archive.url`, which a single node has there, does not count.
     BeginSettings {
@@ -421,56 +429,6 @@ pub enum Command {
         /// True where the lease ends instead, and its segments are free for another one.
         ends: bool,
     },
-}
-
-impl Command {
-    /// The command's kind.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::RegisterNode { .. } => Kind::RegisterNode,
-            Self::NodeUp { .. } => Kind::NodeUp,
-            Self::SetNodeState { .. } => Kind::SetNodeState,
-            Self::Roll { .. } => Kind::Roll,
-            Self::BeginRecovery { .. } => Kind::BeginRecovery,
-            Self::Seal { .. } => Kind::Seal,
-            Self::Trim { .. } => Kind::Trim,
-            Self::Unlinked { .. } => Kind::Unlinked,
-            Self::KeepClock { .. } => Kind::KeepClock,
-            Self::SegmentLost { .. } => Kind::SegmentLost,
-            Self::CreateJob { .. } => Kind::CreateJob,
-            Self::JobProgress { .. } => Kind::JobProgress,
-            Self::FinishJob { .. } => Kind::FinishJob,
-            Self::CancelJob { .. } => Kind::CancelJob,
-            Self::SetConfig { .. } => Kind::SetConfig,
-            Self::BeginSettings { .. } => Kind::BeginSettings,
-            Self::SetExporter { .. } => Kind::SetExporter,
-            Self::ForgetExporter { .. } => Kind::ForgetExporter,
-            Self::CommitCursors { .. } => Kind::CommitCursors,
-            Self::SeekExporter { .. } => Kind::SeekExporter,
-            Self::AddDeadLetters { .. } => Kind::AddDeadLetters,
-            Self::DropDeadLetters { .. } => Kind::DropDeadLetters,
-            Self::SealRecovered { .. } => Kind::SealRecovered,
-            Self::ReplicaAdded { .. } => Kind::ReplicaAdded,
-            Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
-            Self::DescribeNode { .. } => Kind::DescribeNode,
-            Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
-            Self::CopyPlanned { .. } => Kind::CopyPlanned,
-            Self::TakeJob { .. } => Kind::TakeJob,
-            Self::TakeExport { .. } => Kind::TakeExport,
-            Self::CommitTakenCursors { .. } => Kind::CommitTakenCursors,
-            Self::AcceptLoss { .. } => Kind::AcceptLoss,
-            Self::RecoveredNothing { .. } => Kind::RecoveredNothing,
-            Self::AcceptCopyLoss { .. } => Kind::AcceptCopyLoss,
-            Self::BeginExporter { .. } => Kind::BeginExporter,
-            Self::RemoveNode { .. } => Kind::RemoveNode,
-            Self::LetterCopied { .. } => Kind::LetterCopied,
-            Self::Note { .. } => Kind::Note,
-            Self::ArchiveLease { .. } => Kind::ArchiveLease,
-            Self::ArchiveCommit { .. } => Kind::ArchiveCommit,
-            Self::ManifestCommit { .. } => Kind::ManifestCommit,
-            Self::ArchiveDoom { .. } => Kind::ArchiveDoom,
-        }
-    }
 }
 
 /// A command and its submitter.

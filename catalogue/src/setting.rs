@@ -24,6 +24,17 @@ const ARCHIVE: &str = "archive.";
 /// The beginning of the name of a setting that is an exporter; the exporter's name follows.
 pub const EXPORTER: &str = "exporter.";
 
+/// A setting, its new value, and the version that whoever sets it saw.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingSet {
+    /// The setting's name.
+    pub key: String,
+    /// The setting's new value.
+    pub value: String,
+    /// Its version, 0 where there was none. If it has changed, nothing is set.
+    pub seen: u64,
+}
+
 /// True where a setting is one of the cluster's configuration, and none that nodes keep for themselves.
 pub fn is_of_cluster(key: &str) -> bool {
     ["vault.", "cluster.", ARCHIVE, EXPORTER]

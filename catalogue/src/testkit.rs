@@ -18,7 +18,7 @@ use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::{Needed, NodeState};
 use crate::row::rows;
 use crate::segment::AcceptedLoss;
-use crate::setting::ARCHIVE_URL;
+use crate::setting::{ARCHIVE_URL, SettingSet};
 use crate::state::State;
 
 /// Applies a command that a node submits.
@@ -435,6 +435,10 @@ pub fn command() -> impl Strategy<Value = Command> {
             Command::BeginSettings {
                 node: node(n), settings: vec![("vault.retention".to_owned(), value.to_owned())], at_ns
             }
+        }),
+        1 => (prop::sample::select(vec!["24h", "48h"]), 0..4u64, at.clone()).prop_map(|(value, seen, at_ns)| {
+            let set = |key: &str| SettingSet { key: key.to_owned(), value: value.to_owned(), seen };
+            Command::SetSettings { settings: ["vault.retention", "archive.max_delay"].map(set).to_vec(), at_ns }
         }),
         1 => (prop::sample::select(vec!["none", "s3://logs"]), at.clone()).prop_map(|(url, at_ns)| Command::SetConfig {
             key: ARCHIVE_URL.to_owned(), value: Some(url.to_owned()), seen: None, at_ns

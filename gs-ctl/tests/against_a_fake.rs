@@ -42,6 +42,7 @@ fn schema_of(words: &[&str]) -> &'static str {
         ["config", "get", ..] => "config-get",
         ["config", "diff", ..] => "config-diff",
         ["config", "set", ..] => "config-set",
+        ["archive", ..] => "archive-status",
         ["override", ..] => "override",
         ["top", ..] => "top",
         other => panic!("{other:?} has no schema"),
@@ -70,7 +71,7 @@ fn check_says_in_its_first_line_and_its_code_whether_something_is_wrong() {
 #[test]
 fn every_command_answers_in_every_format_on_stdout() {
     let (_dir, fake) = fake();
-    let commands: [(&[&str], &str, &str); 22] = [
+    let commands: [(&[&str], &str, &str); 25] = [
         (&["status"], "Zone", "zone:"),
         (&["cluster", "status"], "node 1", "under_replicated_segments: 12"),
         (&["cluster", "provision", "--abort"], "forgotten", "forgotten: true"),
@@ -84,6 +85,17 @@ fn every_command_answers_in_every_format_on_stdout() {
             "72h",
             "version: 8",
         ),
+        (
+            &["config", "set", "archive.url=s3://logs/a=b", "archive.region=none"],
+            "s3://logs/a=b",
+            "key: \"archive.region\"",
+        ),
+        (
+            &["archive", "pause", "--for", "90m"],
+            "until 2023-11-14T23:43:20Z; uid 0 paused it",
+            "paused_until_unix_nano: 1700005400000000000",
+        ),
+        (&["archive", "resume"], "s3://logs", "paused_until_unix_nano: null"),
         (&["exporter", "remove", "backend"], "exporter.backend", "new: null"),
         (&["exporter", "list"], "NAME", "exporters:"),
         (&["exporter", "pause", "backend"], "paused", "state: \"paused\""),
@@ -179,6 +191,12 @@ fn an_exporter_is_set_from_a_file_or_from_standard_input_and_by_no_other_way() {
         other.code == 2 && other.err.contains("gs-ctl exporter set FILE"),
         "{}",
         other.err
+    );
+    let several = fake.ctl(&["config", "set", "a=1", "b=2", "--seen", "7"]);
+    assert!(
+        several.code == 2 && several.err.contains("of several"),
+        "{}",
+        several.err
     );
     let unknown = fake.ctl(&["config", "get", "vault.retentoin"]);
     assert!(

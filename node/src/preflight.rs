@@ -24,6 +24,8 @@ use crate::machine::Machine;
 use crate::sink::{Sink, reaches_self};
 use crate::tls::{self, Protocols, ServerTls, TlsError};
 
+mod archive;
+
 /// Longest time for resolving the address of one sink.
 const RESOLVE_TIME: Duration = Duration::from_millis(500);
 
@@ -45,6 +47,13 @@ pub fn inspect(config: &Config, machine: &Machine) -> Vec<Finding> {
     let own = [config.listeners.otlp_grpc.address, config.listeners.otlp_http.address];
     for (at, export) in config.export.iter().enumerate() {
         found.extend(exporter(&format!("export[{at}]"), export, &own));
+    }
+    if config.cluster.is_none() {
+        found.extend(
+            archive::faults(config)
+                .into_iter()
+                .map(|why| finding(archive::URL, why)),
+        );
     }
     if let Err(error) = logging::check() {
         found.push(finding("GS_LOG", error.to_string()));
@@ -74,6 +83,11 @@ pub fn warnings(config: &Config) -> Vec<String> {
                 show_size(size >> 20 << 20),
             ));
         }
+    }
+    if config.cluster.is_some() {
+        let faults = archive::faults(config).into_iter();
+        let first = "it counts where the cluster has no value on record yet";
+        warnings.extend(faults.map(|why| format!("{}: {why} ({first})", archive::URL)));
     }
     warnings
 }

@@ -127,11 +127,14 @@ impl Reloader {
         }
         let (exporters, configs) = (Arc::clone(&self.exporters), wanted.config.export.clone());
         let refused = wanted.refused_exporters();
+        let mut archive = config::changed_keys(&self.settings.config(), &wanted.config);
+        archive.retain(|key| key.starts_with("archive."));
         match spawn_blocking(move || exporters.reload(configs, refused)).await {
             Ok(Ok(done)) => tracing::info!(
                 added = done.added.join(", "),
                 changed = done.changed.join(", "),
                 removed = done.removed.join(", "),
+                archive = archive.join(", "),
                 "config.reload.done"
             ),
             Ok(Err(error)) => return Err(vec![error.to_string()]),

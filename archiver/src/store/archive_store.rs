@@ -21,6 +21,7 @@ use object_store::{Error as Answer, GetResult, ObjectStore, ObjectStoreExt, PutM
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::folder_calls::FolderCalls;
 use crate::limits::{STORE_BACKOFF_MAX, STORE_BACKOFF_MIN, STORE_TRIES};
 
 /// The id that a store has in its `store.json`. A store with another one is another store, whatever its URL.
@@ -28,6 +29,7 @@ use crate::limits::{STORE_BACKOFF_MAX, STORE_BACKOFF_MIN, STORE_TRIES};
 pub struct StoreId(pub Uuid);
 
 /// The client of a store.
+#[derive(Clone)]
 pub(super) struct Client {
     /// The URL, for messages.
     pub(super) url: String,
@@ -35,9 +37,16 @@ pub(super) struct Client {
     /// The same store, behind a way that damages every object: to see whether it notices.
     pub(super) damaging: Option<Arc<dyn ObjectStore>>,
     /// The folder, where it is one.
-    pub(super) folder: Option<PathBuf>,
+    pub(super) folder: Option<Folder>,
     /// The folder of the bucket in which all names are; empty for all of it.
     pub(super) prefix: Path,
+}
+
+/// A folder with objects.
+#[derive(Clone)]
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    pub(super) calls: Arc<FolderCalls>,
 }
 
 /// A store for archive objects, ready for use.
@@ -127,17 +136,7 @@ impl ArchiveStore {
     ///
     /// It is not there, is shorter, or cannot be read now.
     pub async fn range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let client = &self.client;
-        client
-            .retrying(async || {
-                let bytes = client.objects.get_range(&client.path(key)?, range.clone()).await;
-                match bytes {
-                    Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(Some(bytes)),
-                    Ok(_) => Err(client.cut_off(key)),
-                    Err(error) => Err(client.meaning(key, error)),
-                }
-            })
-            .await
+        self.client.range(key, range).await
     }
 
     /// Deletes an object, which may be gone already.
@@ -149,8 +148,11 @@ impl ArchiveStore {
         let client = &self.client;
         let deleted = client
             .retrying(async || {
-                let deleted = client.objects.delete(&client.path(key)?).await;
-                deleted.map(Some).map_err(|error| client.meaning(key, error))
+                let delete = |client: Client, key: String| async move {
+                    let deleted = client.objects.delete(&client.path(&key)?).await;
+                    deleted.map(Some).map_err(|error| client.meaning(&key, error))
+                };
+                client.call(key, 0, delete).await
             })
             .await;
         match deleted {
@@ -201,12 +203,26 @@ impl Client {
 
     /// The bytes that an object has.
     pub(super) async fn len(&self, key: &str) -> Result<u64, StoreError> {
-        self.retrying(async || {
-            let meta = self.objects.head(&self.path(key)?).await;
+        let len = |client: Self, key: String| async move {
+            let meta = client.objects.head(&client.path(&key)?).await;
             meta.map(|meta| Some(meta.size))
-                .map_err(|error| self.meaning(key, error))
-        })
-        .await
+                .map_err(|error| client.meaning(&key, error))
+        };
+        self.retrying(async || self.call(key, 0, len).await).await
+    }
+
+    /// Reads a range of an object's bytes, all of it.
+    pub(super) async fn range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let wanted = range.end.saturating_sub(range.start);
+        let read = |client: Self, key: String| async move {
+            let bytes = client.objects.get_range(&client.path(&key)?, range).await;
+            let bytes = bytes.map_err(|error| client.meaning(&key, error))?;
+            match bytes.len() as u64 == wanted {
+                true => Ok(Some(bytes)),
+                false => Err(client.cut_off(&key)),
+            }
+        };
+        self.retrying(async || self.call(key, wanted, read.clone()).await).await
     }
 
     /// Reads an object of at most `limit` bytes.
@@ -216,19 +232,26 @@ impl Client {
 
     /// Puts an object. False where it says that one of this name is there.
     pub(super) async fn put_once(&self, key: &str, bytes: &Bytes, mode: PutMode) -> Result<bool, StoreError> {
-        match self
-            .objects
-            .put_opts(&self.path(key)?, bytes.clone().into(), mode.into())
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(Answer::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(self.meaning(key, error)),
-        }
+        let (len, bytes) = (bytes.len() as u64, bytes.clone());
+        let put = |client: Self, key: String| async move {
+            let path = client.path(&key)?;
+            match client.objects.put_opts(&path, bytes.into(), mode.into()).await {
+                Ok(_) => Ok(true),
+                Err(Answer::AlreadyExists { .. }) => Ok(false),
+                Err(error) => Err(client.meaning(&key, error)),
+            }
+        };
+        self.call(key, len, put).await
     }
 
     /// True where the object has exactly these bytes.
     pub(super) async fn is_same(&self, key: &str, bytes: &Bytes) -> Result<bool, StoreError> {
+        let (len, bytes) = (bytes.len() as u64, bytes.clone());
+        let compare = |client: Self, key: String| async move { client.compare(&key, &bytes).await };
+        self.call(key, len, compare).await
+    }
+
+    async fn compare(&self, key: &str, bytes: &Bytes) -> Result<bool, StoreError> {
         let found = self.open(key).await?;
         if found.meta.size != bytes.len() as u64 {
             return Ok(false);
@@ -249,6 +272,11 @@ impl Client {
 
     /// Reads an object.
     pub(super) async fn get_once(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
+        let read = |client: Self, key: String| async move { client.read(&key, limit).await };
+        self.call(key, limit, read).await
+    }
+
+    async fn read(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
         let found = self.open(key).await?;
         let size = found.meta.size;
         if size > limit {
@@ -274,19 +302,40 @@ impl Client {
 
     /// Syncs what someone else put: it may have failed, or ended, before its sync.
     pub(super) async fn sync(&self, key: &str) -> Result<(), StoreError> {
-        let Some(folder) = self.folder.clone() else {
+        let Some(Folder { path: folder, .. }) = self.folder.clone() else {
             return Ok(());
         };
         let file = folder.join(self.path(key)?.as_ref());
-        let synced = tokio::task::spawn_blocking(move || sync_up_to(&folder, &file)).await;
-        let generic = |source| Answer::Generic {
-            store: "archive",
-            source,
+        let sync = |client: Self, key: String| async move {
+            let synced = tokio::task::spawn_blocking(move || sync_up_to(&folder, &file)).await;
+            let generic = |source| Answer::Generic {
+                store: "archive",
+                source,
+            };
+            match synced {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(client.meaning(&key, generic(Box::new(error)))),
+                Err(error) => Err(client.meaning(&key, generic(Box::new(error)))),
+            }
         };
-        match synced {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.meaning(key, generic(Box::new(error)))),
-            Err(error) => Err(self.meaning(key, generic(Box::new(error)))),
+        self.call(key, 0, sync).await
+    }
+
+    /// Carries out a call about `key` that moves at most `bytes`, in a folder with a time limit: see [`FolderCalls`].
+    pub(super) async fn call<T, F>(
+        &self,
+        key: &str,
+        bytes: u64,
+        call: impl FnOnce(Self, String) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let called = call(self.clone(), key.to_owned());
+        match &self.folder {
+            Some(Folder { calls, .. }) => calls.limited(bytes, called).await,
+            None => called.await,
         }
     }
 

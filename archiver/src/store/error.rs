@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use gophership_vault::Disposition;
+use jiff::Timestamp;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -79,6 +80,18 @@ pub enum StoreError {
         key: String,
         /// The answer, or why there was none.
         source: Box<object_store::Error>,
+    },
+    /// A folder did not answer in time. What was asked for may still be done.
+    #[error(
+        "archive {store}: the folder has not answered since {}: look at its mount, and at the server behind it. It is \
+         tried again; where it is back and this stays, restart the node",
+        since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    )]
+    NoAnswer {
+        /// The store's URL.
+        store: String,
+        /// The time at which the oldest call began that has no answer yet.
+        since: Timestamp,
     },
     /// There is another object of this name. It stays as it is.
     #[error("archive {store}: {key} is there with other content: it is not overwritten")]
@@ -161,6 +174,7 @@ impl StoreError {
             | Self::Denied { .. }
             | Self::Frozen { .. }
             | Self::Temporary { .. }
+            | Self::NoAnswer { .. }
             | Self::IdMissing { .. }
             | Self::OtherId { .. } => Disposition::Retry,
             Self::OtherContent { .. } | Self::TooLarge { .. } | Self::NotAStore { .. } => Disposition::Corrupt,

@@ -5,22 +5,34 @@ use std::sync::Arc;
 
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
+use tokio::task::spawn_blocking;
 
-use super::archive_store::Client;
+use super::archive_store::{Client, Folder};
 use super::error::StoreError;
+use super::folder_calls::FolderCalls;
 use super::settings::StoreSettings;
 
 /// The client for the folder at an absolute path, which is there.
-pub(super) fn folder(settings: &StoreSettings, path: &str) -> Result<Client, StoreError> {
+pub(super) async fn folder(settings: &StoreSettings, path: &str) -> Result<Client, StoreError> {
     if settings.endpoint.is_some() || settings.region.is_some() {
         return Err(settings.fault("a folder has no endpoint and no region: leave them out"));
     }
     if !FsPath::new(path).is_absolute() {
         return Err(settings.fault("a folder is named from the root on, with three slashes: file:///FOLDER"));
     }
+    let calls = FolderCalls::of(&settings.url);
+    let (settings, path) = (settings.clone(), PathBuf::from(path));
+    let of_client = Arc::clone(&calls);
+    let opening = async move {
+        let opened = spawn_blocking(move || open(&settings, &path, of_client)).await;
+        opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    };
+    calls.limited(0, opening).await
+}
+
+fn open(settings: &StoreSettings, path: &FsPath, calls: Arc<FolderCalls>) -> Result<Client, StoreError> {
     // A folder that is missing may be a mount that is missing: nothing may be written in its place.
-    let folder = PathBuf::from(path);
-    let folder = match folder.canonicalize() {
+    let folder = match path.canonicalize() {
         Ok(folder) if folder.is_dir() => folder,
         Ok(_) => return Err(settings.fault("this is no folder")),
         Err(error) => return Err(settings.fault(format!("{error}: create the folder, or mount it"))),
@@ -30,7 +42,7 @@ pub(super) fn folder(settings: &StoreSettings, path: &str) -> Result<Client, Sto
         url: settings.url.clone(),
         objects: Arc::new(objects.with_fsync(true)),
         damaging: None,
-        folder: Some(folder),
+        folder: Some(Folder { path: folder, calls }),
         prefix: Path::default(),
     })
 }

@@ -1,6 +1,7 @@
 //! The place where objects are kept: a bucket, or a folder.
 //!
 //! - `settings`: what an operator says of it. `connect`: the client that this means, for a `bucket` or a `folder`.
+//! - `folder_calls`: calls to a folder, which may hang.
 //! - `error`: what its answers mean. `archive_store`: objects put, and read back.
 //! - `probe`: what it can do, asked once at the start. `key`: the names of objects.
 //! - `reader`: a store that is only read: nothing is put into it.
@@ -11,6 +12,7 @@ mod bucket;
 mod connect;
 mod error;
 mod folder;
+mod folder_calls;
 mod key;
 mod probe;
 mod reader;

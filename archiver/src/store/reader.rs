@@ -7,8 +7,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
+use object_store::ObjectMeta;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::archive_store::{Client, StoreId};
 use super::connect::connect;
@@ -33,7 +33,7 @@ pub struct StoreReader {
 ///
 /// For `s3://` in a process that has installed no crypto provider for TLS.
 pub async fn open_reader(settings: &StoreSettings) -> Result<StoreReader, StoreError> {
-    StoreReader::of(connect(settings)?).await
+    StoreReader::of(connect(settings).await?).await
 }
 
 impl StoreReader {
@@ -86,30 +86,19 @@ impl StoreReader {
     ///
     /// It is not there, is shorter, or cannot be read now.
     pub async fn range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let client = &self.client;
-        client
-            .retrying(async || {
-                let read = client.objects.get_range(&client.path(key)?, range.clone()).await;
-                let bytes = read.map_err(|error| client.meaning(key, error))?;
-                match bytes.len() as u64 == range.end - range.start {
-                    true => Ok(Some(bytes)),
-                    false => Err(client.cut_off(key)),
-                }
-            })
-            .await
+        self.client.range(key, range).await
     }
 
     /// The names of the folders in a folder.
     pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         let client = &self.client;
-        client
-            .retrying(async || {
-                let list = client.objects.list_with_delimiter(Some(&client.path(folder)?)).await;
-                let list = list.map_err(|error| client.meaning(folder, error))?;
-                let name = |path: &Path| path.filename().map(str::to_owned);
-                Ok(Some(list.common_prefixes.iter().filter_map(name).collect()))
-            })
-            .await
+        let folders = |client: Client, folder: String| async move {
+            let list = client.objects.list_with_delimiter(Some(&client.path(&folder)?)).await;
+            let list = list.map_err(|error| client.meaning(&folder, error))?;
+            let name = |path: &Path| path.filename().map(str::to_owned);
+            Ok(Some(list.common_prefixes.iter().filter_map(name).collect()))
+        };
+        client.retrying(async || client.call(folder, 0, folders).await).await
     }
 
     /// Name and bytes of each object below a folder; of a bucket in the order of names. After an error nothing follows.
@@ -141,11 +130,14 @@ impl Listing<'_> {
     async fn next(&mut self) -> Result<Option<(String, u64)>, StoreError> {
         loop {
             let folder = self.client.path(&self.folder)?;
-            let found = self.found.get_or_insert_with(|| match &self.last {
+            let mut found = self.found.take().unwrap_or_else(|| match &self.last {
                 Some(last) => self.client.objects.list_with_offset(Some(&folder), last),
                 None => self.client.objects.list(Some(&folder)),
             });
-            let meta = match found.next().await {
+            let next = |_, _| async move { Ok((found.next().await, found)) };
+            let (next, found) = self.client.call(&self.folder, 0, next).await?;
+            self.found = Some(found);
+            let meta = match next {
                 None => return Ok(None),
                 Some(Ok(meta)) => meta,
                 Some(Err(error)) => {

@@ -16,6 +16,7 @@ use super::probe::open_client;
 use super::*;
 use crate::limits::STORE_TRIES;
 
+mod hung_folder;
 pub(crate) mod server;
 
 const KEY: &str = "v1/logs/year=2026/month=11/day=23/hour=02/01234567-3-7-12-2.binpb.zst";
@@ -279,8 +280,8 @@ async fn a_store_of_a_later_version_is_not_used() {
     assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
 }
 
-#[test]
-fn settings_that_name_no_store_are_refused() {
+#[tokio::test]
+async fn settings_that_name_no_store_are_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let dir = TempDir::new().unwrap();
     for (url, says) in [
@@ -292,14 +293,14 @@ fn settings_that_name_no_store_are_refused() {
         (&format!("file://{}", file.path().display()), "no folder"),
         (&format!("file://{}/missing", dir.path().display()), "mount it"),
     ] {
-        let error = connect(&settings(url)).err().expect(url);
+        let error = connect(&settings(url)).await.err().expect(url);
         assert!(error.to_string().contains(says), "{url}: {error}");
     }
     let with_region = StoreSettings {
         region: Some("eu-west-1".to_owned()),
         ..settings(&format!("file://{}", dir.path().display()))
     };
-    assert!(connect(&with_region).is_err());
+    assert!(connect(&with_region).await.is_err());
 }
 
 #[tokio::test]

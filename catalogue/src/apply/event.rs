@@ -17,7 +17,7 @@ use crate::job::{JobId, JobResult};
 use crate::limits::EVENTS_MAX;
 use crate::node::NodeState;
 use crate::segment::SegmentRecord;
-use crate::setting::is_of_cluster;
+use crate::setting::{SettingSet, is_of_cluster};
 use crate::state::{Change, State};
 
 /// Decides on a request: on its command, and on the event that it leaves.
@@ -174,6 +174,12 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
             format!("setting {key}"),
             &changed(state, key, value.as_deref()),
         ),
+        Command::SetSettings { settings, .. } => {
+            let is_new = |set: &&SettingSet| state.setting(&set.key).is_none_or(|known| known.value != set.value);
+            let told = |set: &SettingSet| format!("{} {}", set.key, changed(state, &set.key, Some(&set.value)));
+            let told: Vec<String> = settings.iter().filter(is_new).map(told).collect();
+            asked(What::SettingChanged, "settings".to_owned(), &told.join("; "))
+        }
         Command::BeginSettings { node: id, at_ns, .. } => by_itself(
             *at_ns,
             What::SettingChanged,

@@ -9,7 +9,7 @@ use super::decision::{Decision, not_stale, unchanged, within};
 use crate::command::Reply;
 use crate::limits::{EXPORTERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
 use crate::refusal::Refusal;
-use crate::setting::{EXPORTER, is_of_cluster, is_well_formed};
+use crate::setting::{EXPORTER, SettingSet, is_of_cluster, is_well_formed};
 use crate::state::{Change, Counters, Setting, State};
 
 pub(super) fn set(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, at_ns: u64) -> Decision {
@@ -40,6 +40,35 @@ pub(super) fn set(state: &State, key: &str, value: Option<&str>, seen: Option<u6
         None => Change::SettingGone(key.to_owned()),
     };
     Ok((Reply::Done, vec![counted(state, version), changed]))
+}
+
+/// Sets several settings, in one version: whoever follows them sees all of them or none.
+pub(super) fn set_all(state: &State, settings: &[SettingSet], at_ns: u64) -> Decision {
+    within("a list of settings", settings.len(), SETTINGS_MAX)?;
+    let version = state.counters.settings_version + 1;
+    let (mut changes, mut count) = (Vec::new(), state.settings.len());
+    let mut keys = BTreeSet::new();
+    for SettingSet { key, value, seen } in settings {
+        within("a setting's name", key.len(), SETTING_KEY_BYTES_MAX)?;
+        if key.starts_with(EXPORTER) || !keys.insert(key) {
+            return Err(Refusal::BadSetting { key: key.clone() });
+        }
+        formed(key, Some(value))?;
+        let known = state.setting(key);
+        if known.is_some_and(|known| known.value == *value) {
+            continue;
+        }
+        not_stale(|| format!("setting {key}"), Some(*seen), known.map_or(0, |s| s.version))?;
+        count += usize::from(known.is_none());
+        changes.push(on_record(key, value, version, at_ns));
+    }
+    if count > SETTINGS_MAX {
+        return Err(Refusal::TooManySettings { limit: SETTINGS_MAX });
+    }
+    if !changes.is_empty() {
+        changes.insert(0, counted(state, version));
+    }
+    Ok((Reply::Done, changes))
 }
 
 /// Puts all settings of the cluster on record, where none is but what a single node has there.
@@ -186,6 +215,64 @@ mod tests {
             assert!(apply(&mut none, &begin_with(&list)).is_err(), "{list:?}");
         }
         assert_eq!((state, none), (before, State::default()));
+    }
+
+    fn set_all(list: &[(&str, &str, u64)]) -> Command {
+        let set = |(key, value, seen): &(&str, &str, u64)| SettingSet {
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+            seen: *seen,
+        };
+        Command::SetSettings {
+            settings: list.iter().map(set).collect(),
+            at_ns: 8,
+        }
+    }
+
+    #[test]
+    fn several_settings_are_set_in_one_version_or_none_is() {
+        let mut state = State::default();
+        let first = begin_with(&[(ARCHIVE_URL, "file:///a"), ("archive.region", "none")]);
+        apply(&mut state, &first).unwrap();
+        let both = set_all(&[
+            (ARCHIVE_URL, "s3://logs", 1),
+            ("archive.endpoint", "https://minio:9000", 0),
+        ]);
+        apply(&mut state, &both).unwrap();
+        let all = [
+            ("archive.endpoint", "https://minio:9000", 3),
+            ("archive.region", "none", 2),
+            (ARCHIVE_URL, "s3://logs", 3),
+        ];
+        assert_eq!(
+            (on_record(&state).as_slice(), state.settings_version()),
+            (all.as_slice(), 3)
+        );
+        apply(&mut state, &both).unwrap();
+        assert_eq!(on_record(&state), all, "it was submitted before");
+        let before = state.clone();
+        for (list, what) in [
+            (
+                [("archive.region", "eu-1", 2), (ARCHIVE_URL, "s3://b", 1)],
+                "one was changed since",
+            ),
+            (
+                [("archive.region", "eu-1", 2), (ARCHIVE_URL, "a b", 3)],
+                "one has not its form",
+            ),
+            (
+                [("archive.region", "eu-1", 2), ("archive.region", "eu-2", 2)],
+                "one is there twice",
+            ),
+            ([("archive.region", "eu-1", 2), ("exporter.a", "{}", 0)], "an exporter"),
+            (
+                [("archive.region", "eu-1", 2), ("zone.override.1", "red", 0)],
+                "none of the cluster's",
+            ),
+        ] {
+            apply(&mut state, &set_all(&list)).expect_err(what);
+            assert_eq!(state, before, "{what}");
+        }
     }
 
     #[test]

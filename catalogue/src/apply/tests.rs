@@ -810,7 +810,7 @@ fn counted(state: &State) -> Counts {
 /// What is not done of the archive is what a walk over segments and objects gives.
 fn archive_as_walked(state: &State) {
     let owed = state.segments().filter_map(|segment| match segment {
-        SegmentRecord::Sealed(seal) => Some(seal).filter(|seal| state.owes_archive(seal)),
+        SegmentRecord::Sealed(seal) => Some(seal).filter(|seal| state.is_to_be_archived(seal)),
         SegmentRecord::Open { .. }
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Trimmed { .. }

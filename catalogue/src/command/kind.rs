@@ -1,5 +1,7 @@
 //! The kinds of commands, as they are stored and logged.
 
+use super::Command;
+
 /// The kinds of commands. The numbers are stored; none is ever reused. A name in `docs/formats.md` stays as it was
 /// first written, also where the command has another one here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +46,7 @@ pub enum Kind {
     LetterCopied = 37,
     Note = 40,
     BeginSettings = 41,
+    SetSettings = 43,
     ArchiveLease = 45,
     ArchiveCommit = 46,
     ManifestCommit = 47,
@@ -52,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -91,6 +94,7 @@ impl Kind {
         Self::LetterCopied,
         Self::Note,
         Self::BeginSettings,
+        Self::SetSettings,
         Self::ArchiveLease,
         Self::ArchiveCommit,
         Self::ManifestCommit,
@@ -143,10 +147,62 @@ impl Kind {
             Self::LetterCopied => "letter_copied",
             Self::Note => "note",
             Self::BeginSettings => "begin_settings",
+            Self::SetSettings => "set_settings",
             Self::ArchiveLease => "archive_lease",
             Self::ArchiveCommit => "archive_commit",
             Self::ManifestCommit => "manifest_commit",
             Self::ArchiveDoom => "archive_doom",
+        }
+    }
+}
+
+impl Command {
+    /// The command's kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::RegisterNode { .. } => Kind::RegisterNode,
+            Self::NodeUp { .. } => Kind::NodeUp,
+            Self::SetNodeState { .. } => Kind::SetNodeState,
+            Self::Roll { .. } => Kind::Roll,
+            Self::BeginRecovery { .. } => Kind::BeginRecovery,
+            Self::Seal { .. } => Kind::Seal,
+            Self::Trim { .. } => Kind::Trim,
+            Self::Unlinked { .. } => Kind::Unlinked,
+            Self::KeepClock { .. } => Kind::KeepClock,
+            Self::SegmentLost { .. } => Kind::SegmentLost,
+            Self::CreateJob { .. } => Kind::CreateJob,
+            Self::JobProgress { .. } => Kind::JobProgress,
+            Self::FinishJob { .. } => Kind::FinishJob,
+            Self::CancelJob { .. } => Kind::CancelJob,
+            Self::SetConfig { .. } => Kind::SetConfig,
+            Self::SetSettings { .. } => Kind::SetSettings,
+            Self::BeginSettings { .. } => Kind::BeginSettings,
+            Self::SetExporter { .. } => Kind::SetExporter,
+            Self::ForgetExporter { .. } => Kind::ForgetExporter,
+            Self::CommitCursors { .. } => Kind::CommitCursors,
+            Self::SeekExporter { .. } => Kind::SeekExporter,
+            Self::AddDeadLetters { .. } => Kind::AddDeadLetters,
+            Self::DropDeadLetters { .. } => Kind::DropDeadLetters,
+            Self::SealRecovered { .. } => Kind::SealRecovered,
+            Self::ReplicaAdded { .. } => Kind::ReplicaAdded,
+            Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
+            Self::DescribeNode { .. } => Kind::DescribeNode,
+            Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
+            Self::CopyPlanned { .. } => Kind::CopyPlanned,
+            Self::TakeJob { .. } => Kind::TakeJob,
+            Self::TakeExport { .. } => Kind::TakeExport,
+            Self::CommitTakenCursors { .. } => Kind::CommitTakenCursors,
+            Self::AcceptLoss { .. } => Kind::AcceptLoss,
+            Self::RecoveredNothing { .. } => Kind::RecoveredNothing,
+            Self::AcceptCopyLoss { .. } => Kind::AcceptCopyLoss,
+            Self::BeginExporter { .. } => Kind::BeginExporter,
+            Self::RemoveNode { .. } => Kind::RemoveNode,
+            Self::LetterCopied { .. } => Kind::LetterCopied,
+            Self::Note { .. } => Kind::Note,
+            Self::ArchiveLease { .. } => Kind::ArchiveLease,
+            Self::ArchiveCommit { .. } => Kind::ArchiveCommit,
+            Self::ManifestCommit { .. } => Kind::ManifestCommit,
+            Self::ArchiveDoom { .. } => Kind::ArchiveDoom,
         }
     }
 }

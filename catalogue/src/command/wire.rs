@@ -19,6 +19,7 @@ use crate::job::{JobLoss, LossNames};
 use crate::row::archive::write_stored;
 use crate::row::job::{write_loss, write_loss_names};
 use crate::row::segment::{reason_code, write_accepted, write_nodes};
+use crate::setting::SettingSet;
 use crate::wire::{Reader, WireError, Writer};
 
 mod parts;
@@ -233,6 +234,10 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         Command::BeginSettings { node, settings, at_ns } => {
             let w = w.u32(node.get());
             w.list(settings, |w, (key, value)| w.text(key).text(value)).u64(*at_ns)
+        }
+        Command::SetSettings { settings, at_ns } => {
+            let set = |w: Writer, set: &SettingSet| w.text(&set.key).text(&set.value).u64(set.seen);
+            w.list(settings, set).u64(*at_ns)
         }
         Command::SetExporter {
             exporter,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::command::Command;
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
+use crate::setting::SettingSet;
 use crate::testkit::{
     archive_commit, archive_doom, archive_lease, configure, cursor, describe, entry, exporter, letter, lsn,
     manifest_commit, node, open, open_record, register, seal_record, segment, up, uuid,
@@ -144,6 +145,14 @@ fn of_settings() -> Vec<Command> {
             node: node(1),
             settings: vec![("vault.retention".to_owned(), "24h".to_owned())],
             at_ns: 11,
+        },
+        Command::SetSettings {
+            settings: vec![SettingSet {
+                key: "archive.region".to_owned(),
+                value: "eu-1".to_owned(),
+                seen: 0,
+            }],
+            at_ns: 12,
         },
     ]
 }

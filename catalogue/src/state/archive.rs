@@ -44,11 +44,12 @@ impl State {
         self.archive_index.listed
     }
 
-    /// The sealed segments that are to be archived and are not yet, in the order of their ids.
+    /// The sealed segments with entries that are not archived yet, in the order of their ids. One with an accepted loss
+    /// is among them: what can be read of it by now is archived too.
     pub fn unarchived(&self) -> impl Iterator<Item = SealRecord> {
         let segments = self.archive_index.unarchived.iter().filter_map(|id| self.segment(*id));
         segments.filter_map(|segment| match segment {
-            SegmentRecord::Sealed(seal) => Some(seal).filter(|seal| self.owes_archive(seal)),
+            SegmentRecord::Sealed(seal) => Some(seal).filter(|seal| self.is_to_be_archived(seal)),
             SegmentRecord::Open { .. }
             | SegmentRecord::Recovering { .. }
             | SegmentRecord::Trimmed { .. }
@@ -95,11 +96,14 @@ impl State {
             && object.members.iter().all(is_held)
     }
 
-    /// True where a sealed segment is to be archived, and is not yet. A segment without entries, or with an accepted
-    /// loss, is not to be archived.
+    /// True where a sealed segment is kept until it is archived. One with an accepted loss is not waited for.
     pub fn owes_archive(&self, segment: &SealRecord) -> bool {
-        let is_wanted = segment.stats.entries > 0 && self.accepted_copy_loss(segment.id).is_none();
-        self.has_archive() && is_wanted && !self.is_archived(segment.id)
+        self.is_to_be_archived(segment) && self.accepted_copy_loss(segment.id).is_none()
+    }
+
+    /// True where a sealed segment is to be archived, and is not yet. One without entries is not to be.
+    pub fn is_to_be_archived(&self, segment: &SealRecord) -> bool {
+        self.has_archive() && segment.stats.entries > 0 && !self.is_archived(segment.id)
     }
 
     pub(super) fn put_object(&mut self, lease: LeaseNumber, object: ArchiveObject) {

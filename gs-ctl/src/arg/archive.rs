@@ -5,12 +5,21 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
-use super::when::When;
+use super::when::{Patience, When};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Archive {
     /// Show how archiving fares at the node, what of the cluster is archived, and what is not yet
     Status,
+    /// Pause archiving on all nodes, as for work at the store; what is being put is put. It ends by itself. Meanwhile
+    /// nothing that is not archived is removed, also where a disk fills
+    Pause {
+        /// Its length: 30m, 1h, 2d; a week at most
+        #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+        length: Patience,
+    },
+    /// End a pause of archiving
+    Resume,
     /// List the objects on record, by lease
     List,
     /// List the objects of a store by its manifests, in the order of their names, without a node. Exit code 4 when

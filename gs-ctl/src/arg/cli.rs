@@ -193,13 +193,13 @@ pub(crate) enum Config {
         /// Only this one, or those below it: vault.retention, cluster, exporter.backend
         key: Option<String>,
     },
-    /// Change a setting of the cluster, on all nodes. Refused where a node cannot have the value, or where it was
-    /// changed since it was looked at
+    /// Change a setting of the cluster, or several at once, on all nodes. Refused where the node that is asked cannot
+    /// have the values, or where one was changed since it was looked at; of several all are changed or none. A value
+    /// that is optional is taken back with none
     Set {
-        /// The setting, such as vault.retention
-        key: String,
-        /// Its new value, as in a configuration file
-        value: String,
+        /// The setting and its new value, as in a configuration file; or several, each as KEY=VALUE
+        #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE")]
+        settings: Vec<String>,
         #[command(flatten)]
         change: SettingChange,
     },

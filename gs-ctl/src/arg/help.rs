@@ -56,6 +56,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "gs-ctl config set vault.retention 48h --dry-run",
             "gs-ctl config set vault.retention 48h --seen 12",
+            "gs-ctl config set archive.url=s3://logs archive.endpoint=https://minio:9000 archive.region=none",
         ],
     ),
     ("config diff", &["gs-ctl config diff"]),
@@ -140,6 +141,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("replay status", &["gs-ctl replay status 3"]),
     ("replay cancel", &["gs-ctl replay cancel 3"]),
     ("archive status", &["gs-ctl archive status"]),
+    (
+        "archive pause",
+        &["gs-ctl archive pause", "gs-ctl archive pause --for 30m"],
+    ),
+    ("archive resume", &["gs-ctl archive resume"]),
     (
         "archive list",
         &[

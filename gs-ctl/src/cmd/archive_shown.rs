@@ -1,11 +1,13 @@
-//! `gs-ctl archive status`, `gs-ctl archive list`: the archive, as a node sees it.
+//! `gs-ctl archive status`, `pause`, `resume` and `list`: the archive, as a node sees it.
 
-use gophership_proto::control::v1::{ListArchiveRequest, ShowArchiveRequest};
+use gophership_proto::control::v1::{
+    ArchiveStatus, ListArchiveRequest, PauseArchiveRequest, ResumeArchiveRequest, ShowArchiveRequest,
+};
 use gophership_proto::view::archive::{ArchiveList, ArchiveObjectView, ArchiveStatusView};
 use serde::Serialize;
 
 use crate::arg::format::Format;
-use crate::arg::when::now_unix_nano;
+use crate::arg::when::{Patience, now_unix_nano};
 use crate::connect::Client;
 use crate::out::human;
 use crate::out::outcome::{Outcome, refused};
@@ -24,12 +26,26 @@ struct Shown {
 
 /// Shows how archiving fares.
 pub(super) async fn status(node: &mut Client, format: Format) -> anyhow::Result<Outcome> {
-    let reply = node
-        .show_archive(ShowArchiveRequest {})
-        .await
-        .map_err(|e| refused(&e))?;
+    let reply = node.show_archive(ShowArchiveRequest {}).await;
+    show(reply.map_err(|e| refused(&e))?.into_inner(), format)
+}
+
+/// Pauses archiving on all nodes.
+pub(super) async fn pause(node: &mut Client, length: Patience, format: Format) -> anyhow::Result<Outcome> {
+    let for_seconds = length.0.as_secs();
+    let reply = node.pause_archive(PauseArchiveRequest { for_seconds }).await;
+    show(reply.map_err(|e| refused(&e))?.into_inner(), format)
+}
+
+/// Ends a pause of archiving.
+pub(super) async fn resume(node: &mut Client, format: Format) -> anyhow::Result<Outcome> {
+    let reply = node.resume_archive(ResumeArchiveRequest {}).await;
+    show(reply.map_err(|e| refused(&e))?.into_inner(), format)
+}
+
+fn show(archive: ArchiveStatus, format: Format) -> anyhow::Result<Outcome> {
     let shown = Shown {
-        archive: reply.into_inner().into(),
+        archive: archive.into(),
         now_unix_nano: now_unix_nano(),
     };
     print(&shown, format)?;
@@ -66,8 +82,12 @@ impl Answer for Shown {
                 let since = human::age(a.fault_since_unix_nano, self.now_unix_nano);
                 rows.push(("FAILS", format!("for {since}: {}", human::one_line(fault))));
             }
-            (None, Some(waits_for)) => rows.push(("Waits", waits_for.clone())),
-            (None, None) => {}
+            (None, Some(waits_for)) if a.paused_until_unix_nano.is_none() => rows.push(("Waits", waits_for.clone())),
+            (None, _) => {}
+        }
+        if let Some(until) = a.paused_until_unix_nano {
+            let by = a.waits_for.as_deref().map(human::one_line).unwrap_or_default();
+            rows.push(("PAUSED", format!("until {}; {by}", human::time(until))));
         }
         if a.unreadable_segments > 0 {
             let why = a.unreadable_why.as_deref().map(human::one_line).unwrap_or_default();
@@ -117,25 +137,26 @@ fn archived(a: &ArchiveStatusView) -> String {
 
 impl Answer for ArchiveList {
     fn table(&self) -> String {
-        let mut table = Table::new(&[
-            ">LEASE",
-            "STATE",
-            ">BYTES",
-            ">RECORDS",
-            ">SEGMENTS",
-            "RECEIVED FROM",
-            "KEY",
-        ]);
+        // Most have one store for ever.
+        let mut stores = self.objects.iter().map(|object| &object.store_id);
+        let first = stores.next();
+        let has_several = stores.any(|store| Some(store) != first);
+        let mut head = vec![">LEASE", "STATE", ">BYTES", ">RECORDS", ">SEGMENTS", "RECEIVED FROM"];
+        head.extend(has_several.then_some("STORE"));
+        head.push("KEY");
+        let mut table = Table::new(&head);
         for object in &self.objects {
-            table.row(vec![
+            let mut row = vec![
                 object.lease.to_string(),
                 object.state.clone(),
                 object.bytes.map_or_else(|| "-".to_owned(), human::bytes),
                 human::count(object.records),
                 human::count(object.segments.len() as u64),
                 human::time(object.received_min_unix_nano),
-                object.key.clone(),
-            ]);
+            ];
+            row.extend(has_several.then(|| object.store_id.clone()));
+            row.push(object.key.clone());
+            table.row(row);
         }
         table.text()
     }

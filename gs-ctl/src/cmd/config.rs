@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use gophership_proto::control::v1::{
-    ChangeSettingReply, ChangeSettingRequest, ClusterStatusReply, ClusterStatusRequest, ListSettingsRequest,
+    ChangeSettingReply, ChangeSettingRequest, ChangeSettingsRequest, ClusterStatusReply, ClusterStatusRequest,
+    ListSettingsRequest, SettingValue,
 };
 use gophership_proto::view::setting::SettingView;
 use schemars::JsonSchema;
@@ -46,6 +47,19 @@ pub(super) struct SettingChangeView {
     version: Option<u64>,
     /// True where nothing was changed.
     dry_run: bool,
+}
+
+/// A change of one setting, or of several at once.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum SettingsChanged {
+    /// Of one.
+    One(SettingChangeView),
+    /// Of several.
+    Several {
+        /// In the order of the command line.
+        settings: Vec<SettingChangeView>,
+    },
 }
 
 /// The settings that nodes' own configurations have otherwise than the cluster.
@@ -127,6 +141,15 @@ impl Answer for SettingChangeView {
     }
 }
 
+impl Answer for SettingsChanged {
+    fn table(&self) -> String {
+        match self {
+            Self::One(change) => change.table(),
+            Self::Several { settings } => settings.iter().map(Answer::table).collect::<Vec<_>>().join("\n"),
+        }
+    }
+}
+
 impl Answer for SettingDiffs {
     fn table(&self) -> String {
         diffs(&self.nodes, |value| human::cut(value, VALUE_CHARS))
@@ -184,20 +207,58 @@ pub(crate) async fn config(node: &mut Client, asked: Config, format: Format) -> 
             print(&SettingList { settings }, format)?;
             Ok(Outcome::Done)
         }
-        Config::Set { key, value, change } => {
-            if key.starts_with(EXPORTER) {
-                let how = "gs-ctl exporter set FILE sets an exporter, from its description as in a configuration";
-                return Err(Failure::Usage(how.to_owned()).into());
-            }
-            let request = ChangeSettingRequest {
-                key,
-                value: Some(value),
-                ..request(change)
-            };
-            send(node, request, format).await
-        }
+        Config::Set { settings, change } => set(node, &settings, change, format).await,
         Config::Diff => unreachable!("asked of another service"),
     }
+}
+
+async fn set(node: &mut Client, words: &[String], change: SettingChange, format: Format) -> anyhow::Result<Outcome> {
+    let mut settings = pairs_of(words)?;
+    if settings.iter().any(|set| set.key.starts_with(EXPORTER)) {
+        let how = "gs-ctl exporter set FILE sets an exporter, from its description as in a configuration";
+        return Err(Failure::Usage(how.to_owned()).into());
+    }
+    if settings.len() > 1 {
+        if change.seen.is_some() {
+            let how = "--seen is the version of one setting: of several each has its own";
+            return Err(Failure::Usage(how.to_owned()).into());
+        }
+        let dry_run = change.dry_run;
+        let answer = node.change_settings(ChangeSettingsRequest { settings, dry_run }).await;
+        let changed = answer.map_err(|e| refused(&e))?.into_inner().settings.into_iter();
+        let settings = changed.map(SettingChangeView::from).collect();
+        print(&SettingsChanged::Several { settings }, format)?;
+        return Ok(Outcome::Done);
+    }
+    let Some(SettingValue { key, value }) = settings.pop() else {
+        unreachable!("the command line has a setting")
+    };
+    let request = ChangeSettingRequest {
+        key,
+        value: Some(value),
+        ..request(change)
+    };
+    send(node, request, format).await
+}
+
+/// The settings that the words of a command line name: one as KEY VALUE, or each as KEY=VALUE.
+fn pairs_of(words: &[String]) -> Result<Vec<SettingValue>, Failure> {
+    let of = |key: &str, value: &str| SettingValue {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    };
+    if let [key, value] = words
+        && !key.contains('=')
+    {
+        return Ok(vec![of(key, value)]);
+    }
+    let pair = |word: &String| match word.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok(of(key, value)),
+        _ => Err(Failure::Usage(format!(
+            "{word:?} is no setting with a value: name one as KEY VALUE, or each of several as KEY=VALUE"
+        ))),
+    };
+    words.iter().map(pair).collect()
 }
 
 /// Shows the settings that nodes' own configurations have otherwise than their cluster.
@@ -265,7 +326,7 @@ fn request(change: SettingChange) -> ChangeSettingRequest {
 async fn send(node: &mut Client, request: ChangeSettingRequest, format: Format) -> anyhow::Result<Outcome> {
     let answer = node.change_setting(request).await;
     let changed = answer.map_err(|e| refused(&e))?.into_inner();
-    print(&SettingChangeView::from(changed), format)?;
+    print(&SettingsChanged::One(changed.into()), format)?;
     Ok(Outcome::Done)
 }
 
@@ -313,6 +374,28 @@ mod tests {
             (same, "nothing: it is so already\n"),
         ] {
             assert!(text.contains("cluster.replicas") && text.ends_with(ends), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_command_line_are_one_setting_or_each_is_one() {
+        let of = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let pairs = pairs_of(&words).map_err(|error| error.to_string())?;
+            Ok::<_, String>(pairs.into_iter().map(|set| (set.key, set.value)).collect::<Vec<_>>())
+        };
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(of(&["a.b", "c=d"]), Ok(vec![pair("a.b", "c=d")]));
+        assert_eq!(of(&["a.b=c=d"]), Ok(vec![pair("a.b", "c=d")]));
+        assert_eq!(of(&["a=1", "b=2"]), Ok(vec![pair("a", "1"), pair("b", "2")]));
+        for (words, bad) in [
+            (&["a"][..], "\"a\""),
+            (&["a=1", "b"], "\"b\""),
+            (&["a", "b", "c"], "\"a\""),
+            (&["=1"], "\"=1\""),
+        ] {
+            let error = of(words).unwrap_err();
+            assert!(error.starts_with(bad) && error.contains("KEY=VALUE"), "{error}");
         }
     }
 

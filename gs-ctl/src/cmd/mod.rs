@@ -91,7 +91,11 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
 
 fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start")?.block_on(command)
+    let runtime = runtime.context("cannot start")?;
+    let outcome = runtime.block_on(command);
+    // A folder that hangs would hold a thread, and with it the end of this program.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// The archive as a node sees it, or read here, without one.
@@ -99,7 +103,9 @@ fn archive_of(asked: Archive, global: &Global) -> anyhow::Result<Outcome> {
     let usage = |what: &str| Failure::Usage(what.to_owned());
     let format = global.format;
     match asked {
-        Archive::Status | Archive::List => block_on(ask(global, Command::Archive(asked))),
+        Archive::Status | Archive::Pause { .. } | Archive::Resume | Archive::List => {
+            block_on(ask(global, Command::Archive(asked)))
+        }
         Archive::Ls { url, range, store } => block_on(archive_store::ls::ls(&url, &range, &store, format)),
         Archive::Cat {
             place,
@@ -167,6 +173,8 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         }) => segment_verify::verify(&mut node, segment, format).await,
         Command::Replay(asked) => replay::replay(&mut node, asked, format).await,
         Command::Archive(Archive::Status) => archive_shown::status(&mut node, format).await,
+        Command::Archive(Archive::Pause { length }) => archive_shown::pause(&mut node, length, format).await,
+        Command::Archive(Archive::Resume) => archive_shown::resume(&mut node, format).await,
         Command::Archive(Archive::List) => archive_shown::list(&mut node, format).await,
         Command::Segment(Segment::Verify { segment: None, .. })
         | Command::Check

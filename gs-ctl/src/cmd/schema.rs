@@ -15,7 +15,7 @@ use super::archive::ArchiveVerdict;
 use super::archive_store::ls::ObjectList;
 use super::archive_store::verify::StoreVerdict;
 use super::check::CheckView;
-use super::config::{SettingChangeView, SettingDiffs, SettingList};
+use super::config::{SettingDiffs, SettingList, SettingsChanged};
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
 use super::replay_start::Summary;
@@ -43,7 +43,7 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::RaftStatus => schema::<RaftView>,
         SchemaName::Events => schema::<EventList>,
         SchemaName::ConfigGet => schema::<SettingList>,
-        SchemaName::ConfigSet => schema::<SettingChangeView>,
+        SchemaName::ConfigSet => schema::<SettingsChanged>,
         SchemaName::ConfigDiff => schema::<SettingDiffs>,
         SchemaName::Top => schema::<Line<'static>>,
         SchemaName::ExporterList => schema::<ExporterList>,

@@ -165,7 +165,13 @@ impl Shown {
                 .fault
                 .as_deref()
                 .map_or_else(String::new, |fault| format!("; FAILS: {}", human::one_line(fault)));
-            rows.push(("Archive", format!("owed: {owed}{fails}")));
+            let paused = archive.paused_until_unix_nano.map_or_else(String::new, |until| {
+                format!(
+                    "; PAUSED until {} (gs-ctl archive resume ends that)",
+                    human::time(until)
+                )
+            });
+            rows.push(("Archive", format!("owed: {owed}{fails}{paused}")));
         }
         if let Some(text) = latency_text(&self.status.latency) {
             rows.push(("Latency", text));

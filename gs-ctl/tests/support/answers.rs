@@ -365,6 +365,20 @@ pub(crate) fn settings() -> ListSettingsReply {
     }
 }
 
+/// The archive, paused for so many seconds.
+pub(crate) fn archive(paused_seconds: u64) -> ArchiveStatus {
+    let (waits_for, until) = match paused_seconds {
+        0 => (String::new(), 0),
+        seconds => ("uid 0 paused it".to_owned(), BEGAN + seconds * 1_000_000_000),
+    };
+    ArchiveStatus {
+        url: "s3://logs".to_owned(),
+        waits_for,
+        paused_until_unix_nano: until,
+        ..ArchiveStatus::default()
+    }
+}
+
 /// The change that was asked for.
 pub(crate) fn setting_changed(asked: ChangeSettingRequest) -> ChangeSettingReply {
     ChangeSettingReply {
@@ -373,6 +387,21 @@ pub(crate) fn setting_changed(asked: ChangeSettingRequest) -> ChangeSettingReply
         version: if asked.value.is_some() { 8 } else { 0 },
         new: asked.value.or(asked.exporter),
         dry_run: asked.dry_run,
+    }
+}
+
+/// The changes that were asked for.
+pub(crate) fn settings_changed(asked: ChangeSettingsRequest) -> ChangeSettingsReply {
+    let changed = |set: SettingValue| {
+        setting_changed(ChangeSettingRequest {
+            key: set.key,
+            value: Some(set.value),
+            dry_run: asked.dry_run,
+            ..ChangeSettingRequest::default()
+        })
+    };
+    ChangeSettingsReply {
+        settings: asked.settings.into_iter().map(changed).collect(),
     }
 }
 

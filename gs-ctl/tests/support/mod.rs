@@ -187,8 +187,25 @@ impl Control for Service {
         Ok(Response::new(answers::setting_changed(request.into_inner())))
     }
 
+    async fn change_settings(
+        &self,
+        request: Request<ChangeSettingsRequest>,
+    ) -> Result<Response<ChangeSettingsReply>, Status> {
+        self.note(request.get_ref());
+        Ok(Response::new(answers::settings_changed(request.into_inner())))
+    }
+
     async fn show_archive(&self, _: Request<ShowArchiveRequest>) -> Result<Response<ArchiveStatus>, Status> {
         no()
+    }
+
+    async fn pause_archive(&self, request: Request<PauseArchiveRequest>) -> Result<Response<ArchiveStatus>, Status> {
+        self.note(request.get_ref());
+        Ok(Response::new(answers::archive(request.get_ref().for_seconds)))
+    }
+
+    async fn resume_archive(&self, _: Request<ResumeArchiveRequest>) -> Result<Response<ArchiveStatus>, Status> {
+        Ok(Response::new(answers::archive(0)))
     }
 
     async fn list_archive(&self, _: Request<ListArchiveRequest>) -> Result<Response<ListArchiveReply>, Status> {

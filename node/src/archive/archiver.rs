@@ -177,6 +177,12 @@ impl Running {
     /// Archives to an open store until the settings change, or the store proves to be another one.
     async fn work(&mut self, archive: &Arc<OpenArchive>) {
         while self.parts.settings.archive() == archive.settings && !archive.is_other.load(Ordering::Relaxed) {
+            if self.parts.pause().is_some() {
+                self.status.waiting.store(0, Ordering::Relaxed);
+                self.update_status().await;
+                self.rest().await;
+                continue;
+            }
             let due = self.due(archive.store.id().0);
             doomed::doom_left_behind(archive, &due.left_behind).await;
             self.begin(archive, due);
@@ -185,11 +191,7 @@ impl Running {
                 self.doomed_examined_at = Some(Instant::now());
                 doomed::delete(archive, &mut self.doomed_examined).await;
             }
-            tokio::select! {
-                Some(ended) = self.tasks.join_next() => self.ended(ended),
-                Some(listed) = self.listing.join_next() => joined(listed),
-                () = tokio::time::sleep(TURN) => {}
-            }
+            self.rest().await;
         }
         self.tasks.shutdown().await;
         self.listing.shutdown().await;
@@ -197,6 +199,15 @@ impl Running {
         self.status.under_way.store(0, Ordering::Relaxed);
         self.status.set_lost_leases(None);
         (self.doomed_examined, self.doomed_examined_at) = (BTreeSet::new(), None);
+    }
+
+    /// Waits until a task has ended, or it is time to look again.
+    async fn rest(&mut self) {
+        tokio::select! {
+            Some(ended) = self.tasks.join_next() => self.ended(ended),
+            Some(listed) = self.listing.join_next() => joined(listed),
+            () = tokio::time::sleep(TURN) => {}
+        }
     }
 
     fn due(&mut self, store: Uuid) -> Due {
@@ -207,11 +218,11 @@ impl Running {
             is_dead: &is_dead,
         };
         let (left_alone, now) = (&mut self.left_alone, Instant::now());
-        let mut due = parts.catalogue.read(|state| {
+        let (mut due, unreadable) = parts.catalogue.read(|state| {
             left_alone.forget_past(state, now);
-            due(state, &asking, store)
+            (due(state, &asking, store), left_alone.unreadable(state))
         });
-        if left_alone.unreadable() == 0 {
+        if unreadable == 0 {
             self.status.set_unreadable(0, None);
         }
         self.status.set_lost_leases(left_alone.fault());
@@ -242,6 +253,9 @@ impl Running {
                 .retain(|candidate: &Candidate| !members.contains(&candidate.id));
             self.spawn(archive, archive.store.id().0, members);
         }
+        let is_free = self.tasks.len() < OBJECTS_AT_ONCE;
+        let waiting = if is_free { due.candidates.len() as u64 } else { 0 };
+        self.status.waiting.store(waiting, Ordering::Relaxed);
         if !due.unlisted.is_empty() && self.listing.is_empty() {
             let head = self.parts.catalogue.read(State::manifest_head);
             let archive = Arc::clone(archive);
@@ -271,7 +285,8 @@ impl Running {
         }
         self.left_alone.ended(&members, &made, took, Instant::now());
         if let (ObjectEnding::Doomed, Some(why)) = (made.ending, made.why) {
-            self.status.set_unreadable(self.left_alone.unreadable(), Some(why.text));
+            let unreadable = self.parts.catalogue.read(|state| self.left_alone.unreadable(state));
+            self.status.set_unreadable(unreadable, Some(why.text));
         }
         self.status.under_way.store(self.tasks.len() as u64, Ordering::Relaxed);
     }
@@ -279,6 +294,8 @@ impl Running {
     /// Updates the counts that are shown, and records an event when archiving has begun to fail, or works again.
     async fn update_status(&self) {
         self.status.set_tally(self.parts.catalogue.read(tally));
+        let paused = u64::from(self.parts.pause().is_some());
+        self.status.paused.store(paused, Ordering::Relaxed);
         let (what, detail) = match self.status.take_transition() {
             Some(Transition::Failing(why)) => (What::ArchiveFailing, why),
             Some(Transition::Working) => (What::ArchiveWorking, String::new()),

@@ -100,13 +100,14 @@ fn candidate(seal: &SealRecord) -> Option<Candidate> {
 mod tests {
     use gophership_catalogue::setting::{ARCHIVE_STORES, ARCHIVE_URL};
     use gophership_catalogue::testkit::{
-        archive_commit, archive_doom, archive_lease, manifest_commit, node, open, register, seal_record, segment, up,
-        uuid,
+        accepted_loss, archive_commit, archive_doom, archive_lease, manifest_commit, node, open, register, seal_record,
+        segment, up, uuid,
     };
     use gophership_catalogue::{Command, apply};
     use gophership_vault::NodeSet;
 
     use super::*;
+    use crate::archive::tally::tally;
 
     fn apply_all(state: &mut State, commands: &[Command]) {
         for command in commands {
@@ -179,6 +180,15 @@ mod tests {
         };
         apply_all(&mut state, &[none]);
         assert_eq!(due_at(&state, 3, &[]), NOTHING);
+    }
+
+    #[test]
+    fn a_segment_with_an_accepted_loss_is_still_archived_and_is_no_debt() {
+        let mut state = ready();
+        let loss = accepted_loss("op", 9, 1);
+        say(&mut state, &[Command::AcceptCopyLoss { id: id(2), loss }]);
+        assert_eq!(due_at(&state, 3, &[]), (vec![], vec![1, 2, 3], vec![]));
+        assert_eq!(tally(&state).debt_segments, 2);
     }
 
     #[test]

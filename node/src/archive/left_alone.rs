@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use gophership_archiver::round::ObjectEnding;
 use gophership_catalogue::State;
 use gophership_catalogue::archive::ObjectState;
+use gophership_catalogue::segment::SegmentRecord;
 use gophership_vault::ids::SegmentId;
 
 use super::limits::{LEFT_ALONE, LOST_MAX};
@@ -78,9 +79,14 @@ impl LeftAlone {
         until.is_some_and(|until| now < until)
     }
 
-    /// The number of segments that are left alone since they could not be read.
-    pub(super) fn unreadable(&self) -> u64 {
-        self.unreadable.len() as u64
+    /// The number of segments that are left alone since they could not be read, and that are kept until they are
+    /// archived. Of one whose loss was accepted nobody is to be told again.
+    pub(super) fn unreadable(&self, state: &State) -> u64 {
+        let is_owed = |id: &&SegmentId| match state.segment(**id) {
+            Some(SegmentRecord::Sealed(seal)) => state.owes_archive(seal),
+            Some(_) | None => false,
+        };
+        self.unreadable.keys().filter(is_owed).count() as u64
     }
 
     /// The message to an operator about the lease that was lost or refused most often; `None` below [`LOST_MAX`] times.
@@ -97,7 +103,9 @@ impl LeftAlone {
 
 #[cfg(test)]
 mod tests {
-    use gophership_catalogue::testkit::segment;
+    use gophership_catalogue::setting::ARCHIVE_URL;
+    use gophership_catalogue::testkit::{accepted_loss, open, register, seal_record, segment, up};
+    use gophership_catalogue::{Command, apply};
 
     use super::*;
 
@@ -125,6 +133,40 @@ mod tests {
         };
         assert_eq!(left_alone(Some(ids[1])), [false, true, false]);
         assert_eq!(left_alone(None), [true; 3], "whatever it was, it was not one of them");
+    }
+
+    #[test]
+    fn only_a_segment_whose_loss_was_not_accepted_is_told_as_unreadable() {
+        let (mut state, ids) = (State::default(), ids());
+        let archive = Command::SetConfig {
+            key: ARCHIVE_URL.to_owned(),
+            value: Some("s3://logs".to_owned()),
+            seen: None,
+            at_ns: 1,
+        };
+        let nodes = (1..=3).flat_map(|n| [register(n), up(n.into(), n)]);
+        let sealed = ids.map(|id| {
+            [
+                open(id, 1),
+                Command::Seal {
+                    seal: seal_record(id, 1, 2),
+                },
+            ]
+        });
+        let loss = accepted_loss("op", 9, 1);
+        let accepted = Command::AcceptCopyLoss { id: ids[0], loss };
+        for command in nodes
+            .chain([archive])
+            .chain(sealed.into_iter().flatten())
+            .chain([accepted])
+        {
+            apply(&mut state, &command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+        }
+        let mut left = LeftAlone::default();
+        for id in &ids[..2] {
+            left.ended(&ids, &made(ObjectEnding::Doomed, Some(*id)), SECOND, Instant::now());
+        }
+        assert_eq!(left.unreadable(&state), 1);
     }
 
     #[test]

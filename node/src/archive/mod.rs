@@ -7,7 +7,7 @@
 //! - `due`: what this node is to do, by the catalogue alone.
 //! - `object`: one object, from its lease to its commit. `manifest`: the manifest that lists it.
 //! - `doomed`: objects that never count: dooms those left behind in a former store, and deletes duplicates.
-//! - `left_alone`: segments that are tried again only later.
+//! - `left_alone`: segments that are tried again only later. `pause`: archiving paused by an operator.
 //! - `archiver`: the thread that does all this. `status`: how it fares. `tally`: what is archived, and what is not yet.
 //! - `limits`: every bound.
 //!
@@ -23,9 +23,12 @@ mod manifest;
 mod object;
 mod opening;
 mod parts;
+pub(crate) mod pause;
 mod record;
 mod status;
 mod tally;
+#[cfg(test)]
+mod two_nodes;
 
 pub use archiver::{Archiver, ArchiverSeen};
 pub(crate) use object::key_of;

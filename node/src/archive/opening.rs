@@ -29,10 +29,12 @@ pub(super) async fn follow_record(parts: &Arc<ArchiveParts>, url: Option<String>
 /// # Errors
 /// What is wrong with the store, or that it or the catalogue does not answer, in words. The call can be tried again.
 pub(super) async fn open(parts: &Arc<ArchiveParts>, archive: &Archive, url: &str) -> Result<ArchiveStore, String> {
+    let of_bucket = Some(archive).filter(|archive| !archive.is_folder());
     let settings = StoreSettings {
         url: url.to_owned(),
-        endpoint: archive.endpoint.as_ref().map(ToString::to_string),
-        region: archive.region.clone(),
+        // Of a folder they do not count.
+        endpoint: of_bucket.and_then(|archive| archive.endpoint.as_ref().map(ToString::to_string)),
+        region: of_bucket.and_then(|archive| archive.region.clone()),
         unsafe_store: archive.unsafe_store,
     };
     let known = {

@@ -13,6 +13,7 @@ use gophership_vault::{DiskTier, Vault};
 use tokio::task::spawn_blocking;
 
 use super::limits::TIER_INTERVAL;
+use super::pause::{Pause, pause};
 use super::status::Status;
 use crate::config::Archive;
 use crate::settings::Settings;
@@ -54,9 +55,17 @@ impl ArchiveParts {
             .await
     }
 
+    /// The pause that an operator asked for, until it ends.
+    pub(super) fn pause(&self) -> Option<Pause> {
+        self.catalogue.read(|state| pause(state, self.vault.clock_ns()))
+    }
+
     /// Waits until a block of work may be done, after one that took `last`. Where the disk fills, archiving makes room,
-    /// and waits for no zone.
+    /// and waits for no zone; it waits for the end of an operator's pause all the same.
     pub(super) async fn pass(&self, last: Duration) {
+        while self.pause().is_some() {
+            tokio::time::sleep(TIER_INTERVAL).await;
+        }
         while self.vault.tier() < DiskTier::Evict {
             let rest = self.throttle.pass(Job::Archive, last);
             if tokio::time::timeout(TIER_INTERVAL, rest).await.is_ok() {

@@ -19,6 +19,10 @@ pub(super) struct Status {
     pub(super) failures: AtomicU64,
     /// Objects that are being made.
     pub(super) under_way: AtomicU64,
+    /// 1 while an operator's pause lasts.
+    pub(super) paused: AtomicU64,
+    /// Segments that are to be in one object with others that are yet to come.
+    pub(super) waiting: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -77,6 +81,10 @@ pub(crate) struct ArchiveView {
     pub(crate) tally: ArchiveTally,
     /// Objects that are being made here.
     pub(crate) under_way: u64,
+    /// True while an operator's pause lasts.
+    pub(crate) is_paused: bool,
+    /// Segments here that wait for others, to be in one object with them.
+    pub(crate) waiting: u64,
     /// Objects put since the start of the node.
     pub(crate) objects: u64,
     /// Their bytes.
@@ -161,6 +169,8 @@ impl Status {
             unreadable: inner.unreadable.0,
             unreadable_why: inner.unreadable.1.clone(),
             under_way: count(&self.under_way),
+            is_paused: count(&self.paused) > 0,
+            waiting: count(&self.waiting),
             objects: count(&self.objects),
             bytes: count(&self.bytes),
             failures: count(&self.failures),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// The archive of the whole cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct ArchiveTally {
-    /// Sealed segments that are in no manifest yet.
+    /// Sealed segments that are in no manifest yet, without those whose loss was accepted.
     pub(crate) debt_segments: u64,
     /// Entries in them.
     pub(crate) debt_entries: u64,
@@ -48,7 +48,7 @@ pub(super) fn tally(state: &State) -> ArchiveTally {
             }
         }
     }
-    for seal in state.unarchived() {
+    for seal in state.unarchived().filter(|seal| state.owes_archive(seal)) {
         all.debt_segments += 1;
         all.debt_entries += seal.stats.entries;
         all.debt_bytes += seal.stats.stored_bytes;

@@ -66,7 +66,7 @@ impl Archive {
     pub(super) const NONE: &'static str = gophership_catalogue::setting::ARCHIVE_NONE;
 
     /// True where the store is a folder.
-    pub(super) fn is_folder(&self) -> bool {
+    pub(crate) fn is_folder(&self) -> bool {
         self.url.as_ref().is_some_and(|url| url.starts_with("file://"))
     }
 

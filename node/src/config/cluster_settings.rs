@@ -120,11 +120,27 @@ pub fn with_setting(
     environment: &Environment,
     machine: &Machine,
 ) -> Result<Config, Vec<String>> {
+    with_changes(config, [(key, value)], environment, machine)
+}
+
+/// A configuration with several settings changed, which are checked together.
+///
+/// # Errors
+///
+/// All faults, in words.
+pub fn with_changes<'a>(
+    config: &Config,
+    changes: impl IntoIterator<Item = (&'a str, &'a str)>,
+    environment: &Environment,
+    machine: &Machine,
+) -> Result<Config, Vec<String>> {
     let mut reader = Reader::new(environment);
     reader.config = config.clone();
-    match key.strip_prefix(EXPORTER) {
-        Some(name) => exporter(&mut reader, key, name, value),
-        None => plain(&mut reader, key, value),
+    for (key, value) in changes {
+        match key.strip_prefix(EXPORTER) {
+            Some(name) => exporter(&mut reader, key, name, value),
+            None => plain(&mut reader, key, value),
+        }
     }
     if reader.faults.is_empty() {
         check(&mut reader, machine);
@@ -269,8 +285,7 @@ mod tests {
         ));
         let first = first.unwrap();
         let values = cluster_values(&first);
-        // The region of the archive is not set.
-        assert_eq!(values.len(), CLUSTER_KEYS.len() - 1 + 2);
+        assert_eq!(values.len(), CLUSTER_KEYS.len() + 2);
         let shown = format!("{values:?}");
         assert!(
             shown.contains("Bearer ${env:KEY}") && !shown.contains(SECRET),
@@ -319,6 +334,29 @@ mod tests {
         assert_eq!(taken.vault.segment_age.as_secs(), 2);
         assert_eq!(taken.vault.retention, own.vault.retention, "its own stays");
         assert_eq!(taken.cluster, own.cluster);
+    }
+
+    #[test]
+    fn several_changes_are_checked_together_and_what_is_optional_is_taken_back() {
+        let own = read("archive: {url: 'file:///a', region: eu-1}").unwrap();
+        let changed = |changes: &[(&str, &str)]| with_changes(&own, changes.iter().copied(), &environment(), &MACHINE);
+        let plaintext = ("archive.endpoint", "http://minio:9000");
+        let to_bucket = [("archive.url", "s3://logs"), plaintext, ("archive.insecure", "true")];
+        let faults = changed(&to_bucket[..2]).unwrap_err();
+        assert!(
+            faults.len() == 1 && faults[0].contains("archive.endpoint"),
+            "{faults:?}"
+        );
+        let archive = changed(&to_bucket).unwrap().archive;
+        assert_eq!((archive.url.as_deref(), archive.insecure), (Some("s3://logs"), true));
+        let faults = changed(&[("archive.url", "ftp://logs"), ("archive.zstd_level", "99")]).unwrap_err();
+        assert_eq!(faults.len(), 2, "all at once: {faults:?}");
+        let archive = changed(&[("archive.region", "none"), ("archive.url", "none")]).unwrap();
+        let values = cluster_values(&archive);
+        assert_eq!(
+            (values["archive.region"].as_str(), archive.archive.region),
+            ("none", None)
+        );
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) enum Field<R = Config> {
     Name(At<R, String>),
     /// A word that is optional.
     OptionalLabel(At<R, Option<String>>),
+    /// A word, or `none`.
+    LabelOrNone(At<R, Option<String>>),
     /// A host and a port.
     HostAddress(At<R, String>),
     /// A file or folder.
@@ -92,6 +94,12 @@ impl<R> Field<R> {
             Self::OptionalLabel(at) => {
                 let label = label(text)?;
                 *at(config) = Some(label);
+            }
+            Self::LabelOrNone(at) => {
+                *at(config) = match text {
+                    Archive::NONE => None,
+                    text => Some(label(text)?),
+                }
             }
             Self::HostAddress(at) => *at(config) = host_address(text)?,
             Self::Path(at) => *at(config) = path(text)?,
@@ -184,7 +192,9 @@ impl<R> Field<R> {
                 let endpoint = at(config).as_ref().map(ToString::to_string);
                 Some(endpoint.unwrap_or_else(|| Archive::NONE.to_owned()))
             }
-            Self::ArchiveUrl(at) => Some(at(config).clone().unwrap_or_else(|| Archive::NONE.to_owned())),
+            Self::ArchiveUrl(at) | Self::LabelOrNone(at) => {
+                Some(at(config).clone().unwrap_or_else(|| Archive::NONE.to_owned()))
+            }
             Self::ServerName(at) => at(config).clone(),
             Self::Origins(at) => Some(at(config).to_string()).filter(|list| !list.is_empty()),
         }
@@ -212,6 +222,7 @@ impl<R> Field<R> {
                 bounds::NAME_BYTES_MAX
             ),
             Self::OptionalLabel(_) => format!("visible ASCII, at most {} bytes", bounds::LABEL_BYTES_MAX),
+            Self::LabelOrNone(_) => format!("none, or visible ASCII, at most {} bytes", bounds::LABEL_BYTES_MAX),
             Self::HostAddress(_) => "HOST:PORT, the host a DNS name or an IP address, such as node-2:9097".into(),
             Self::Path(_) | Self::OptionalPath(_) => "a path".into(),
             Self::Address(_) => "an IP address and a port, such as 127.0.0.1:4317, 0.0.0.0:4317 or [::]:4317".into(),
@@ -257,6 +268,7 @@ impl<R> Field<R> {
         match self {
             Self::Name(_)
             | Self::OptionalLabel(_)
+            | Self::LabelOrNone(_)
             | Self::HostAddress(_)
             | Self::Path(_)
             | Self::OptionalPath(_)

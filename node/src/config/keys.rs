@@ -410,9 +410,9 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "archive.region",
-        "The region of the bucket. Absent: that of the environment (AWS_REGION), else us-east-1. Of a folder it does not \
+        "The region of the bucket. `none`: that of the environment (AWS_REGION), else us-east-1. Of a folder it does not \
          count.",
-        Field::OptionalLabel(|c| &mut c.archive.region),
+        Field::LabelOrNone(|c| &mut c.archive.region),
     ),
     key(
         "archive.zstd_level",

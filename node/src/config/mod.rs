@@ -40,7 +40,9 @@ mod tests;
 
 pub use archive::{Archive, ArchiveVerify};
 pub use cluster::{Cluster, ClusterPeer};
-pub use cluster_settings::{Values, cluster_values, is_of_cluster, read_exporter, values, with_setting, with_settings};
+pub use cluster_settings::{
+    Values, cluster_values, is_of_cluster, read_exporter, values, with_changes, with_setting, with_settings,
+};
 pub use environment::Environment;
 pub use export::{Compression, Endpoint, Export, ExportKind, ExportStart, ExportTarget, ExportTls, Secret};
 pub use fault::{Fault, Faults, Finding, Origin, Place, Problem};
@@ -50,4 +52,4 @@ pub use origins::Origins;
 pub use print::{changed_keys, print};
 pub use schema::schema;
 pub use settings::{Auto, Config, Ingest, Listener, Listeners, Memory, Node, OnFull, TlsFiles, Vault, Zones};
-pub(crate) use units::show_size;
+pub(crate) use units::{show_duration, show_size};

@@ -110,7 +110,7 @@ fn value<R>(key: &Key<R>, defaults: &mut R) -> Value {
     let zero = json!({ "const": 0 });
     let mut any = match key.field {
         Field::Name(_) => vec![text("[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")],
-        Field::OptionalLabel(_) => vec![text("[!-~]{1,128}")],
+        Field::OptionalLabel(_) | Field::LabelOrNone(_) => vec![text("[!-~]{1,128}")],
         Field::HostAddress(_) => vec![text(r"[A-Za-z0-9_.-]+:[0-9]+|\[[0-9A-Fa-f:.%]+\]:[0-9]+")],
         Field::Path(_) | Field::OptionalPath(_) => vec![text(".+")],
         Field::Address(_) => vec![text(r"[0-9.]+:[0-9]+|\[[0-9A-Fa-f:.%]+\]:[0-9]+")],
@@ -158,6 +158,7 @@ fn default_of<R>(key: &Key<R>, defaults: &mut R) -> Option<Value> {
         Field::Fraction(..) => shown.parse::<f64>().map_or(Value::String(shown), Value::from),
         Field::Name(_)
         | Field::OptionalLabel(_)
+        | Field::LabelOrNone(_)
         | Field::HostAddress(_)
         | Field::Path(_)
         | Field::OptionalPath(_)

@@ -114,8 +114,23 @@ impl Control for ControlService {
         answer(self.operator.change_setting(request.into_inner(), by).await)
     }
 
+    async fn change_settings(&self, request: Request<v1::ChangeSettingsRequest>) -> Answer<v1::ChangeSettingsReply> {
+        let by = who(&request);
+        answer(self.operator.change_settings(request.into_inner(), by).await)
+    }
+
     async fn show_archive(&self, _: Request<v1::ShowArchiveRequest>) -> Answer<v1::ArchiveStatus> {
         answer(self.operator.viewer.show_archive().await)
+    }
+
+    async fn pause_archive(&self, request: Request<v1::PauseArchiveRequest>) -> Answer<v1::ArchiveStatus> {
+        let by = who(&request);
+        let seconds = request.into_inner().for_seconds;
+        answer(self.operator.pause_archive(seconds, by).await)
+    }
+
+    async fn resume_archive(&self, request: Request<v1::ResumeArchiveRequest>) -> Answer<v1::ArchiveStatus> {
+        answer(self.operator.resume_archive(who(&request)).await)
     }
 
     async fn list_archive(&self, request: Request<v1::ListArchiveRequest>) -> Answer<v1::ListArchiveReply> {

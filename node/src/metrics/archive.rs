@@ -13,6 +13,11 @@ pub(super) fn archive(out: &mut Families, archive: &ArchiveView) {
         "0 while something keeps this node from archiving, else 1",
         f64::from(u8::from(archive.fault.is_none() && archive.unreadable == 0)),
     );
+    out.gauge(
+        "gophership_archive_paused",
+        "1 while an operator's pause keeps all nodes from archiving, else 0",
+        f64::from(u8::from(archive.is_paused)),
+    );
     for (name, help, value) in [
         (
             "gophership_archive_debt_segments",

@@ -1,4 +1,6 @@
-//! Shows the archive.
+//! Shows the archive, and pauses archiving.
+
+use std::time::Duration;
 
 use gophership_catalogue::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState};
 use gophership_proto::control::v1;
@@ -6,9 +8,12 @@ use gophership_somatic::Job;
 use gophership_vault::DiskTier;
 use gophership_vault::ids::ClusterId;
 
-use super::limits::ARCHIVE_LISTED_MAX;
+use super::error::OperateError;
+use super::limits::{ARCHIVE_LISTED_MAX, ARCHIVE_PAUSE_MAX};
 use super::shown::segment_ref;
+use crate::archive::pause::{self, pause};
 use crate::archive::{ArchiveView, key_of};
+use crate::config::{show_duration, show_size};
 use crate::context::NodeContext;
 
 /// The archive, as this node sees it.
@@ -21,15 +26,21 @@ pub(super) fn status(context: &NodeContext) -> v1::ArchiveStatus {
         unreadable_why,
         tally,
         under_way,
+        is_paused: _,
+        waiting,
         objects,
         bytes,
         failures,
     } = context.archiver.view();
-    let is_paused = under_way > 0 && context.vault.tier() < DiskTier::Evict;
-    let waits_for = if is_paused {
-        context.throttle.waits_for(Job::Archive)
-    } else {
-        None
+    let paused = context.catalogue.read(|state| pause(state, context.vault.clock_ns()));
+    let is_owed = under_way > 0 || tally.debt_segments > 0;
+    let waits_for = match &paused {
+        Some(by) => Some(format!(
+            "{} paused it for all nodes: it goes on by itself then, or with gs-ctl archive resume",
+            by.by
+        )),
+        None if is_owed && url.is_some() => waits_for(context, waiting),
+        None => None,
     };
     let (fault, since_ns) = fault.unwrap_or_default();
     v1::ArchiveStatus {
@@ -38,6 +49,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ArchiveStatus {
         fault,
         fault_since_unix_nano: since_ns,
         waits_for: waits_for.unwrap_or_default(),
+        paused_until_unix_nano: paused.map_or(0, |pause| pause.until_ns),
         unreadable_segments: unreadable,
         unreadable_why: unreadable_why.unwrap_or_default(),
         put_objects: objects,
@@ -58,6 +70,47 @@ pub(super) fn status(context: &NodeContext) -> v1::ArchiveStatus {
             ManifestHead { hash, .. } => hex(&hash),
         },
     }
+}
+
+/// What archiving at this node waits for, and what ends that, in words.
+fn waits_for(context: &NodeContext, waiting: u64) -> Option<String> {
+    let by_zone = match context.vault.tier() {
+        DiskTier::Normal => context.throttle.waits_for(Job::Archive),
+        // Then archiving makes room, in any zone.
+        DiskTier::Evict | DiskTier::Refuse | DiskTier::RefuseReplicas => None,
+    };
+    if let Some(zone) = by_zone {
+        return Some(format!("{zone}, and in any zone once 80 % of the disk are in use"));
+    }
+    let settings = context.settings.archive();
+    (waiting > 0).then(|| {
+        format!(
+            "{waiting} segments wait for more, to be one object with them: until they have archive.object_size ({}), or \
+             are archive.max_delay ({}) old; with less than 1MiB, for an hour",
+            show_size(settings.object_size),
+            show_duration(settings.max_delay)
+        )
+    })
+}
+
+/// Pauses archiving on all nodes. It blocks.
+pub(super) fn begin_pause(context: &NodeContext, seconds: u64, by: &str) -> Result<v1::ArchiveStatus, OperateError> {
+    if !(1..=ARCHIVE_PAUSE_MAX.as_secs()).contains(&seconds) {
+        return Err(OperateError::BadPause {
+            limit: ARCHIVE_PAUSE_MAX,
+        });
+    }
+    let (catalogue, length) = (context.catalogue.as_ref(), Duration::from_secs(seconds));
+    pause::begin(catalogue, context.vault.clock_ns(), length, by)?;
+    tracing::warn!(seconds, by, "archive.paused");
+    Ok(status(context))
+}
+
+/// Ends a pause, if there is one. It blocks.
+pub(super) fn end_pause(context: &NodeContext, by: &str) -> Result<v1::ArchiveStatus, OperateError> {
+    pause::end(context.catalogue.as_ref(), by)?;
+    tracing::warn!(by, "archive.resumed");
+    Ok(status(context))
 }
 
 /// The archive, where there is one.

@@ -1,5 +1,7 @@
 //! Errors of verbs.
 
+use std::time::Duration;
+
 use gophership_catalogue::{CatalogueError, Refusal};
 use gophership_vault::ids::{NodeId, SegmentId, ShardId};
 use gophership_vault::{Disposition, VaultError};
@@ -87,6 +89,12 @@ pub(crate) enum OperateError {
     /// A setting cannot be as it is wanted. All faults, in words.
     #[error("nothing is changed: {}", .0.join("; "))]
     BadSetting(Vec<String>),
+    /// A pause of archiving is too long, or none.
+    #[error("a pause of archiving is from a second to {} days long: what is not archived fills the disks", limit.as_secs() / 86_400)]
+    BadPause {
+        /// Limit of its length.
+        limit: Duration,
+    },
     /// A setting cannot be removed.
     #[error("{0} is not removed: it is no exporter of the cluster (gs-ctl config get shows what stands)")]
     NotRemovable(String),
@@ -226,7 +234,7 @@ impl OperateError {
             Self::NodeRefused { refusal, .. } => of_record(refusal.disposition()),
             Self::Export(error) => of_export(error),
             Self::Replay(error) => of_replay(error),
-            Self::NoReason | Self::BadSetting(_) => Kind::Invalid,
+            Self::NoReason | Self::BadSetting(_) | Self::BadPause { .. } => Kind::Invalid,
             Self::ForgetLoses { .. }
             | Self::BadCopiesElsewhere { .. }
             | Self::StillThere { .. }

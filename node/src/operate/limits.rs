@@ -37,3 +37,6 @@ pub(super) const SEAL_INTERVAL: Duration = Duration::from_millis(20);
 /// The admin port and the control service.
 const SURFACES: usize = 2;
 const _: () = assert!(SURFACES * PEERS_ASKED_MAX + VERIFIES_MAX <= OPERATE_CALLS_MAX);
+
+/// The longest pause of archiving.
+pub(super) const ARCHIVE_PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);

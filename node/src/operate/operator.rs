@@ -21,7 +21,7 @@ use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{accept_loss, exporters, letters, nodes, segments, settings, zone};
+use super::{accept_loss, archive, exporters, letters, nodes, segments, settings, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo, ToldDebts};
 use crate::flag::raised;
@@ -199,6 +199,24 @@ impl Operator {
         by: String,
     ) -> Result<v1::ChangeSettingReply, OperateError> {
         self.call(move |context| settings::change(context, asked, &by)).await?
+    }
+
+    pub(crate) async fn change_settings(
+        &self,
+        asked: v1::ChangeSettingsRequest,
+        by: String,
+    ) -> Result<v1::ChangeSettingsReply, OperateError> {
+        self.call(move |context| settings::change_several(context, asked, &by))
+            .await?
+    }
+
+    pub(crate) async fn pause_archive(&self, seconds: u64, by: String) -> Result<v1::ArchiveStatus, OperateError> {
+        self.call(move |context| archive::begin_pause(context, seconds, &by))
+            .await?
+    }
+
+    pub(crate) async fn resume_archive(&self, by: String) -> Result<v1::ArchiveStatus, OperateError> {
+        self.call(move |context| archive::end_pause(context, &by)).await?
     }
 
     pub(crate) async fn check_stop(&self, node: String) -> Result<v1::NodeReply, OperateError> {

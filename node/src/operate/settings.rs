@@ -5,7 +5,7 @@
 //!   then.
 //! - I2: no answer and no log has what a reference stands for.
 
-use gophership_catalogue::setting::EXPORTER;
+use gophership_catalogue::setting::{EXPORTER, SettingSet};
 use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
 use gophership_proto::control::v1;
 use gophership_vault::time::now_unix_nano;
@@ -119,6 +119,84 @@ pub(super) fn change(
         version,
         dry_run: asked.dry_run,
     })
+}
+
+/// Changes several settings of the cluster at once, or says with `dry_run` what would come of it. It blocks.
+pub(super) fn change_several(
+    context: &NodeContext,
+    asked: v1::ChangeSettingsRequest,
+    by: &str,
+) -> Result<v1::ChangeSettingsReply, OperateError> {
+    let settings = &context.settings;
+    if !settings.are_of_cluster() {
+        return Err(OperateError::FileWins);
+    }
+    let keys: Vec<&str> = asked.settings.iter().map(|set| set.key.as_str()).collect();
+    let faults = unfit_together(&keys);
+    if !faults.is_empty() {
+        return Err(OperateError::BadSetting(faults));
+    }
+    context.catalogue.catch_up()?;
+    let before: Vec<_> = keys.iter().map(|key| settings.stands(key)).collect();
+    let pairs = asked.settings.iter().map(|set| (set.key.as_str(), set.value.as_str()));
+    let wanted = settings.look(None).config;
+    let changed = config::with_changes(&wanted, pairs, &Environment::of_process(), &Machine::detect());
+    let mut values = config::cluster_values(&changed.map_err(OperateError::BadSetting)?);
+    let mut to_set = Vec::new();
+    for (key, stands) in keys.iter().zip(&before) {
+        // As it is written by the program, whatever the operator wrote.
+        let value = values.remove(*key);
+        to_set.push(SettingSet {
+            key: (*key).to_owned(),
+            value: value.ok_or_else(|| OperateError::NotRemovable((*key).to_owned()))?,
+            seen: stands.as_ref().map_or(0, |(version, _)| *version),
+        });
+    }
+    if !asked.dry_run {
+        let command = Command::SetSettings {
+            settings: to_set.clone(),
+            at_ns: now_unix_nano(),
+        };
+        match context.catalogue.submit(Actor::operator(by), command) {
+            Ok(_) => tracing::warn!(keys = keys.join(", "), by, "cluster.settings.changed"),
+            Err(CatalogueError::Refused(Refusal::Stale { .. })) => {
+                let changed =
+                    |set: &&SettingSet| settings.stands(&set.key).map_or(0, |(version, _)| version) != set.seen;
+                let key = to_set
+                    .iter()
+                    .find(changed)
+                    .map_or_else(|| keys.join(", "), |set| set.key.clone());
+                return Err(stale(context, key));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let reply = |(set, stands): (SettingSet, Option<(u64, String)>)| v1::ChangeSettingReply {
+        version: settings.stands(&set.key).map_or(0, |(version, _)| version),
+        key: set.key,
+        old: stands.map(|(_, value)| value),
+        new: Some(set.value),
+        dry_run: asked.dry_run,
+    };
+    Ok(v1::ChangeSettingsReply {
+        settings: to_set.into_iter().zip(before).map(reply).collect(),
+    })
+}
+
+/// The faults of a list of settings that are to be changed at once.
+fn unfit_together(keys: &[&str]) -> Vec<String> {
+    if keys.is_empty() {
+        return vec!["no setting is named: name each as KEY=VALUE".to_owned()];
+    }
+    let fault = |(at, key): (usize, &&str)| {
+        if key.starts_with(EXPORTER) {
+            return Some(format!(
+                "{key}: an exporter is changed by itself, with gs-ctl exporter set"
+            ));
+        }
+        keys[..at].contains(key).then(|| format!("{key}: it is named twice"))
+    };
+    keys.iter().enumerate().filter_map(fault).collect()
 }
 
 /// The error for who saw an older version, with what stands now.

@@ -318,3 +318,73 @@ fn a_catalogue_with_which_a_member_would_not_start_is_told() {
     assert_eq!(faults(&dir, &text), [], "it is in use");
     drop(running);
 }
+
+#[test]
+fn an_archive_folder_that_is_missing_or_not_writable_or_in_the_data_folder_is_refused_and_in_a_cluster_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = dir.path().join("archive");
+    fs::create_dir_all(&good).unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("file"));
+    fs::create_dir_all(data.join("inside")).unwrap();
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(&data, dir.path().join("link")).unwrap();
+    let with = |folder: &std::path::Path| {
+        format!(
+            "{}{FREE_PORTS}archive: {{url: 'file://{}'}}\n",
+            healthy(&dir),
+            folder.display()
+        )
+    };
+    assert_eq!(faults(&dir, &with(&good)), []);
+    for (folder, says) in [
+        (dir.path().join("missing"), "create the folder, or mount it"),
+        (file, "is no folder"),
+        (data.join("inside"), "would be lost with it"),
+        (dir.path().join("link/inside"), "would be lost with it"),
+        (data, "would be lost with it"),
+        (dir.path().to_path_buf(), "has in it node.data_dir"),
+    ] {
+        only(&dir, &with(&folder), "archive.url", says);
+    }
+    let both = faults(&dir, &with(&dir.path().join("data/missing")));
+    assert_eq!(both.len(), 2, "all at once: {both:?}");
+
+    let member = "cluster: {name: c, peers: [{name: node-1, address: 'a:1'}, {name: b, address: 'b:1'}, {name: c, \
+                  address: 'c:1'}]}\n";
+    let text = format!("{}{member}", with(&dir.path().join("missing")));
+    let text = text.replacen(
+        "listeners: {",
+        "listeners: {peer: {address: '127.0.0.1:0', insecure: true}, ",
+        1,
+    );
+    assert_eq!(faults(&dir, &text), []);
+    let config = crate::config::load_text(&text, &Environment::default(), &MACHINE).unwrap();
+    let told = warnings(&config);
+    assert!(told.len() == 1 && told[0].starts_with("archive.url: "), "{told:?}");
+}
+
+#[test]
+fn an_archive_folder_that_this_user_cannot_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let closed = dir.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    for (folder, mode) in [(dir.path(), 0o755), (closed.as_path(), 0o555)] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let text = format!("archive: {{url: 'file://{}'}}\n", closed.display());
+    let config = crate::config::load_text(&text, &Environment::default(), &MACHINE).unwrap();
+    let looking = std::thread::spawn(move || {
+        // Nothing is closed to root. Only this thread is another user.
+        if rustix::process::geteuid().is_root() {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        archive::faults(&config)
+    });
+    let told = looking.join().unwrap();
+    assert!(
+        told.len() == 1 && told[0].starts_with("this user cannot write to"),
+        "{told:?}"
+    );
+}

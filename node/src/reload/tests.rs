@@ -110,6 +110,10 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
     let log = reload(&reloader, &file, &both).await;
     assert!(log.contains("added=\"\" changed=\"\" removed=\"\""), "{log}");
 
+    let archived = format!("{both}archive: {{ region: eu-1, zstd_level: 7 }}\n");
+    let log = reload(&reloader, &file, &archived).await;
+    assert!(log.contains("archive=\"archive.region, archive.zstd_level\""), "{log}");
+
     // I2, and one goes: nothing is sent for it, and it can be forgotten at once.
     let fewer = format!(
         "vault: {{ retention: 48h }}\nmemory: {{ budget: 1GiB }}\nexport:\n{}",

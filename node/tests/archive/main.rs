@@ -4,6 +4,7 @@
 mod identity;
 mod node;
 mod store;
+mod weather;
 
 use std::collections::HashMap;
 use std::fs;

@@ -11,9 +11,10 @@ use std::time::Duration;
 use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_proto::control::v1::{
-    ArchiveObject, ArchiveStatus, ChangeSettingRequest, ClusterStatusReply, ClusterStatusRequest, ListArchiveRequest,
-    ListSegmentsRequest, ListSettingsRequest, ProvisionClusterRequest, SealSegmentsRequest, SegmentState,
-    SegmentSummary, Setting, ShowArchiveRequest,
+    ArchiveObject, ArchiveStatus, ChangeSettingRequest, ChangeSettingsRequest, ClusterStatusReply,
+    ClusterStatusRequest, ListArchiveRequest, ListSegmentsRequest, ListSettingsRequest, PauseArchiveRequest,
+    ProvisionClusterRequest, ResumeArchiveRequest, SealSegmentsRequest, SegmentState, SegmentSummary, Setting,
+    SettingValue, ShowArchiveRequest,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -159,6 +160,12 @@ impl Node {
         }
     }
 
+    /// True once its process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let process = self.process.as_mut().unwrap();
+        process.try_wait().unwrap().is_some()
+    }
+
     /// Sends its process a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let process = self.process.as_ref().unwrap();
@@ -212,6 +219,31 @@ impl Node {
         };
         let reply = self.control().await?.change_setting(asked).await;
         reply.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Sets several settings of the cluster at once; the version of each.
+    pub(crate) async fn set_all(&self, settings: &[(&str, &str)]) -> Result<Vec<u64>, String> {
+        let of = |(key, value): &(&str, &str)| SettingValue {
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+        };
+        let asked = ChangeSettingsRequest {
+            settings: settings.iter().map(of).collect(),
+            dry_run: false,
+        };
+        let reply = self.control().await?.change_settings(asked).await;
+        let changed = reply.map_err(|e| e.message().to_owned())?.into_inner().settings;
+        Ok(changed.into_iter().map(|set| set.version).collect())
+    }
+
+    /// Pauses archiving for so many seconds; with 0 ends that.
+    pub(crate) async fn pause(&self, for_seconds: u64) -> Result<ArchiveStatus, String> {
+        let mut control = self.control().await?;
+        let reply = match for_seconds {
+            0 => control.resume_archive(ResumeArchiveRequest {}).await,
+            _ => control.pause_archive(PauseArchiveRequest { for_seconds }).await,
+        };
+        reply.map(tonic::Response::into_inner).map_err(|e| e.to_string())
     }
 
     /// The settings, each with the value that stands and its source.

@@ -17,8 +17,10 @@ pub struct ArchiveStatusView {
     pub fault: Option<String>,
     /// Time since which it does.
     pub fault_since_unix_nano: Option<u64>,
-    /// The zone change that it waits for.
+    /// What it waits for at this node, and what ends that.
     pub waits_for: Option<String>,
+    /// Time at which the pause ends that an operator asked for.
+    pub paused_until_unix_nano: Option<u64>,
     /// Segments of which this node could make no object, since it cannot read them; they are tried again.
     pub unreadable_segments: u64,
     /// Why it could not read the last of them.
@@ -105,6 +107,7 @@ impl From<v1::ArchiveStatus> for ArchiveStatusView {
             fault: some_text(status.fault),
             fault_since_unix_nano: some_time(status.fault_since_unix_nano),
             waits_for: some_text(status.waits_for),
+            paused_until_unix_nano: some_time(status.paused_until_unix_nano),
             unreadable_segments: status.unreadable_segments,
             unreadable_why: some_text(status.unreadable_why),
             put_objects: status.put_objects,

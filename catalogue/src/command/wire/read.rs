@@ -13,6 +13,7 @@ use crate::row::archive::read_stored;
 use crate::row::event;
 use crate::row::job::{read_loss, read_loss_names};
 use crate::row::segment::{read_accepted, read_nodes, read_reason};
+use crate::setting::SettingSet;
 use crate::wire::{Reader, WireError};
 
 type Read = Result<Command, WireError>;
@@ -58,6 +59,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::LetterCopied => letter_copied(v),
         Kind::Note => note(v),
         Kind::BeginSettings => begin_settings(v),
+        Kind::SetSettings => set_settings(v),
         Kind::ArchiveLease => archive_lease(v),
         Kind::ArchiveCommit => archive_commit(v),
         Kind::ManifestCommit => manifest_commit(v),
@@ -287,6 +289,20 @@ fn begin_settings(v: &mut Reader<'_>) -> Read {
     Ok(Command::BeginSettings {
         node: v.node()?,
         settings: v.list(|v| Ok((v.text()?, v.text()?)))?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn set_settings(v: &mut Reader<'_>) -> Read {
+    let set = |v: &mut Reader<'_>| {
+        Ok(SettingSet {
+            key: v.text()?,
+            value: v.text()?,
+            seen: v.u64()?,
+        })
+    };
+    Ok(Command::SetSettings {
+        settings: v.list(set)?,
         at_ns: v.u64()?,
     })
 }

@@ -10,6 +10,7 @@ use crate::event::What;
 use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
+use crate::setting::SettingSet;
 use crate::testkit::{
     accepted_loss, archive_commit, archive_doom, archive_lease, command, configure, configure_all, cursor, describe,
     entry, letter, lsn, manifest_commit, needed_of, node, open_record, seal_record, segment, uuid,
@@ -481,6 +482,23 @@ fn golden_settings() -> Vec<Request> {
     vec![begin(node(0x0405), &all), begin(node(2), &[])]
 }
 
+fn golden_settings_at_once() -> Vec<Request> {
+    let set = |key: &str, value: &str, seen| SettingSet {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        seen,
+    };
+    let all = vec![
+        set("archive.endpoint", "https://minio:9000", 0),
+        set("archive.url", "s3://logs/a", 0x0102_0304_0506_0708),
+    ];
+    let by = |settings| Request {
+        actor: Actor::operator("uid 1000").asking_at(76),
+        command: Command::SetSettings { settings, at_ns: 77 },
+    };
+    vec![by(all), by(vec![])]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -562,6 +580,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 19] {
         (
             include_str!("../../../testdata/v1/commands_bound_losses.txt"),
             golden_bound_losses(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_settings_at_once.txt"),
+            golden_settings_at_once(),
         ),
     ]
 }
@@ -679,9 +701,9 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_bound_losses.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_settings_at_once.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_bound_losses())).unwrap();
+    std::fs::write(path, as_text(&golden_settings_at_once())).unwrap();
 }
 
 #[test]
