@@ -403,7 +403,8 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
         entries,
         records: entries,
         bytes: entries,
-        loss: JobLoss::default(),
+        archived: Default::default(),
+            loss: JobLoss::default(),
     };
     let progress = |term, entries| Command::JobProgress {
         job: job(1),
@@ -467,7 +468,8 @@ fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothi
         entries: entry,
         records: entry,
         bytes: entry,
-        loss: JobLoss {
+        archived: Default::default(),
+            loss: JobLoss {
             ranges,
             ..JobLoss::default()
         },
@@ -558,7 +560,8 @@ fn what_is_too_long_or_too_many_is_refused() {
         entries: 1,
         records: 1,
         bytes: 1,
-        loss: JobLoss::default(),
+        archived: Default::default(),
+            loss: JobLoss::default(),
     };
     let positions = (0..=JOB_POSITIONS_MAX as u16)
         .map(|s| (node(1), ShardId::new(s), position))

@@ -33,7 +33,8 @@ pub(crate) fn golden_state() -> State {
         entries: 9,
         records: 27,
         bytes: 900,
-        loss: JobLoss::default(),
+        archived: Default::default(),
+            loss: JobLoss::default(),
     };
     let mut no_times = seal_record(id(5), 1, 2);
     no_times.stats.event = None;
@@ -568,7 +569,8 @@ pub(crate) fn golden_losses() -> State {
                 entries: 1,
                 records: 2,
                 bytes: 3,
-                loss: JobLoss {
+                archived: Default::default(),
+            loss: JobLoss {
                     ranges: 4,
                     missing_entries: 5,
                     rejected_entries: 6,

@@ -17,10 +17,12 @@ pub enum LaneState {
     Live,
     /// It reads the vault.
     CatchingUp,
+    /// It reads what only the archive has.
+    Archive,
     /// It waits after a retryable answer.
     Retrying,
     /// It waits for entries that cannot be read now, or for the catalogue. This state is only shown: a lane that waits
-    /// reads the vault.
+    /// reads the vault or the archive.
     Waiting,
     /// An operator has paused it.
     Paused,
@@ -80,7 +82,7 @@ impl LaneNow {
     /// The state to show, and its begin.
     fn shown(&self) -> (LaneState, u64) {
         match (&self.waits, self.state) {
-            (Some((_, since_ns)), LaneState::Live | LaneState::CatchingUp) => (LaneState::Waiting, *since_ns),
+            (Some((_, since_ns)), LaneState::Live | LaneState::CatchingUp | LaneState::Archive) => (LaneState::Waiting, *since_ns),
             _ => (self.state, self.since_ns),
         }
     }

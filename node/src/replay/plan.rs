@@ -154,6 +154,31 @@ fn dropped(state: &State, vault: &Vault, shard: ShardId, range: TimeRange) -> Op
     })
 }
 
+/// Adds what only the archive has: logs that no node has anything of, and ends of logs behind what nodes have. For each
+/// log its last archived segment, and an estimate of the bytes. `own` is the node that reads the parts without an owner.
+pub(super) fn add_archived(parts: &mut Vec<Part>, own: NodeId, logs: BTreeMap<LogId, (SegmentIndex, u64)>) {
+    for (log, (last, bytes)) in logs {
+        let until = Lsn::last_of(last);
+        match parts.iter_mut().find(|part| part.log(own) == log) {
+            Some(part) => {
+                part.bytes += bytes;
+                // Where nodes have something of the last archived segment, it ends where they say.
+                if part.until.index() < last {
+                    part.until = until;
+                }
+            }
+            None => parts.push(Part {
+                owner: (log.node != own).then_some(log.node),
+                shard: log.shard,
+                until,
+                held: Vec::new(),
+                dropped: None,
+                bytes,
+            }),
+        }
+    }
+}
+
 /// Runs of consecutive indexes.
 fn runs(indexes: impl Iterator<Item = SegmentIndex>) -> Vec<(SegmentIndex, SegmentIndex)> {
     let mut runs: Vec<(SegmentIndex, SegmentIndex)> = Vec::new();

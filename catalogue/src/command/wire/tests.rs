@@ -65,6 +65,7 @@ fn about_nodes_and_jobs() -> Vec<Command> {
         entries: 9,
         records: 27,
         bytes: 900,
+        archived: Default::default(),
         loss: JobLoss::default(),
     };
     let up = |seen| Command::NodeUp {
@@ -283,6 +284,7 @@ fn golden_losses() -> Vec<Request> {
                 entries: 10,
                 records: 11,
                 bytes: 12,
+                archived: Default::default(),
                 loss,
             },
         )],

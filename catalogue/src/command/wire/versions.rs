@@ -6,5 +6,7 @@ pub(super) const NAMED_RECOVERY: u8 = 2;
 pub(super) const WITH_TERM: u8 = 2;
 /// The version of a position of a job that passed something over.
 pub(super) const WITH_LOSS: u8 = 3;
+/// The version of a progress with entries from the archive.
+pub(super) const WITH_ARCHIVED: u8 = 4;
 /// The version of a list of exporters that says whose it is.
 pub(super) const WITH_NODE: u8 = 2;
