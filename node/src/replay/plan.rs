@@ -77,13 +77,12 @@ pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRan
         let sealed: Vec<&SealRecord> = of_shard.filter_map(|(_, state)| sealed(state)).collect();
         // What is not sealed came behind the newest that is.
         let newest = sealed.iter().map(|seal| seal.id.index).max();
+        let open_from = sealed.iter().filter_map(|seal| Some(seal.stats.event?.max)).max();
+        let open_from = open_from.unwrap_or(0);
         let open = TimeRange {
-            min: sealed
-                .iter()
-                .filter_map(|seal| Some(seal.stats.event?.max))
-                .max()
-                .unwrap_or(0),
-            max: now_unix_nano(),
+            min: open_from,
+            // Clients' clocks may be ahead.
+            max: now_unix_nano().max(open_from),
         };
         let unsealed = vault.debt_up_to(shard, newest.map(Lsn::last_of), until).bytes;
         Some(Part {

@@ -47,7 +47,7 @@ async fn what_is_only_in_the_archive_is_replayed_bit_for_bit_and_a_narrow_range_
     node.seal().await;
     until_archived(&node, 5).await;
     let before = node.replay(Vault, None).await.unwrap();
-    assert_eq!((before.entries.len(), &*before.missing), (8, ""));
+    assert_eq!((before.entries.len(), &*before.missing), (8, ""), "{}", node.log());
     let end = before.end.unwrap();
     assert_eq!((end.archived_entries, end.archived_bytes), (0, 0));
     // Node and archive have all of it: it is read from the node.
@@ -98,7 +98,7 @@ async fn an_exporter_whose_sink_was_down_past_the_retention_goes_on_from_the_arc
     let store = Store::start(Mood::Works).await;
     let sink = Sink::start();
     let export = format!(
-        "export:\n  - {{ name: a, otlp_http: {{ endpoint: \"http://{}\" }}, start: oldest }}\n",
+        "export:\n  - {{ name: a, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: oldest }}\n",
         sink.address
     );
     let mut node = single(dir.path(), &format!("{NO_RETENTION}{}{export}", in_bucket(&store)));
@@ -127,8 +127,9 @@ async fn an_exporter_whose_sink_was_down_past_the_retention_goes_on_from_the_arc
     .await;
     // It may have read a batch while that was there; a new start has not.
     node.kill();
-    node.start();
     store.set(Mood::Away);
+    node.start();
+    until("a node that serves", async || node.sealed().await.map(drop)).await;
     sink.take(1000);
     until("a wait for the store", async || {
         let shown = exporter(&node);
