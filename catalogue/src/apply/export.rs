@@ -349,7 +349,9 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
         match state.segment_state(id) {
             SegmentState::Unopened => return Err(Refusal::NeverOpened { id }),
             // What is archived can be read there.
-            SegmentState::Trimmed | SegmentState::Gone if letter.copies.is_empty() && !state.is_archived(id) => continue,
+            SegmentState::Trimmed | SegmentState::Gone if letter.copies.is_empty() && !state.is_archived(id) => {
+                continue;
+            }
             SegmentState::Trimmed | SegmentState::Gone => {}
             SegmentState::Open | SegmentState::Recovering | SegmentState::Sealed | SegmentState::Lost => {}
         }
@@ -433,7 +435,10 @@ pub(super) fn cursors_at_end(state: &State, seal: &SealRecord) -> impl Iterator<
     let at = (id.node, id.shard);
     let end = Lsn::last_of(id.index);
     let has_all = move |done: Lsn| Some(done) >= last && done.index() == id.index && done < end;
-    let cursors = state.cursors.iter().filter(move |(_, of)| of.get(&at).is_some_and(|done| has_all(*done)));
+    let cursors = state
+        .cursors
+        .iter()
+        .filter(move |(_, of)| of.get(&at).is_some_and(|done| has_all(*done)));
     cursors.map(move |(name, _)| Change::Cursor(name.clone(), at, end))
 }
 

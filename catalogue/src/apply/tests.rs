@@ -404,7 +404,7 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
         records: entries,
         bytes: entries,
         archived: Default::default(),
-            loss: JobLoss::default(),
+        loss: JobLoss::default(),
     };
     let progress = |term, entries| Command::JobProgress {
         job: job(1),
@@ -469,7 +469,7 @@ fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothi
         records: entry,
         bytes: entry,
         archived: Default::default(),
-            loss: JobLoss {
+        loss: JobLoss {
             ranges,
             ..JobLoss::default()
         },
@@ -561,7 +561,7 @@ fn what_is_too_long_or_too_many_is_refused() {
         records: 1,
         bytes: 1,
         archived: Default::default(),
-            loss: JobLoss::default(),
+        loss: JobLoss::default(),
     };
     let positions = (0..=JOB_POSITIONS_MAX as u16)
         .map(|s| (node(1), ShardId::new(s), position))

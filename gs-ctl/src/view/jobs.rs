@@ -155,7 +155,10 @@ impl Answer for JobView {
                 human::bytes(self.bytes_total_estimate)
             ),
         ));
-        rows.push(("From the archive", of_archive(self.archived_entries, self.archived_bytes)));
+        rows.push((
+            "From the archive",
+            of_archive(self.archived_entries, self.archived_bytes),
+        ));
         if let Some(rate) = self.rate_limit_bytes_per_second {
             rows.push(("Rate limit", format!("{}/s", human::bytes(rate))));
         }

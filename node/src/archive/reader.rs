@@ -195,13 +195,7 @@ impl ArchiveReader {
     }
 
     /// The index of an object, which must have the segments of its row.
-    fn index(
-        &self,
-        store: &StoreReader,
-        id: Uuid,
-        row: &Row,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<ObjectIndex, Unread> {
+    fn index(&self, store: &StoreReader, id: Uuid, row: &Row, stop: &dyn Fn() -> bool) -> Result<ObjectIndex, Unread> {
         let read = self.call(index_of(store, &row.object), stop)?;
         let index = match read {
             Ok(index) => index,
@@ -210,7 +204,10 @@ impl ArchiveReader {
         };
         let found = index.members().iter().map(|member| member.header.id);
         if !found.eq(row.members.iter().copied()) {
-            return Err(named(&row.object, "its index names other segments than the record of the object"));
+            return Err(named(
+                &row.object,
+                "its index names other segments than the record of the object",
+            ));
         }
         Ok(index)
     }
@@ -257,7 +254,10 @@ impl ArchivedSegment {
         numbers: RangeInclusive<EntryNumber>,
         time: TimeRange,
     ) -> impl Iterator<Item = (usize, EntryNumber, EntryNumber)> + use<'_> {
-        let all = self.index.blocks_of(self.member).map(|block| (block, &self.index.blocks()[block]));
+        let all = self
+            .index
+            .blocks_of(self.member)
+            .map(|block| (block, &self.index.blocks()[block]));
         let is_hit = move |row: &BlockRow| {
             row.last >= *numbers.start() && row.first <= *numbers.end() && row.event.overlaps(time)
         };

@@ -36,6 +36,24 @@ pub enum LaneState {
     Refused,
 }
 
+impl LaneState {
+    /// Its number in metrics, which never changes.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::CatchingUp => 1,
+            Self::Retrying => 2,
+            Self::Waiting => 3,
+            Self::Paused => 4,
+            Self::Full => 5,
+            Self::Stopped => 6,
+            Self::NotConfigured => 7,
+            Self::Refused => 8,
+            Self::Archive => 9,
+        }
+    }
+}
+
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -82,7 +100,9 @@ impl LaneNow {
     /// The state to show, and its begin.
     fn shown(&self) -> (LaneState, u64) {
         match (&self.waits, self.state) {
-            (Some((_, since_ns)), LaneState::Live | LaneState::CatchingUp | LaneState::Archive) => (LaneState::Waiting, *since_ns),
+            (Some((_, since_ns)), LaneState::Live | LaneState::CatchingUp | LaneState::Archive) => {
+                (LaneState::Waiting, *since_ns)
+            }
             _ => (self.state, self.since_ns),
         }
     }

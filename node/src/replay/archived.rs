@@ -83,8 +83,7 @@ impl<'a> Merged<'a> {
             stop: self.reading.stop.clone(),
             ..*self.reading
         };
-        self.source
-            .read_nodes(&of_nodes, &mut |found| self.take(found, each))?;
+        self.source.read_nodes(&of_nodes, &mut |found| self.take(found, each))?;
         self.fill(None, each)
     }
 
@@ -122,12 +121,7 @@ impl<'a> Merged<'a> {
     }
 
     /// Reads one gap from the archive. What that does not give is waited for by a reader for good, and named for others.
-    fn fill_one(
-        &mut self,
-        first: Lsn,
-        gap: &Gap,
-        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    fn fill_one(&mut self, first: Lsn, gap: &Gap, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
         let end = Lsn::at(gap.segment.index, gap.last).min(self.reading.part.until);
         let (began, mut pause) = (Instant::now(), ARCHIVE_RETRY_MIN);
         let mut names_holes = true;
@@ -182,9 +176,8 @@ impl<'a> Merged<'a> {
         for (block, first, end) in segment.blocks(from..=last, time) {
             match self.archive.block(&segment, block, &stop) {
                 Ok(entries) => {
-                    let wanted = |entry: &StoredEntry| {
-                        range.contains(&entry.lsn) && entry.meta.event_range().overlaps(time)
-                    };
+                    let wanted =
+                        |entry: &StoredEntry| range.contains(&entry.lsn) && entry.meta.event_range().overlaps(time);
                     for entry in entries.into_iter().filter(wanted) {
                         self.done = Some(entry.lsn);
                         each(Found::Archived(entry))?;
@@ -340,7 +333,10 @@ impl<'a> Merged<'a> {
 
 /// The entries of a gap that the archive does not give, with both reasons.
 fn missing(gap: &Gap, (first, last): (EntryNumber, EntryNumber), why: &str) -> ScanFault {
-    let of_nodes = gap.fault.as_ref().map_or("no node has it any more", |fault| &fault.what);
+    let of_nodes = gap
+        .fault
+        .as_ref()
+        .map_or("no node has it any more", |fault| &fault.what);
     let is_known = last < Lsn::LAST.number();
     let from = match first {
         EntryNumber::FIRST => String::new(),
@@ -357,10 +353,7 @@ fn missing(gap: &Gap, (first, last): (EntryNumber, EntryNumber), why: &str) -> S
 
 /// The last archived segment of each log that may have something of a range of event times, and the bytes of what only
 /// the archive has of it, as they are stored there.
-pub(super) fn archived_logs(
-    state: &State,
-    range: TimeRange,
-) -> BTreeMap<LogId, (SegmentIndex, u64)> {
+pub(super) fn archived_logs(state: &State, range: TimeRange) -> BTreeMap<LogId, (SegmentIndex, u64)> {
     let mut logs = BTreeMap::new();
     for (_, object) in state.archive_objects() {
         let ObjectState::Listed { stored, .. } = object.state else {
@@ -379,4 +372,3 @@ pub(super) fn archived_logs(
     }
     logs
 }
-

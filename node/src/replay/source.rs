@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use gophership_catalogue::{Catalogue, State};
 use gophership_catalogue::segment::SegmentRecord;
+use gophership_catalogue::{Catalogue, State};
 use gophership_vault::Vault;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::time::TimeRange;
@@ -104,19 +104,20 @@ impl Source {
     pub(super) fn is_elsewhere(&self, id: SegmentId) -> bool {
         let own = self.vault.identity().node_id;
         let is_archived = self.is_archived(id);
-        is_archived || self.catalogue.read(|state| match state.segment(id) {
-            Some(SegmentRecord::Sealed(seal)) => {
-                let has = |node| node != own && !state.is_replaced(node);
-                state.accepted_copy_loss(id).is_some() || seal.holders.iter().any(has)
-            }
-            Some(
-                SegmentRecord::Open { .. }
-                | SegmentRecord::Recovering { .. }
-                | SegmentRecord::Trimmed { .. }
-                | SegmentRecord::Lost { .. },
-            )
-            | None => false,
-        })
+        is_archived
+            || self.catalogue.read(|state| match state.segment(id) {
+                Some(SegmentRecord::Sealed(seal)) => {
+                    let has = |node| node != own && !state.is_replaced(node);
+                    state.accepted_copy_loss(id).is_some() || seal.holders.iter().any(has)
+                }
+                Some(
+                    SegmentRecord::Open { .. }
+                    | SegmentRecord::Recovering { .. }
+                    | SegmentRecord::Trimmed { .. }
+                    | SegmentRecord::Lost { .. },
+                )
+                | None => false,
+            })
     }
 }
 

@@ -91,10 +91,7 @@ pub(crate) fn stream(
 ) -> impl Stream<Item = Message> + use<> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let range = spec.range();
-    let (source, throttle) = (
-        source_of(context, spec),
-        context.throttle.clone(),
-    );
+    let (source, throttle) = (source_of(context, spec), context.throttle.clone());
     let pace = Pace::new(spec.rate_bytes_per_second);
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {

@@ -12,9 +12,8 @@ use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_proto::control::v1::{
     ArchiveObject, ArchiveStatus, ChangeSettingRequest, ClusterStatusReply, ClusterStatusRequest, ListArchiveRequest,
-    ListSegmentsRequest, ListSettingsRequest, ProvisionClusterRequest, ReplayEnd, ReplayEntry, ReplaySource, ReplaySpec,
-    SealSegmentsRequest, SegmentState,
-    SegmentSummary, Setting, ShowArchiveRequest,
+    ListSegmentsRequest, ListSettingsRequest, ProvisionClusterRequest, ReplayEnd, ReplayEntry, ReplaySource,
+    ReplaySpec, SealSegmentsRequest, SegmentState, SegmentSummary, Setting, ShowArchiveRequest,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -303,7 +302,13 @@ impl Node {
                 }
             }
         }
-        let at = |entry: &ReplayEntry| (entry.node, entry.shard, entry.lsn.map(|lsn| (lsn.segment_index, lsn.number)));
+        let at = |entry: &ReplayEntry| {
+            (
+                entry.node,
+                entry.shard,
+                entry.lsn.map(|lsn| (lsn.segment_index, lsn.number)),
+            )
+        };
         assert!(
             replayed.entries.windows(2).all(|two| {
                 let [one, next] = two else { return true };

@@ -42,7 +42,8 @@ async fn what_is_only_in_the_archive_is_replayed_bit_for_bit_and_a_narrow_range_
     send_apart(&node, &all[..4]).await;
     // Blocks of one segment, of different times.
     for (n, record) in (1..).zip(&all[4..]) {
-        node.send_at(1_800_000_000_000_000_000 + n, std::slice::from_ref(record)).await;
+        node.send_at(1_800_000_000_000_000_000 + n, std::slice::from_ref(record))
+            .await;
     }
     node.seal().await;
     until_archived(&node, 5).await;
@@ -73,7 +74,11 @@ async fn what_is_only_in_the_archive_is_replayed_bit_for_bit_and_a_narrow_range_
     store.take_given();
     let last = node.replay(Auto, Some(1_800_000_000_000_000_004)).await.unwrap();
     let (given, sizes) = (store.take_given(), store.objects());
-    let largest = sizes.iter().map(|file| fs::metadata(file).unwrap().len()).max().unwrap();
+    let largest = sizes
+        .iter()
+        .map(|file| fs::metadata(file).unwrap().len())
+        .max()
+        .unwrap();
     assert!(
         given > 0 && given < largest,
         "{given} bytes were read for one block of an object of {largest}"
@@ -120,10 +125,13 @@ async fn an_exporter_whose_sink_was_down_past_the_retention_goes_on_from_the_arc
     send_apart(&node, &all[1..6]).await;
     until_archived(&node, 6).await;
     until_trimmed(&node).await;
-    until("a debt that only the archive has", async || match exporter(&node)["debt_entries"].as_u64() {
-        Some(5) => Ok(()),
-        other => Err(format!("{other:?} {}", node.log())),
-    })
+    until(
+        "a debt that only the archive has",
+        async || match exporter(&node)["debt_entries"].as_u64() {
+            Some(5) => Ok(()),
+            other => Err(format!("{other:?} {}", node.log())),
+        },
+    )
     .await;
     // It may have read a batch while that was there; a new start has not.
     node.kill();
@@ -149,9 +157,11 @@ async fn an_exporter_whose_sink_was_down_past_the_retention_goes_on_from_the_arc
     })
     .await;
     assert_eq!(sink.taken(), all, "in order, each once");
-    until("nothing owed", async || match exporter(&node)["debt_entries"].as_u64() {
-        Some(0) => Ok(()),
-        other => Err(format!("{other:?} {}", exporter(&node))),
+    until("nothing owed", async || {
+        match exporter(&node)["debt_entries"].as_u64() {
+            Some(0) => Ok(()),
+            other => Err(format!("{other:?} {}", exporter(&node))),
+        }
     })
     .await;
 }

@@ -195,7 +195,9 @@ impl ShardCursor {
             holdings.at_or_after(self.log, self.index, &*self.stop)
         };
         // What is not there was trimmed, or never was.
-        let there = found.as_ref().map_or(self.until.index().checked_next(), |(index, _)| Some(*index));
+        let there = found
+            .as_ref()
+            .map_or(self.until.index().checked_next(), |(index, _)| Some(*index));
         if self.follows && self.waits_at_trimmed(there) {
             return None;
         }
@@ -250,7 +252,10 @@ impl ShardCursor {
         if index > self.index {
             (self.index, self.number) = (index, EntryNumber::FIRST);
         }
-        self.waits = Some(format!("segment {} was trimmed here; others may have it", self.log.segment(index)));
+        self.waits = Some(format!(
+            "segment {} was trimmed here; others may have it",
+            self.log.segment(index)
+        ));
         true
     }
 

@@ -241,7 +241,11 @@ fn job_progress(version: u8, v: &mut Reader<'_>) -> Read {
         positions: v.list(|v| {
             let (node, shard, at) = parts::read_position(v)?;
             let loss = if version < WITH_LOSS { at.loss } else { read_loss(v)? };
-            let archived = if version < WITH_ARCHIVED { at.archived } else { read_archived(v)? };
+            let archived = if version < WITH_ARCHIVED {
+                at.archived
+            } else {
+                read_archived(v)?
+            };
             Ok((node, shard, JobPosition { archived, loss, ..at }))
         })?,
         term: term(version, v)?,

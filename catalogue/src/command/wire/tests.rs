@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::event::What;
 use crate::exporter::{DeadLetter, LetterCause};
-use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
+use crate::job::{JobArchived, JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::testkit::{
     accepted_loss, archive_commit, archive_doom, archive_lease, command, configure, configure_all, cursor, describe,
@@ -311,6 +311,17 @@ fn golden_losses() -> Vec<Request> {
     commands.map(request).into()
 }
 
+/// Requests about jobs that delivered something from the archive.
+fn golden_archived() -> Vec<Request> {
+    let mut requests = golden_losses();
+    for request in &mut requests {
+        if let Command::JobProgress { positions, .. } = &mut request.command {
+            positions[0].2.archived = JobArchived { entries: 17, bytes: 18 };
+        }
+    }
+    requests
+}
+
 /// Requests about the export of a lost node.
 fn golden_exports_taken() -> Vec<Request> {
     let (owner, runner) = (node(3), node(0x0405));
@@ -469,7 +480,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 18] {
+fn golden_files() -> [(&'static str, Vec<Request>); 19] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -517,6 +528,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 18] {
             golden_accepted_copy_loss(),
         ),
         (include_str!("../../../testdata/v1/commands_begun.txt"), golden_begun()),
+        (
+            include_str!("../../../testdata/v1/commands_archived.txt"),
+            golden_archived(),
+        ),
         (
             include_str!("../../../testdata/v1/commands_removals.txt"),
             golden_removals(),
@@ -653,9 +668,9 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_settings.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_archived.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_settings())).unwrap();
+    std::fs::write(path, as_text(&golden_archived())).unwrap();
 }
 
 #[test]

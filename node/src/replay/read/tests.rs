@@ -11,9 +11,9 @@ use gophership_vault::{NodeSet, ReplicaSet, ScanFault};
 use uuid::Uuid;
 
 use super::*;
-use crate::replay::spec;
 use crate::control::testkit::{TestNode, payload};
 use crate::replay::plan;
+use crate::replay::spec;
 
 /// Registers node 2, which is gone, with a segment that takes entries in each of two shards.
 fn with_a_lost_peer(node: &TestNode) -> [SegmentId; 2] {
@@ -56,7 +56,13 @@ fn with_a_lost_peer(node: &TestNode) -> [SegmentId; 2] {
 /// The source of a node whose peers are all gone.
 fn without_peers(node: &TestNode) -> (Source, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let source = Source::new(&node.vault, &node.catalogue, Some(&node.lost_peers(runtime.handle())), None, spec::Source::Auto);
+    let source = Source::new(
+        &node.vault,
+        &node.catalogue,
+        Some(&node.lost_peers(runtime.handle())),
+        None,
+        spec::Source::Auto,
+    );
     (source, runtime)
 }
 
