@@ -105,8 +105,19 @@ pub struct JobPosition {
     pub records: u64,
     /// Payload bytes delivered.
     pub bytes: u64,
+    /// What of these came from the archive.
+    pub archived: JobArchived,
     /// The loss up to this position.
     pub loss: JobLoss,
+}
+
+/// What a job delivered of one shard from the archive. Counts are totals since the job's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct JobArchived {
+    /// Entries.
+    pub entries: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
 }
 
 /// What a job passed over in one shard without delivering it. Counts are totals since the job's start.

@@ -291,6 +291,7 @@ fn job_command() -> impl Strategy<Value = Command> {
                 entries: e,
                 records: e,
                 bytes: e,
+                archived: Default::default(),
                 loss: JobLoss {
                     ranges,
                     ..JobLoss::default()

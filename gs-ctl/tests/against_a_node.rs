@@ -55,6 +55,7 @@ impl Node {
             throttle: Throttle::new(Arc::clone(&zone)),
             zone: Arc::clone(&zone),
             memory: 0,
+            archive: None,
             max_message: 1 << 20,
             lost: None,
         })
@@ -63,6 +64,7 @@ impl Node {
         let reader = EnvironmentReader::new(dir.path());
         let context = NodeContext {
             archiver: Default::default(),
+            archive: None,
             vault: vault.clone(),
             catalogue,
             exporters,

@@ -14,7 +14,7 @@ use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::tail::streams::TailStreams;
 use tokio::sync::Notify;
 
-use crate::archive::ArchiverSeen;
+use crate::archive::{ArchiveReader, ArchiverSeen};
 use crate::export::Exporters;
 use crate::peers::{Peers, Quorum};
 use crate::settings::Settings;
@@ -41,6 +41,8 @@ pub struct NodeContext {
     pub exporters: Arc<Exporters>,
     /// How archiving fares.
     pub archiver: ArchiverSeen,
+    /// The reader of the archive; `None` in tests that have none.
+    pub archive: Option<Arc<ArchiveReader>>,
     /// The throttle of the jobs behind the ack.
     pub throttle: Throttle,
     /// Limit of bytes in an inflated message.

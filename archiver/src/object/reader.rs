@@ -174,7 +174,11 @@ impl ObjectIndex {
     }
 
     /// The numbers of the blocks of a member, by its place among them.
-    pub(crate) fn blocks_of(&self, member: usize) -> Range<usize> {
+    ///
+    /// # Panics
+    ///
+    /// There is no such member.
+    pub fn blocks_of(&self, member: usize) -> Range<usize> {
         let from: usize = self.members[..member].iter().map(|member| member.blocks).sum();
         from..from + self.members[member].blocks
     }

@@ -348,7 +348,10 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
         let id = letter.segment();
         match state.segment_state(id) {
             SegmentState::Unopened => return Err(Refusal::NeverOpened { id }),
-            SegmentState::Trimmed | SegmentState::Gone if letter.copies.is_empty() => continue,
+            // What is archived can be read there.
+            SegmentState::Trimmed | SegmentState::Gone if letter.copies.is_empty() && !state.is_archived(id) => {
+                continue;
+            }
             SegmentState::Trimmed | SegmentState::Gone => {}
             SegmentState::Open | SegmentState::Recovering | SegmentState::Sealed | SegmentState::Lost => {}
         }
@@ -413,7 +416,7 @@ pub(super) fn released(state: &State, segment: &SealRecord) -> Result<(), Refusa
     if state.owes_archive(segment) {
         return Err(Refusal::NotArchived { id });
     }
-    let owed = |name| (state.owed(name, segment), name);
+    let owed = |name| (state.needs(name, segment), name);
     if let Some((entries, exporter)) = state.holders().map(owed).find(|(entries, _)| *entries > 0) {
         let exporter = exporter.to_owned();
         return Err(Refusal::Owed { id, exporter, entries });
@@ -423,6 +426,20 @@ pub(super) fn released(state: &State, segment: &SealRecord) -> Result<(), Refusa
         .filter(|letter| state.letter_holds(letter))
         .count() as u64;
     Err(Refusal::Held { id, letters })
+}
+
+/// The cursors that have all of a segment which is about to be trimmed go to its end: that they have its last entry
+/// could not be known any more, once its seal is gone from the record.
+pub(super) fn cursors_at_end(state: &State, seal: &SealRecord) -> impl Iterator<Item = Change> {
+    let (id, last) = (seal.id, seal.stats.last_lsn);
+    let at = (id.node, id.shard);
+    let end = Lsn::last_of(id.index);
+    let has_all = move |done: Lsn| Some(done) >= last && done.index() == id.index && done < end;
+    let cursors = state
+        .cursors
+        .iter()
+        .filter(move |(_, of)| of.get(&at).is_some_and(|done| has_all(*done)));
+    cursors.map(move |(name, _)| Change::Cursor(name.clone(), at, end))
 }
 
 /// Removals of the dead letters that go with their segment.

@@ -404,6 +404,7 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
         entries,
         records: entries,
         bytes: entries,
+        archived: Default::default(),
         loss: JobLoss::default(),
     };
     let progress = |term, entries| Command::JobProgress {
@@ -468,6 +469,7 @@ fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothi
         entries: entry,
         records: entry,
         bytes: entry,
+        archived: Default::default(),
         loss: JobLoss {
             ranges,
             ..JobLoss::default()
@@ -559,6 +561,7 @@ fn what_is_too_long_or_too_many_is_refused() {
         entries: 1,
         records: 1,
         bytes: 1,
+        archived: Default::default(),
         loss: JobLoss::default(),
     };
     let positions = (0..=JOB_POSITIONS_MAX as u16)

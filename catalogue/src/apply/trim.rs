@@ -60,8 +60,14 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
     if holding.len() > 1 {
         changes.push(leftovers(id, holding));
     }
-    if let (TrimReason::Dropped, Some(SegmentRecord::Sealed(seal))) = (why, state.segment(id)) {
-        changes.extend(drop_on_record(state, DroppedRange::of(&seal)));
+    if let Some(SegmentRecord::Sealed(seal)) = state.segment(id) {
+        // What is archived is not lost.
+        if why == TrimReason::Dropped && !state.is_archived(id) {
+            changes.extend(drop_on_record(state, DroppedRange::of(&seal)));
+        }
+        if state.is_archived(id) {
+            changes.extend(export::cursors_at_end(state, &seal));
+        }
     }
     changes.extend(export::letters_gone(state, id));
     changes.extend(state.accepted_loss(id).map(|_| Change::LossAcceptedGone(id)));
@@ -110,7 +116,7 @@ pub(super) fn unlinked(state: &State, segments: &[SegmentId], on: impl Fn(Segmen
         let mut left = state
             .segments_of_node(*node)
             .filter(|segment| !gone.contains(&segment.id()));
-        state.is_replaced(*node) && left.next().is_none()
+        state.is_replaced(*node) && left.next().is_none() && !state.is_owed_in_archive(*node)
     };
     changes.extend(
         owners

@@ -12,12 +12,12 @@
 
 use gophership_vault::ids::Epoch;
 
-use self::versions::{NAMED_RECOVERY, WITH_ASKED, WITH_LOSS, WITH_NEEDED, WITH_NODE, WITH_TERM};
+use self::versions::{NAMED_RECOVERY, WITH_ARCHIVED, WITH_ASKED, WITH_LOSS, WITH_NEEDED, WITH_NODE, WITH_TERM};
 use super::{Command, Kind, Request};
 use crate::actor::Actor;
-use crate::job::{JobLoss, LossNames};
+use crate::job::{JobArchived, JobLoss, LossNames};
 use crate::row::archive::write_stored;
-use crate::row::job::{write_loss, write_loss_names};
+use crate::row::job::{write_archived, write_loss, write_loss_names};
 use crate::row::segment::{reason_code, write_accepted, write_nodes};
 use crate::setting::SettingSet;
 use crate::wire::{Reader, WireError, Writer};
@@ -90,7 +90,7 @@ impl Request {
 fn newest(kind: Kind) -> u8 {
     match kind {
         Kind::BeginRecovery => NAMED_RECOVERY,
-        Kind::JobProgress => WITH_LOSS,
+        Kind::JobProgress => WITH_ARCHIVED,
         Kind::FinishJob => WITH_TERM,
         Kind::ConfigureExporters => WITH_NODE,
         Kind::AcceptCopyLoss => WITH_ASKED,
@@ -103,6 +103,11 @@ fn newest(kind: Kind) -> u8 {
 fn version_of(command: &Command) -> u8 {
     match command {
         Command::BeginRecovery { request, .. } if !request.is_nil() => NAMED_RECOVERY,
+        Command::JobProgress { positions, .. }
+            if positions.iter().any(|(.., at)| at.archived != JobArchived::default()) =>
+        {
+            WITH_ARCHIVED
+        }
         Command::JobProgress {
             positions, loss_names, ..
         } if *loss_names != LossNames::default() || positions.iter().any(|(.., at)| at.loss != JobLoss::default()) => {
@@ -208,11 +213,17 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             positions,
             loss_names,
         } => {
-            let w = w.u64(job.get());
-            if version_of(command) < WITH_LOSS {
+            let (w, version) = (w.u64(job.get()), version_of(command));
+            if version < WITH_LOSS {
                 return write_term(w.list(positions, parts::write_position), *term);
             }
-            let w = w.list(positions, |w, at| write_loss(parts::write_position(w, at), &at.2.loss));
+            let w = w.list(positions, |w, at| {
+                let w = write_loss(parts::write_position(w, at), &at.2.loss);
+                match version {
+                    WITH_LOSS => w,
+                    _ => write_archived(w, &at.2.archived),
+                }
+            });
             write_loss_names(w.u64(*term), loss_names)
         }
         Command::FinishJob {

@@ -110,6 +110,7 @@ fn of_jobs() -> Vec<Command> {
                     entries: 1,
                     records: 1,
                     bytes: 1,
+                    archived: Default::default(),
                     loss: JobLoss::default(),
                 },
             )],

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::format::value;
-use crate::job::{JobLoss, JobPosition, JobRecord, JobResult, JobState, LossNames, Takeover};
+use crate::job::{JobArchived, JobLoss, JobPosition, JobRecord, JobResult, JobState, LossNames, Takeover};
 use crate::wire::{Reader, WireError, Writer};
 
 /// The version of a row from the first takeover of the job.
 const WITH_TAKEOVER: u8 = 2;
-/// The version of a row of a job that passed something over, the newest one.
-pub(super) const JOB_VERSION: u8 = 3;
+/// The version of a row of a job that passed something over.
+const WITH_LOSS: u8 = 3;
+/// The version of a row of a job that delivered something from the archive, the newest one.
+pub(super) const JOB_VERSION: u8 = 4;
 
 const JOB_RUNNING: u8 = 1;
 const JOB_DONE: u8 = 2;
@@ -31,9 +33,13 @@ pub(super) fn write_job(job: &JobRecord) -> Writer {
     };
     let has_loss =
         job.loss_names != LossNames::default() || job.positions.values().any(|at| at.loss != JobLoss::default());
-    // A row of before takeovers and losses stays as it is.
+    let is_archived = |at: &JobPosition| at.archived != JobArchived::default();
+    let has_archived = job.positions.values().any(is_archived);
+    let has_loss = has_loss || has_archived;
+    // A row of before takeovers, losses and the archive stays as it is.
     let begun = match job.taken {
-        _ if has_loss => Writer::default().u8(JOB_VERSION),
+        _ if has_archived => Writer::default().u8(JOB_VERSION),
+        _ if has_loss => Writer::default().u8(WITH_LOSS),
         Some(_) => Writer::default().u8(WITH_TAKEOVER),
         None => value(),
     };
@@ -55,6 +61,9 @@ pub(super) fn write_job(job: &JobRecord) -> Writer {
             .u64(p.bytes);
         if has_loss {
             w = write_loss(w, &p.loss);
+        }
+        if has_archived {
+            w = write_archived(w, &p.archived);
         }
     }
     let write_takeover = |w: Writer, taken: Takeover| w.u32(taken.node.get()).u64(taken.term);
@@ -94,10 +103,15 @@ pub(super) fn read_job(version: u8, v: &mut Reader<'_>) -> Result<JobRecord, Wir
                 entries: v.u64()?,
                 records: v.u64()?,
                 bytes: v.u64()?,
-                loss: if version < JOB_VERSION {
+                loss: if version < WITH_LOSS {
                     JobLoss::default()
                 } else {
                     read_loss(v)?
+                },
+                archived: if version < JOB_VERSION {
+                    JobArchived::default()
+                } else {
+                    read_archived(v)?
                 },
             },
         );
@@ -107,7 +121,7 @@ pub(super) fn read_job(version: u8, v: &mut Reader<'_>) -> Result<JobRecord, Wir
         Ok(Takeover { node, term })
     };
     let (taken, loss_names) = match version {
-        JOB_VERSION => (v.option(read_takeover)?, read_loss_names(v)?),
+        WITH_LOSS | JOB_VERSION => (v.option(read_takeover)?, read_loss_names(v)?),
         WITH_TAKEOVER => (Some(read_takeover(v)?), LossNames::default()),
         _ => (None, LossNames::default()),
     };
@@ -133,6 +147,17 @@ pub(crate) fn read_loss(v: &mut Reader<'_>) -> Result<JobLoss, WireError> {
         missing_entries: v.u64()?,
         rejected_entries: v.u64()?,
         rejected_records: v.u64()?,
+    })
+}
+
+pub(crate) fn write_archived(w: Writer, archived: &JobArchived) -> Writer {
+    w.u64(archived.entries).u64(archived.bytes)
+}
+
+pub(crate) fn read_archived(v: &mut Reader<'_>) -> Result<JobArchived, WireError> {
+    Ok(JobArchived {
+        entries: v.u64()?,
+        bytes: v.u64()?,
     })
 }
 

@@ -2,7 +2,7 @@
 //! so that frequent questions cost the same however much is archived.
 //! **Invariant** I1: after every change the index equals what a walk over all segments and objects would give.
 
-use gophership_vault::ids::SegmentId;
+use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::SealRecord;
 use uuid::Uuid;
 
@@ -61,6 +61,76 @@ impl State {
     pub fn is_archived(&self, id: SegmentId) -> bool {
         let object = self.archive_of(id);
         object.is_some_and(|(_, object)| matches!(object.state, ObjectState::Listed { .. }))
+    }
+
+    /// True where only the archive has a segment: it is archived, and no node holds it any more, or ever did.
+    pub fn is_only_archived(&self, id: SegmentId) -> bool {
+        let is_on_no_node = match self.segments.get(&id) {
+            None | Some(SegmentRecord::Trimmed { .. }) => true,
+            Some(
+                SegmentRecord::Open { .. }
+                | SegmentRecord::Recovering { .. }
+                | SegmentRecord::Sealed(_)
+                | SegmentRecord::Lost { .. },
+            ) => false,
+        };
+        is_on_no_node && self.is_archived(id)
+    }
+
+    /// The archived segments of a log from an index on, in order, each with its object.
+    pub fn archived_of(&self, log: LogId, from: SegmentIndex) -> impl Iterator<Item = (SegmentId, &ArchiveObject)> {
+        let all = log.segment(from)..=log.segment(Lsn::LAST.index());
+        let of_log = self.archive_index.leases.range(all);
+        let with_object = of_log.map(|(id, lease)| (*id, &self.objects[lease]));
+        with_object.filter(|(_, object)| matches!(object.state, ObjectState::Listed { .. }))
+    }
+
+    /// True where exporters read on from the archive once a segment is trimmed: it is archived in the present store.
+    pub fn is_read_on(&self, id: SegmentId) -> bool {
+        let object = self.archive_of(id).map(|(_, object)| object);
+        let in_store = object.filter(|object| self.has_archive() && self.archive_store() == Some(object.store));
+        in_store.is_some_and(|object| matches!(object.state, ObjectState::Listed { .. }))
+    }
+
+    /// What only the archive has of a log behind `done`: entries, and bytes as they are stored, both estimated by those
+    /// of the objects, and not 0 where there is anything. Nothing where there is no cursor: it stands at the oldest that
+    /// nodes have.
+    pub fn archived_behind(&self, log: LogId, done: Option<Lsn>) -> (u64, u64) {
+        let Some(done) = done else { return (0, 0) };
+        let behind = self.archived_of(log, done.index());
+        let only = behind.filter(|(id, _)| Lsn::last_of(id.index) > done && self.is_only_archived(*id));
+        only.fold((0, 0), |(entries, bytes), (_, object)| {
+            let members = object.members.len().max(1) as u64;
+            let stored = match object.state {
+                ObjectState::Committed(stored) | ObjectState::Listed { stored, .. } => stored.bytes,
+                ObjectState::Leased | ObjectState::Doomed => 0,
+            };
+            let more = object.entries.div_ceil(members).max(1);
+            (entries + more, bytes + stored / members)
+        })
+    }
+
+    /// True where an exporter has a cursor in a log of a node before something that only the archive has.
+    pub fn is_owed_in_archive(&self, node: NodeId) -> bool {
+        let logs = self.shards().filter(|((of, _), _)| *of == node);
+        let mut last = logs.filter_map(|((_, shard), _)| {
+            let log = LogId { node, shard };
+            let all = log.segment(SegmentIndex::FIRST)..=log.segment(Lsn::LAST.index());
+            let mut newest = self.archive_index.leases.range(all).rev();
+            let last = newest.find(|(id, _)| self.is_only_archived(**id))?;
+            Some((shard, Lsn::last_of(last.0.index)))
+        });
+        last.any(|(shard, last)| {
+            let mut cursors = self.holders().filter_map(|name| self.cursor(name, node, shard));
+            cursors.any(|done| done < last)
+        })
+    }
+
+    /// The last archived segment of a log.
+    pub fn last_archived(&self, log: LogId) -> Option<SegmentIndex> {
+        let all = log.segment(SegmentIndex::FIRST)..=log.segment(Lsn::LAST.index());
+        let mut newest = self.archive_index.leases.range(all).rev();
+        newest.find(|(id, _)| self.is_archived(**id)).map(|(id, _)| id.index)
     }
 
     /// True where there is an archive: then a sealed segment is archived before it is removed for its age.

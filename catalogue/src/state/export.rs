@@ -147,10 +147,10 @@ impl State {
         of_nodes.chain(others).map(String::as_str)
     }
 
-    /// True where nothing in the logs of a node is left: it was replaced, and none of its segments is on record any
-    /// more.
+    /// True where nothing in the logs of a node is left: it was replaced, none of its segments is on record any more,
+    /// and no exporter is to get any of them from the archive.
     pub fn is_past(&self, node: NodeId) -> bool {
-        self.is_replaced(node) && self.segments_of_node(node).next().is_none()
+        self.is_replaced(node) && self.segments_of_node(node).next().is_none() && !self.is_owed_in_archive(node)
     }
 
     /// The exporters that are on record and that no node is configured with any more.
@@ -165,8 +165,12 @@ impl State {
         self.configured().chain(self.not_configured())
     }
 
-    /// Up to where every holder is done with a shard; `None` where one is at its beginning.
+    /// Up to where every holder is done with a shard; `None` where one is at its beginning. With an archive, from which
+    /// holders read on, the end of the shard.
     pub fn done_up_to(&self, node: NodeId, shard: ShardId) -> Option<Lsn> {
+        if self.has_archive() {
+            return Some(Lsn::LAST);
+        }
         let done = self.holders().map(|name| self.cursor(name, node, shard));
         done.min().unwrap_or(Some(Lsn::LAST))
     }
@@ -177,12 +181,22 @@ impl State {
         entries_behind(self.cursor(exporter, id.node, id.shard), segment)
     }
 
-    /// True where nobody needs a segment: no exporter owes an entry of it, no dead letter needs it, and it is in the
-    /// archive where there is one.
+    /// True where nobody needs a segment on a node: it is in the archive where there is one, no exporter needs an entry
+    /// of it, and no dead letter does. Exporters read on from the archive.
     pub fn is_released(&self, segment: &SealRecord) -> bool {
         !self.owes_archive(segment)
-            && self.holders().all(|name| self.owed(name, segment) == 0)
+            && self.holders().all(|name| self.needs(name, segment) == 0)
             && !self.is_held(segment.id)
+    }
+
+    /// The number of a segment's entries that an exporter has not got, and can get from a node only. One without a
+    /// cursor in the log begins at the oldest that nodes have, and would not know of what only the archive has.
+    pub fn needs(&self, exporter: &str, segment: &SealRecord) -> u64 {
+        let id = segment.id;
+        match self.is_read_on(id) && self.cursor(exporter, id.node, id.shard).is_some() {
+            true => 0,
+            false => self.owed(exporter, segment),
+        }
     }
 
     /// The part of [`State::changes`] that is about exporters.

@@ -135,6 +135,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "gs-ctl replay start --sink otlp-grpc://127.0.0.1:14317 --rate 10MiB --detach",
             "gs-ctl replay start --from -1d --sink otlp-https://logs.example:443/v1/logs --ca ca.pem --timeout 5m",
             "gs-ctl replay start --from -5m --sink - | jq .",
+            "gs-ctl replay start --source archive --from -7d --to -1d --sink file:check.lenpb",
         ],
     ),
     ("replay list", &["gs-ctl replay list"]),

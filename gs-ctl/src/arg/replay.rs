@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use gophership_proto::control::v1::ReplaySource;
 use uuid::Uuid;
 
 use super::rate::Rate;
@@ -27,6 +28,24 @@ pub(crate) enum Replay {
     },
 }
 
+/// Where a replay reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Source {
+    Auto,
+    Vault,
+    Archive,
+}
+
+impl From<Source> for ReplaySource {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Auto => Self::Auto,
+            Source::Vault => Self::Vault,
+            Source::Archive => Self::Archive,
+        }
+    }
+}
+
 /// Replays every payload that holds a record of the range, whole, as it was received: a batch that a client sent may
 /// hold records from outside too. Without --from it begins with the oldest, without --to it ends with the newest entry
 /// acknowledged now.
@@ -44,6 +63,10 @@ pub(crate) struct ReplayStart {
     /// The first event time no longer wanted, in the same forms
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
+    /// Where to read: auto (from the nodes, and what they do not have from the archive), vault (from the nodes only), or
+    /// archive (what is archived, from the archive only; all else is named as missing)
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Source::Auto)]
+    pub(crate) source: Source,
     /// exporter:NAME (the sink of that exporter, with its TLS and headers), otlp-grpc://HOST:PORT or
     /// otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT or otlp-https://HOST:PORT[/PATH] (over
     /// TLS), - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its

@@ -27,7 +27,7 @@ use crate::out::human;
 use crate::out::outcome::{Failure, Outcome, refused};
 use crate::out::output::{Answer, print};
 use crate::out::table::pairs;
-use crate::view::jobs::JobView;
+use crate::view::jobs::{JobView, of_archive};
 
 /// Limit of entries that could not be written and are named one by one.
 const NAMED_MAX: u64 = 20;
@@ -112,7 +112,7 @@ fn spec(asked: &ReplayStart, sink: Option<Kind>) -> ReplaySpec {
     ReplaySpec {
         from_unix_nano: asked.from.map(|t| t.unix_nano(now)),
         to_unix_nano: asked.to.map(|t| t.unix_nano(now)),
-        source: ReplaySource::Auto.into(),
+        source: ReplaySource::from(asked.source).into(),
         rate_limit_bytes_per_second: asked.rate.map_or(0, |rate| rate.0),
         sink: sink.map(|kind| ReplaySink {
             kind: Some(kind),
@@ -238,6 +238,10 @@ pub(super) struct Summary {
     entries: u64,
     records: u64,
     bytes: u64,
+    /// Of the entries those that came from the archive.
+    archived_entries: u64,
+    /// Their payload bytes.
+    archived_bytes: u64,
     seconds: f64,
     bytes_per_second: f64,
     /// Entries known to be missing because they could not be read.
@@ -269,6 +273,7 @@ impl Answer for Summary {
                 ),
             ),
         ];
+        rows.push(("Archive", of_archive(self.archived_entries, self.archived_bytes)));
         if self.whole_payloads_of_a_range {
             rows.push((
                 "Range",
@@ -324,6 +329,8 @@ async fn write_down(
         entries: end.entries,
         records: end.records,
         bytes: end.bytes,
+        archived_entries: end.archived_entries,
+        archived_bytes: end.archived_bytes,
         seconds,
         bytes_per_second: end.bytes as f64 / seconds.max(1e-9),
         unreadable_entries: end.unreadable_entries,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gophership_proto::control::v1::replay_sink::Kind;
-use gophership_proto::control::v1::{OtlpSink, ReplayJob, ReplayProgress, ReplaySpec, ReplayState};
+use gophership_proto::control::v1::{OtlpSink, ReplayJob, ReplayProgress, ReplaySource, ReplaySpec, ReplayState};
 use gophership_proto::view::some_text;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -34,6 +34,12 @@ pub(crate) struct JobView {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     bytes_total_estimate: u64,
+    /// Where it reads: `auto`, `vault` or `archive`.
+    source: &'static str,
+    /// Of the entries those that came from the archive, and not from a node.
+    archived_entries: u64,
+    /// Their payload bytes.
+    archived_bytes: u64,
     /// What went wrong, what the job waits for, and what it has not delivered.
     pub(crate) remark: Option<String>,
 }
@@ -56,6 +62,9 @@ impl From<ReplayJob> for JobView {
             records: progress.records_done,
             bytes: progress.bytes_done,
             bytes_total_estimate: progress.bytes_total_estimate,
+            source: source_name(&spec),
+            archived_entries: progress.archived_entries,
+            archived_bytes: progress.archived_bytes,
             remark: (!progress.error.is_empty()).then_some(progress.error),
             // A node gives numbers, so this parses.
             id: job.id.parse().unwrap_or_default(),
@@ -71,6 +80,19 @@ fn state_name(progress: &ReplayProgress) -> &'static str {
         ReplayState::Failed => "failed",
         ReplayState::Cancelled => "cancelled",
     }
+}
+
+fn source_name(spec: &ReplaySpec) -> &'static str {
+    match spec.source() {
+        ReplaySource::Unspecified | ReplaySource::Auto => "auto",
+        ReplaySource::Vault => "vault",
+        ReplaySource::Archive => "archive",
+    }
+}
+
+/// What came from the archive, for a person.
+pub(crate) fn of_archive(entries: u64, bytes: u64) -> String {
+    format!("{} entries, {}", human::count(entries), human::bytes(bytes))
 }
 
 fn sink_name(spec: &ReplaySpec) -> Option<String> {
@@ -109,6 +131,7 @@ impl Answer for JobView {
             ("State", self.state.to_owned()),
             ("Node", self.node()),
             ("Sink", self.sink.clone().unwrap_or_else(|| "-".to_owned())),
+            ("Source", self.source.to_owned()),
             ("Range", format!("{from} to {to}, whole payloads")),
             ("Created", human::time(self.created_unix_nano)),
         ];
@@ -131,6 +154,10 @@ impl Answer for JobView {
                 human::bytes(self.bytes),
                 human::bytes(self.bytes_total_estimate)
             ),
+        ));
+        rows.push((
+            "From the archive",
+            of_archive(self.archived_entries, self.archived_bytes),
         ));
         if let Some(rate) = self.rate_limit_bytes_per_second {
             rows.push(("Rate limit", format!("{}/s", human::bytes(rate))));

@@ -19,6 +19,10 @@ pub(super) const LOST_MAX: u32 = 3;
 pub(super) const DOOMED_INTERVAL: Duration = Duration::from_secs(3600);
 /// Time for which the archive fails before that is an event.
 pub(super) const EVENT_AFTER: Duration = Duration::from_secs(60);
+/// Indexes of objects that are kept for readers of the archive; each has at most some megabytes, and mostly kilobytes.
+pub(super) const INDEXES_KEPT: usize = 4;
+/// Interval at which a call to a store looks whether its caller still wants an answer.
+pub(super) const READ_STOP_INTERVAL: Duration = Duration::from_millis(250);
 /// Interval at which a job that pauses looks at the disk.
 pub(super) const TIER_INTERVAL: Duration = Duration::from_secs(2);
 

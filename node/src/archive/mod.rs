@@ -9,6 +9,7 @@
 //! - `doomed`: objects that never count: dooms those left behind in a former store, and deletes duplicates.
 //! - `left_alone`: segments that are tried again only later. `pause`: archiving paused by an operator.
 //! - `archiver`: the thread that does all this. `status`: how it fares. `tally`: what is archived, and what is not yet.
+//! - `reader`: archived segments read back, for replays and exporters. It needs none of the above but the record.
 //! - `limits`: every bound.
 //!
 //! **Not here**: the format of objects, the rounds and the store (crate `archiver`); the rules of the record (crate
@@ -24,6 +25,7 @@ mod object;
 mod opening;
 mod parts;
 pub(crate) mod pause;
+mod reader;
 mod record;
 mod status;
 mod tally;
@@ -33,5 +35,7 @@ mod two_nodes;
 pub use archiver::{Archiver, ArchiverSeen};
 pub(crate) use object::key_of;
 pub(crate) use parts::ArchiveParts;
+pub use reader::ArchiveReader;
+pub(crate) use reader::Unread;
 pub(crate) use record::put_on_record;
 pub(crate) use status::ArchiveView;

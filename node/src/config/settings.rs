@@ -328,14 +328,15 @@ impl Config {
     }
 
     /// The most bytes that the exporters hold beside [`Self::memory_budget`] while they send what lost nodes of a
-    /// cluster owe, however many these are: what is sent, and what is read ahead of it.
+    /// cluster owe, however many these are, or what only the archive has: what is sent, and what is read ahead of it.
     #[must_use]
     pub fn lost_export_bytes(&self) -> u64 {
         let max_message = self.ingest.max_message;
         let of_one = |export: &Export| export.memory(max_message) + lost_bytes_max(max_message);
-        match self.cluster {
-            Some(_) => self.export.iter().map(of_one).sum(),
-            None => 0,
+        match (&self.cluster, &self.archive.url) {
+            (Some(_), _) => self.export.iter().map(of_one).sum(),
+            (None, Some(_)) => self.export.iter().map(|_| lost_bytes_max(max_message)).sum(),
+            (None, None) => 0,
         }
     }
 

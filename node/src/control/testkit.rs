@@ -142,12 +142,14 @@ impl TestNode {
             throttle: Throttle::new(Arc::clone(&zone)),
             zone: Arc::clone(&zone),
             memory: 0,
+            archive: None,
             max_message: 1 << 20,
             lost: None,
         })
         .unwrap();
         NodeContext {
             archiver: Default::default(),
+            archive: None,
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
             peers: None,

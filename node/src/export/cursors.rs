@@ -38,7 +38,7 @@ impl Cursors {
     }
 
     /// The catalogue that keeps them.
-    pub(super) fn catalogue(&self) -> &Arc<dyn Catalogue> {
+    pub(crate) fn catalogue(&self) -> &Arc<dyn Catalogue> {
         &self.catalogue
     }
 
@@ -125,7 +125,7 @@ impl Readers for Cursors {
         let running = self.running();
         let status = |name: &String| running.exporters.iter().find(|(known, _)| known == name);
         let (owed, owes_archive) = self.catalogue.read(|state| {
-            let owed = |name: &str| (state.owed(name, segment), name.to_owned());
+            let owed = |name: &str| (state.needs(name, segment), name.to_owned());
             (
                 state.holders().map(owed).collect::<Vec<_>>(),
                 state.owes_archive(segment),

@@ -41,7 +41,7 @@ pub(super) struct ExporterSetup {
     pub(super) control: watch::Receiver<Control>,
     /// The lost node whose logs are exported in its place. Without: this node's own logs are.
     pub(super) lost: Option<NodeId>,
-    /// The reader of segments from all who hold them; `None` on a single node.
+    /// The reader of segments from all who hold them and from the archive; `None` on a single node without one.
     pub(super) logs: Option<LostLogs>,
 }
 

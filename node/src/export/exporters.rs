@@ -14,7 +14,7 @@ use gophership_catalogue::exporter::{Generation, LetterCause};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
-use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ids::{LogId, Lsn, ShardId};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -29,6 +29,7 @@ use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATI
 use super::lost_nodes::{Lost, LostNodes, LostRun};
 use super::status::{ExporterView, Status};
 use super::told_debts::{ToldDebts, untold};
+use crate::archive::ArchiveReader;
 use crate::buffer::{Budget, Rings};
 use crate::config::{Export, ExportKind, ExportTarget};
 use crate::replay::LostLogs;
@@ -52,6 +53,8 @@ pub struct ExportParts {
     pub max_message: usize,
     /// The other nodes, for whose lost ones it exports; `None` on a single node.
     pub lost: Option<LostNodes>,
+    /// The reader of the archive; `None` in tests that have none.
+    pub archive: Option<Arc<ArchiveReader>>,
 }
 
 /// The names of exporters that are to run and cannot, each with the reason.
@@ -91,6 +94,9 @@ pub struct Exporters {
     pub(super) refused: Mutex<Refused>,
     pub(super) stopped: AtomicBool,
     pub(super) lost: Option<Lost>,
+    pub(super) archive: Option<Arc<ArchiveReader>>,
+    /// The logs of all who hold them and of the archive; `None` on a single node without one.
+    pub(super) logs: Option<LostLogs>,
 }
 
 /// The present ends of this node's logs.
@@ -124,20 +130,25 @@ impl Exporters {
         let ends = || ends(&parts.vault, &shards);
         begin(catalogue.as_ref(), peers, ends, &parts.configs)?;
         configure(catalogue.as_ref(), parts.vault.identity().node_id, &parts.configs)?;
-        let lost = parts.lost.map(|nodes| {
-            let (vault, catalogue) = (parts.vault.clone(), Arc::clone(&catalogue));
-            Lost::new(nodes, |peers| LostLogs::new(vault, catalogue, peers))
-        });
+        let (vault, archive) = (&parts.vault, parts.archive.as_ref());
+        let lost = parts
+            .lost
+            .map(|nodes| Lost::new(nodes, |peers| LostLogs::new(vault, &catalogue, &peers, archive)));
+        let single = || archive.map(|archive| LostLogs::single(vault, &catalogue, archive));
+        let logs = lost.as_ref().map(|lost| lost.logs.clone()).or_else(single);
         let exporters = Self {
             letters: LetterStore::new(
                 parts.vault.clone(),
                 Arc::clone(&catalogue),
-                lost.as_ref().map(|lost| lost.logs.clone()),
+                logs.clone(),
+                lost.is_some(),
             ),
             lost,
+            logs,
             vault: parts.vault,
             catalogue,
             cursors: parts.cursors,
+            archive: parts.archive,
             throttle: parts.throttle,
             zone: parts.zone,
             memory: parts.memory,
@@ -189,6 +200,11 @@ impl Exporters {
             || ends(&self.vault, &self.shards),
             configs,
         )
+    }
+
+    /// The reader of the archive.
+    pub(crate) fn archive(&self) -> Option<&Arc<ArchiveReader>> {
+        self.archive.as_ref()
     }
 
     /// The live rings that the worker of `shard` hands over to.
@@ -320,8 +336,9 @@ impl Exporters {
         let mut view = r.status.view();
         for (shard, done) in &view.positions {
             let debt = self.vault.debt(*shard, *done);
-            view.debt_entries += debt.entries;
-            view.debt_bytes += debt.bytes;
+            let (entries, bytes) = self.archived_behind(*shard, *done);
+            view.debt_entries += debt.entries + entries;
+            view.debt_bytes += debt.bytes + bytes;
         }
         if view.debt_entries == 0 {
             view.oldest_ns = 0;
@@ -337,6 +354,13 @@ impl Exporters {
         view.endpoint = target.endpoint.to_string();
         view.compression = target.compression.name();
         view
+    }
+
+    /// What only the archive has of an own log behind `done`: entries and bytes, estimated.
+    pub(super) fn archived_behind(&self, shard: ShardId, done: Option<Lsn>) -> (u64, u64) {
+        let node = self.vault.identity().node_id;
+        self.catalogue
+            .read(|state| state.archived_behind(LogId { node, shard }, done))
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Arc<Running>, ExportError> {

@@ -13,7 +13,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gophership_catalogue::archive::ObjectState;
 use gophership_catalogue::exporter::{Generation, LetterCause};
+use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Catalogue, State};
 use gophership_vault::ids::{LogId, Lsn, NodeId, ShardId};
 use gophership_vault::ledger::KnownSegment;
@@ -53,7 +55,7 @@ pub(super) struct LaneParts {
     pub(super) expire: Option<Duration>,
     /// The lost node whose logs are exported in its place.
     pub(super) lost: Option<NodeId>,
-    /// The reader of segments from all who hold them; `None` on a single node.
+    /// The reader of segments from all who hold them and from the archive; `None` on a single node without one.
     pub(super) logs: Option<LostLogs>,
 }
 
@@ -218,6 +220,8 @@ impl Lane {
     fn moving(&self) -> LaneState {
         if self.source.is_live() {
             LaneState::Live
+        } else if self.source.reads_archive() {
+            LaneState::Archive
         } else {
             LaneState::CatchingUp
         }
@@ -228,6 +232,9 @@ impl Lane {
         self.source.let_go();
         if self.source.go_live() {
             return;
+        }
+        if courier.suspects() == 0 && self.frontier.is_clear() && self.left.is_none() {
+            self.advance_to(self.source.passed());
         }
         if let Some(last) = self.source.end()
             && courier.suspects() == 0
@@ -320,16 +327,23 @@ impl Lane {
         expire.is_some() && newest.is_some_and(|lsn| is_expired(self.sealed_ns(lsn), vault.clock_ns(), expire))
     }
 
-    /// Time at which the segment of an entry was sealed; `None` where it is not.
+    /// Time at which the segment of an entry was sealed; `None` where it is not. Of one that only the archive has, the
+    /// time at which it was archived.
     fn sealed_ns(&self, lsn: Lsn) -> Option<u64> {
         let (node, shard) = (self.node, self.shard);
-        if self.parts.lost.is_none() {
-            return self.parts.vault.sealed_ns(shard, lsn.index());
+        let own = self.parts.vault.sealed_ns(shard, lsn.index());
+        if own.is_some() && self.parts.lost.is_none() {
+            return own;
         }
         let id = LogId { node, shard }.segment(lsn.index());
-        let sealed_ns = |state: &State| match state.segment(id)?.known() {
-            KnownSegment::Sealed(seal) => Some(seal.sealed_ns),
-            KnownSegment::Open(_) | KnownSegment::Lost(_) | KnownSegment::Trimmed(_) => None,
+        let sealed_ns = |state: &State| match state.segment(id).map(SegmentRecord::known) {
+            Some(KnownSegment::Sealed(seal)) => Some(seal.sealed_ns),
+            Some(KnownSegment::Open(_) | KnownSegment::Lost(_)) => None,
+            // It was archived after it was sealed.
+            Some(KnownSegment::Trimmed(_)) | None => match state.archive_of(id)?.1.state {
+                ObjectState::Committed(stored) | ObjectState::Listed { stored, .. } => Some(stored.at_ns),
+                ObjectState::Leased | ObjectState::Doomed => None,
+            },
         };
         self.parts.catalogue.read(sealed_ns)
     }

@@ -39,6 +39,22 @@ impl LaneSource {
         }
     }
 
+    /// True where it reads what only the archive has.
+    pub(super) fn reads_archive(&self) -> bool {
+        match self {
+            Self::Own(own) => own.reads_archive(),
+            Self::Lost(lost) => lost.reads_archive(),
+        }
+    }
+
+    /// Where everything up to a segment's end was given, that end: see [`Source::passed`].
+    pub(super) fn passed(&self) -> Option<Lsn> {
+        match self {
+            Self::Own(own) => own.passed(),
+            Self::Lost(_) => None,
+        }
+    }
+
     /// Waits until there may be more entries.
     pub(super) async fn wait(&mut self) {
         match self {

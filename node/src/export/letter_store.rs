@@ -29,8 +29,10 @@ use crate::sink::read_entry;
 pub(crate) struct LetterStore {
     vault: Vault,
     pub(super) catalogue: Arc<dyn Catalogue>,
-    /// The reader of entries that are perhaps not here; `None` on a single node.
+    /// The reader of entries that are perhaps not here; `None` on a single node without an archive.
     lost: Option<LostLogs>,
+    /// True in a cluster, where other nodes may have the copies of letters.
+    has_peers: bool,
     /// The copies that letters on record need, or needed before one went at another node. Held while a copy and the
     /// letters that need it change together.
     needed: Mutex<BTreeSet<EntryId>>,
@@ -49,7 +51,12 @@ struct Turn {
 }
 
 impl LetterStore {
-    pub(super) fn new(vault: Vault, catalogue: Arc<dyn Catalogue>, lost: Option<LostLogs>) -> Arc<Self> {
+    pub(super) fn new(
+        vault: Vault,
+        catalogue: Arc<dyn Catalogue>,
+        lost: Option<LostLogs>,
+        has_peers: bool,
+    ) -> Arc<Self> {
         let copies = vault.kept_entries();
         let own = vault.identity().node_id;
         let (needed, unknown): (BTreeSet<EntryId>, BTreeSet<EntryId>) = catalogue.read(|state| {
@@ -64,6 +71,7 @@ impl LetterStore {
             vault,
             catalogue,
             lost,
+            has_peers,
             needed: Mutex::new(needed),
             turn: Mutex::default(),
         })
@@ -175,7 +183,7 @@ impl LetterStore {
         let (own, began) = (self.own(), Instant::now());
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_copies(&mut turn, began, is_dead);
-        if self.lost.is_none() {
+        if !self.has_peers {
             return Ok(());
         }
         let mut due = self.catalogue.read(|state| due(state, own, is_dead));

@@ -20,7 +20,7 @@ use gophership_catalogue::state::entries_behind;
 use gophership_catalogue::{Actor, CatalogueError, Command, Refusal, State};
 use gophership_proto::view::rfc3339;
 use gophership_vault::Debt;
-use gophership_vault::ids::{Lsn, NodeId, ShardId};
+use gophership_vault::ids::{LogId, Lsn, NodeId, ShardId};
 use gophership_vault::ledger::SealRecord;
 use tokio::sync::watch;
 
@@ -382,6 +382,7 @@ fn hindrance(view: &ExporterView) -> String {
         LaneState::Retrying | LaneState::Full | LaneState::Stopped => format!("its sink: {}", view.last_answer),
         LaneState::Live
         | LaneState::CatchingUp
+        | LaneState::Archive
         | LaneState::Waiting
         | LaneState::NotConfigured
         | LaneState::Refused => String::new(),
@@ -400,13 +401,18 @@ fn sealed(state: &State, node: NodeId) -> impl Iterator<Item = SealRecord> {
     })
 }
 
-/// What a node owes an exporter in its sealed segments, by the record.
+/// What a node owes an exporter in its sealed segments, and in what only the archive has of it, by the record.
 fn owed(state: &State, exporter: &str, node: NodeId) -> Debt {
     let mut debt = Debt::default();
     for seal in sealed(state, node) {
         let more = owed_of(&seal, state.cursor(exporter, node, seal.id.shard));
         debt.entries += more.entries;
         debt.bytes += more.bytes;
+    }
+    for ((_, shard), _) in state.shards().filter(|((of, _), _)| *of == node) {
+        let (entries, bytes) = state.archived_behind(LogId { node, shard }, state.cursor(exporter, node, shard));
+        debt.entries += entries;
+        debt.bytes += bytes;
     }
     debt
 }

@@ -1,8 +1,8 @@
 //! The source of a lane that exports a log of a lost node, or a segment that this node cannot read all of: the sealed
-//! segments, here or on other nodes.
+//! segments, here, on other nodes or in the archive.
 //!
 //! **Invariants**:
-//! - I1: entries come in Lsn order, and only those are left out that no node has.
+//! - I1: entries come in Lsn order, and only those are left out that nobody has.
 
 use std::collections::VecDeque;
 
@@ -26,6 +26,8 @@ pub(super) struct LostSource {
     reading: Option<mpsc::Receiver<Vec<FromLost>>>,
     found: VecDeque<FromLost>,
     waits: Option<String>,
+    /// True where the last entry came from the archive.
+    reads_archive: bool,
     /// The last entry of the log, once it was read to its end.
     end: Option<Option<Lsn>>,
 }
@@ -41,6 +43,7 @@ impl LostSource {
             reading: None,
             found: VecDeque::new(),
             waits: None,
+            reads_archive: false,
             end: None,
         }
     }
@@ -67,10 +70,8 @@ impl LostSource {
                     let more = self.reading().try_recv().ok()?;
                     self.found.extend(more);
                 }
-                Some(FromLost::Entry(entry)) => {
-                    (self.done, self.waits) = (Some(entry.lsn), None);
-                    return Some(Ok(entry));
-                }
+                Some(FromLost::Entry(entry)) => return Some(Ok(self.given(entry, false))),
+                Some(FromLost::Archived(entry)) => return Some(Ok(self.given(entry, true))),
                 Some(FromLost::Missing(fault)) => return Some(Err(fault)),
                 Some(FromLost::Waits(why)) => self.waits = Some(why),
                 // Where it waited before, it still does for that.
@@ -82,6 +83,17 @@ impl LostSource {
             }
         }
         None
+    }
+
+    fn given(&mut self, entry: StoredEntry, is_archived: bool) -> StoredEntry {
+        (self.done, self.waits) = (Some(entry.lsn), None);
+        self.reads_archive = is_archived;
+        entry
+    }
+
+    /// True where the last entry came from the archive.
+    pub(super) fn reads_archive(&self) -> bool {
+        self.reads_archive
     }
 
     /// The thing that the next entry waits for.

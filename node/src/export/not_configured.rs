@@ -72,8 +72,9 @@ impl Exporters {
         let mut owed = Debt::default();
         for (shard, done) in self.recorded_positions(name) {
             let debt = self.vault.debt(shard, done);
-            owed.entries += debt.entries;
-            owed.bytes += debt.bytes;
+            let (entries, bytes) = self.archived_behind(shard, done);
+            owed.entries += debt.entries + entries;
+            owed.bytes += debt.bytes + bytes;
         }
         owed
     }

@@ -23,6 +23,7 @@ use super::limits::LOST_RUNS_EXPECTED;
 use super::status::{CursorPosition, Status};
 use crate::buffer::{Budget, LiveRing};
 use crate::config::Export;
+use crate::replay::LostLogs;
 
 /// Interval at which the end of a thread is checked.
 const END_INTERVAL: Duration = Duration::from_millis(5);
@@ -182,6 +183,7 @@ impl Exporters {
             let memory = Budget::new(config.memory(self.max_message as u64), LOST_RUNS_EXPECTED);
             (lost.logs.for_another(), memory)
         });
+        let logs = for_lost.as_ref().map(|(logs, _)| logs.clone());
         let setup = ExporterSetup {
             config: config.clone(),
             vault: self.vault.clone(),
@@ -194,7 +196,7 @@ impl Exporters {
             max_message: self.max_message,
             control: receiver,
             lost: None,
-            logs: for_lost.as_ref().map(|(logs, _)| logs.clone()),
+            logs: logs.or_else(|| self.logs.as_ref().map(LostLogs::for_another)),
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stopped.load(Ordering::SeqCst) {

@@ -68,6 +68,13 @@ impl Exporters {
                 lost.entries += before.entries.saturating_sub(after.entries);
                 lost.bytes += before.bytes.saturating_sub(after.bytes);
             }
+            // The oldest is the oldest that nodes have.
+            let (before, after) = (
+                self.archived_behind(shard, position.done),
+                self.archived_behind(shard, done),
+            );
+            lost.entries += before.0.saturating_sub(after.0);
+            lost.bytes += before.1.saturating_sub(after.1);
             shards.push((shard, done));
         }
         let mut of_lost: BTreeMap<NodeId, Vec<(ShardId, Option<Lsn>)>> = BTreeMap::new();

@@ -1,16 +1,17 @@
 //! The source of a lane's entries: the vault, at the lane's pace, or the live ring, as entries are acknowledged. Either
 //! way the bytes are read from the log. Of a sealed segment that this node cannot read all of, the rest is read from
-//! all who hold it.
+//! all who hold it and from the archive, and so is a segment that was trimmed once it was archived.
 //!
 //! **Invariants**:
-//! - I1: entries come in Lsn order, and only those are left out that are damaged at every holder.
+//! - I1: entries come in Lsn order, and only those are left out that are damaged at every holder
+//!   and in the archive.
 //! - I2: on the live ring only entries are read that were handed over, or were durable when the ring was opened or
 //!   stood idle.
 
 use std::sync::Arc;
 
 use gophership_somatic::{Zone, ZoneCell};
-use gophership_vault::ids::{LogId, Lsn, SegmentId, ShardId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId, ShardId};
 use gophership_vault::{ScanFault, ShardCursor, StoredEntry, Vault};
 
 use super::limits::{CLOSED_WAIT, IDLE_WAIT, LIVE_GAP};
@@ -27,17 +28,32 @@ pub(super) struct Source {
     zone: Arc<ZoneCell>,
     /// On the ring: the last position taken from it. `None` while the source reads the vault.
     live: Option<Option<Lsn>>,
-    /// The reader of segments from all who hold them; `None` on a single node.
+    /// The reader of segments from all who hold them and from the archive; `None` on a single node without one.
     logs: Option<LostLogs>,
     /// The segment at which the cursor waits, read from all who hold it.
     copies: Option<(SegmentId, LostSource)>,
 }
 
-/// A follower of an own log, which leaves to `logs` what other nodes may give.
+/// A follower of an own log, which leaves to `logs` what other nodes or the archive may give.
 fn follower(vault: &Vault, logs: Option<&LostLogs>, shard: ShardId, from: Option<Lsn>) -> ShardCursor {
+    // Without a cursor it begins at the oldest that this node has.
+    let from = from.or_else(|| {
+        let segments = vault.own_segments();
+        let first = segments.iter().map(|(id, _)| *id).find(|id| id.shard == shard);
+        first.map(|first| Lsn::at(first.index, EntryNumber::FIRST))
+    });
     let cursor = vault.follower(shard, from);
     match logs.cloned() {
-        Some(logs) => cursor.leave_to(move |id| logs.is_elsewhere(id)),
+        Some(logs) => {
+            let log = LogId {
+                node: vault.identity().node_id,
+                shard,
+            };
+            let archived = logs.clone();
+            cursor
+                .leave_to(move |id| logs.is_elsewhere(id))
+                .leave_trimmed_to(move |from, to| archived.first_only_archived(log, from, to))
+        }
         None => cursor,
     }
 }
@@ -145,6 +161,19 @@ impl Source {
             self.copies = Some((id, LostSource::of_segment(logs.clone(), id, at.before())));
             self.leave_ring();
         }
+    }
+
+    /// True where it reads what only the archive has.
+    pub(super) fn reads_archive(&self) -> bool {
+        self.copies.as_ref().is_some_and(|(_, copies)| copies.reads_archive())
+    }
+
+    /// The end of the segment before the one that it reads, once all up to there was given. A cursor that stands there
+    /// needs nothing more of that segment, also once only the archive has it.
+    pub(super) fn passed(&self) -> Option<Lsn> {
+        let at = self.cursor.position();
+        let is_at_begin = self.copies.is_none() && self.cursor.waits().is_none() && at.number() == EntryNumber::FIRST;
+        at.before().filter(|_| is_at_begin)
     }
 
     /// True where it is on the live ring.

@@ -17,10 +17,12 @@ pub enum LaneState {
     Live,
     /// It reads the vault.
     CatchingUp,
+    /// It reads what only the archive has.
+    Archive,
     /// It waits after a retryable answer.
     Retrying,
     /// It waits for entries that cannot be read now, or for the catalogue. This state is only shown: a lane that waits
-    /// reads the vault.
+    /// reads the vault or the archive.
     Waiting,
     /// An operator has paused it.
     Paused,
@@ -32,6 +34,24 @@ pub enum LaneState {
     NotConfigured,
     /// It is to run, and cannot on this node: its debt is kept.
     Refused,
+}
+
+impl LaneState {
+    /// Its number in metrics, which never changes.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::CatchingUp => 1,
+            Self::Retrying => 2,
+            Self::Waiting => 3,
+            Self::Paused => 4,
+            Self::Full => 5,
+            Self::Stopped => 6,
+            Self::NotConfigured => 7,
+            Self::Refused => 8,
+            Self::Archive => 9,
+        }
+    }
 }
 
 /// Counts since the start.
@@ -80,7 +100,9 @@ impl LaneNow {
     /// The state to show, and its begin.
     fn shown(&self) -> (LaneState, u64) {
         match (&self.waits, self.state) {
-            (Some((_, since_ns)), LaneState::Live | LaneState::CatchingUp) => (LaneState::Waiting, *since_ns),
+            (Some((_, since_ns)), LaneState::Live | LaneState::CatchingUp | LaneState::Archive) => {
+                (LaneState::Waiting, *since_ns)
+            }
             _ => (self.state, self.since_ns),
         }
     }

@@ -88,6 +88,7 @@ impl Running {
             zone,
             // Each exporter has room for one batch.
             memory: 0,
+            archive: None,
             max_message: 1 << 20,
             lost,
         })

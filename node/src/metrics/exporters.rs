@@ -13,8 +13,8 @@ const GAUGES: [PerExporter; 5] = [
         "gophership_export_state",
         "0 live, 1 catching up, 2 retrying, 3 waiting for entries that cannot be read, 4 paused, 5 full of dead \
          letters, 6 stopped: an operator must set something right, 7 not configured: what it owes is kept until it is \
-         forgotten, 8 refused: it is to run, and cannot on this node",
-        |v| f64::from(v.state as u8),
+         forgotten, 8 refused: it is to run, and cannot on this node, 9 reads what only the archive has",
+        |v| f64::from(v.state.number()),
     ),
     (
         "gophership_export_debt_bytes",

@@ -169,6 +169,7 @@ fn state(state: LaneState) -> v1::ExporterState {
     match state {
         LaneState::Live => v1::ExporterState::Live,
         LaneState::CatchingUp => v1::ExporterState::CatchingUp,
+        LaneState::Archive => v1::ExporterState::Archive,
         LaneState::Retrying => v1::ExporterState::Retrying,
         LaneState::Waiting => v1::ExporterState::Waiting,
         LaneState::Paused => v1::ExporterState::Paused,

@@ -71,6 +71,7 @@ impl Operator {
         let spec = Spec::for_stream(spec)?;
         let permit = self.streams.permit()?;
         tracing::info!(by, "replay.stream.begin");
+        replay::check(&self.context, &spec)?;
         let stream = replay::stream(&self.context, &spec, permit, self.stop.clone());
         Ok(stream.map_err(OperateError::from))
     }

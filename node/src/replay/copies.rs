@@ -60,6 +60,13 @@ impl LogReading<'_> {
                 Turn::WaitFor(nodes) if nodes.is_empty() && self.loss_is_accepted => {
                     return Attempt::Over(self.hand_on(gone(seal.id, LOSS_ACCEPTED), each));
                 }
+                // Whoever reads the archive as well goes on there.
+                Turn::WaitFor(_) if self.source.is_archived(seal.id) => {
+                    let none = gone(seal.id, "no node that holds it can read it now");
+                    let flow = self.hand_on(none, each);
+                    self.done = self.done.max(Some(Lsn::last_of(index)));
+                    return Attempt::Over(flow);
+                }
                 Turn::WaitFor(nodes) => return Attempt::Waits(self.wait_for(seal, &nodes)),
             };
             let (done, damaged_at) = (self.done, self.damaged_at(node));
@@ -269,7 +276,7 @@ impl LogReading<'_> {
                 self.asked = asked;
                 ControlFlow::Continue(Some(Found::Entry(entry)))
             }
-            Found::Dropped(..) => ControlFlow::Continue(Some(found)),
+            Found::Archived(_) | Found::Dropped(..) => ControlFlow::Continue(Some(found)),
         }
     }
 }

@@ -6,13 +6,13 @@
 //! - I2: a position has the loss up to it, and no other: a job that goes on from there finds the rest of it again.
 //! - I3: a position is at the end of the plan when everything up to there was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::exporter::EntryId;
-use gophership_catalogue::job::{JobLoss, JobPosition};
+use gophership_catalogue::job::{JobArchived, JobLoss, JobPosition};
 use gophership_vault::StoredEntry;
 use gophership_vault::ids::{EntryNumber, Lsn, NodeId, ShardId};
 use gophership_vault::time::TimeRange;
@@ -63,6 +63,8 @@ pub(super) struct Delivery {
     pub(super) frontier: Frontier<Option<(u64, u64)>>,
     /// Losses that the position has not come to, by their place.
     pub(super) ahead: BTreeMap<Lsn, Loss>,
+    /// Entries from the archive that the position has not come to.
+    pub(super) archived: BTreeSet<Lsn>,
 }
 
 impl Delivery {
@@ -85,8 +87,12 @@ impl Delivery {
                 Found::Fault(fault) => self.ahead.entry(place).or_default().missing(fault),
                 Found::Dropped(first, dropped) => self.ahead.entry(place).or_default().dropped(*first, dropped),
                 Found::Entry(entry) => self.begin_segment(entry.lsn),
+                Found::Archived(entry) => {
+                    self.begin_segment(entry.lsn);
+                    self.archived.insert(entry.lsn);
+                }
             }
-            if let Found::Entry(entry) = next {
+            if let Found::Entry(entry) | Found::Archived(entry) = next {
                 self.deliver(entry, &mut courier).await?;
             }
         }
@@ -186,11 +192,17 @@ impl Delivery {
             entries: 0,
             records: 0,
             bytes: 0,
+            archived: JobArchived::default(),
             loss: JobLoss::default(),
         });
         assert!(position.done_lsn <= to, "a position never goes back");
         position.done_lsn = to;
+        let is_archived = self.archived.remove(&to);
         if let Some((records, bytes)) = delivered {
+            if is_archived {
+                position.archived.entries += 1;
+                position.archived.bytes += bytes;
+            }
             position.entries += 1;
             position.records += records;
             position.bytes += bytes;

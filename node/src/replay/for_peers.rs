@@ -94,7 +94,7 @@ impl ReplayHandler for ForPeers {
         }
         let _ended_early = reader::read(vault, &part, time, done, move || !wanted(), &mut |found| {
             let found = match found {
-                Found::Entry(entry) => ReplayFound::Entry(entry),
+                Found::Entry(entry) | Found::Archived(entry) => ReplayFound::Entry(entry),
                 Found::Fault(fault) => ReplayFound::Missing(Missing::Fault(fault).to_bytes()),
                 Found::Dropped(first, dropped) => ReplayFound::Missing(Missing::Dropped(first, dropped).to_bytes()),
             };

@@ -6,7 +6,7 @@
 //! - I2: an interruption of a job (the node's end, a cancellation) leaves its position on record.
 //! - I3: a job that is cut off from its cluster's catalogue stops to send until it is answered again, and does not end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gophership_catalogue::command::{Command, Refusal};
@@ -159,6 +159,7 @@ impl Job {
                 max_message: self.max_message,
                 frontier: Frontier::default(),
                 ahead: BTreeMap::new(),
+                archived: BTreeSet::new(),
             };
             let sink = Sink::new(&target).map_err(|e| e.to_string())?;
             senders.spawn(delivery.run(sink));

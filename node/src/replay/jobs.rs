@@ -112,14 +112,15 @@ impl Jobs {
         self.context.vault.identity().node_id
     }
 
-    fn source(&self) -> Source {
+    fn source(&self, spec: &Spec) -> Source {
         let NodeContext {
             vault,
             catalogue,
             peers,
+            archive,
             ..
         } = &self.context;
-        Source::new(vault, catalogue, peers.as_ref())
+        Source::new(vault, catalogue, peers.as_ref(), archive.as_ref(), spec.source())
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -168,7 +169,8 @@ impl Jobs {
         if !self.has_room() {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
-        let (source, range) = (self.source(), spec.range());
+        let (source, range) = (self.source(&spec), spec.range());
+        source.check()?;
         let parts = spawn_blocking(move || source.parts(range)).await;
         let parts = parts.map_err(|e| ReplayError::Invalid(format!("planning it failed: {e}")))?;
         let order = Order {
@@ -273,8 +275,8 @@ impl Jobs {
         let job = Job {
             id,
             term: record.term(),
+            source: self.source(&order.spec),
             order: order.run_by(own),
-            source: self.source(),
             catalogue: Arc::clone(&self.context.catalogue),
             exporters: Arc::clone(&self.context.exporters),
             throttle: self.context.throttle.clone(),
@@ -450,6 +452,8 @@ fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>, own: NodeId
             entries_done: sum(|p| p.entries),
             records_done: sum(|p| p.records),
             bytes_done,
+            archived_entries: sum(|p| p.archived.entries),
+            archived_bytes: sum(|p| p.archived.bytes),
             bytes_total_estimate: expected.max(bytes_done),
             positions: position
                 .of_shards

@@ -57,6 +57,14 @@ pub(super) const LOST_CHUNK_BYTES: usize = 256 * 1024;
 pub(super) const LOST_CHUNKS_AHEAD: usize = 1;
 /// Time for which an entry of a lost node, which is read again, may be waited for; it is tried later then.
 pub(super) const ENTRY_PATIENCE: Duration = Duration::from_secs(5);
+/// Segments that only the archive has and that are looked up at once.
+pub(super) const GAPS_AT_ONCE: usize = 1000;
+/// The shortest and the longest pause before the archive is asked again for what a reader waits for.
+pub(super) const ARCHIVE_RETRY_MIN: Duration = Duration::from_secs(1);
+/// See [`ARCHIVE_RETRY_MIN`].
+pub(super) const ARCHIVE_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Interval at which a reader that waits for the archive says so.
+pub(super) const ARCHIVE_TELL_INTERVAL: Duration = Duration::from_millis(250);
 /// Time within which a sink must answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -75,9 +83,12 @@ pub(super) const LOST_TURN: Duration = Duration::from_secs(10);
 // Of these threads there are 512.
 const _: () = assert!(LOST_READINGS_MAX * gophership_catalogue::limits::EXPORTERS_MAX <= 256);
 
-/// The most bytes that the readings of lost nodes' logs hold for one exporter, where an entry has at most
+/// The forms in which a reading has a block of the archive: as it is stored, decoded, and as entries.
+const ARCHIVE_BLOCK_COPIES: usize = 3;
+
+/// The most bytes that the readings of lost nodes' logs, and of the archive, hold for one exporter, where an entry has at most
 /// `max_message`.
 pub(crate) fn lost_bytes_max(max_message: u64) -> u64 {
     let chunk = (LOST_CHUNK_BYTES as u64).max(max_message + ENTRY_OVERHEAD_BYTES as u64);
-    (LOST_READINGS_MAX * (LOST_CHUNKS_AHEAD + 2)) as u64 * chunk
+    (LOST_READINGS_MAX * (LOST_CHUNKS_AHEAD + 2 + ARCHIVE_BLOCK_COPIES)) as u64 * chunk
 }

@@ -408,7 +408,7 @@ impl<'a> LogReading<'a> {
             return ControlFlow::Continue(());
         };
         match &found {
-            Found::Entry(entry) => self.done = Some(entry.lsn),
+            Found::Entry(entry) | Found::Archived(entry) => self.done = Some(entry.lsn),
             Found::Fault(fault) if !self.missing.insert(reader::describe(fault)) => return ControlFlow::Continue(()),
             Found::Dropped(first, _) if !self.missing.insert(first.to_string()) => return ControlFlow::Continue(()),
             Found::Fault(_) | Found::Dropped(..) => {}

@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use gophership_catalogue::exporter::EntryId;
+use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Catalogue, State};
-use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::KnownSegment;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::limits::{ENTRY_OVERHEAD_BYTES, LOST_CHUNK_BYTES, LOST_CHUNKS_AHEAD, LOST_READINGS_MAX, LOST_TURN};
@@ -25,12 +27,16 @@ use super::read::kept_at;
 use super::reader::Found;
 use super::reading::Reading;
 use super::source::{Source, part_of};
+use super::spec;
+use crate::archive::ArchiveReader;
 use crate::peers::Peers;
 
 /// A find in a lost log.
 pub(crate) enum FromLost {
     /// The next entry.
     Entry(StoredEntry),
+    /// The next entry, from the archive.
+    Archived(StoredEntry),
     /// Entries that no node has.
     Missing(ScanFault),
     /// The reading waits for this.
@@ -45,22 +51,36 @@ pub(crate) enum FromLost {
 #[derive(Clone)]
 pub(crate) struct LostLogs {
     source: Source,
-    peers: Arc<Peers>,
+    runtime: Handle,
     places: Arc<Semaphore>,
     /// The number of readings that wait for a place.
     queued: Arc<AtomicUsize>,
 }
 
 impl LostLogs {
-    pub(crate) fn new(vault: Vault, catalogue: Arc<dyn Catalogue>, peers: Arc<Peers>) -> Self {
-        let source = Source {
-            vault,
-            catalogue,
-            peers: Some(Arc::clone(&peers)),
-        };
+    /// The logs of a cluster, read from its nodes and from the archive.
+    pub(crate) fn new(
+        vault: &Vault,
+        catalogue: &Arc<dyn Catalogue>,
+        peers: &Arc<Peers>,
+        archive: Option<&Arc<ArchiveReader>>,
+    ) -> Self {
+        let runtime = peers.runtime.clone();
+        let source = Source::new(vault, catalogue, Some(peers), archive, spec::Source::Auto);
+        Self::of(source, runtime)
+    }
+
+    /// The logs of a single node, read from it and from the archive.
+    pub(crate) fn single(vault: &Vault, catalogue: &Arc<dyn Catalogue>, archive: &Arc<ArchiveReader>) -> Self {
+        let runtime = archive.runtime().clone();
+        let source = Source::new(vault, catalogue, None, Some(archive), spec::Source::Auto);
+        Self::of(source, runtime)
+    }
+
+    fn of(source: Source, runtime: Handle) -> Self {
         Self {
             source,
-            peers,
+            runtime,
             places: Arc::new(Semaphore::new(LOST_READINGS_MAX)),
             queued: Arc::default(),
         }
@@ -88,8 +108,8 @@ impl LostLogs {
     ) -> mpsc::Receiver<Vec<FromLost>> {
         let (sender, receiver) = mpsc::channel(LOST_CHUNKS_AHEAD);
         let (source, places, queued) = (self.source.clone(), Arc::clone(&self.places), Arc::clone(&self.queued));
-        let runtime = self.peers.runtime.clone();
-        self.peers.runtime.spawn(async move {
+        let runtime = self.runtime.clone();
+        self.runtime.spawn(async move {
             let place = match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => place,
                 Err(_) => {
@@ -109,8 +129,14 @@ impl LostLogs {
                 let _place = place;
                 let (part, last) = match only {
                     Some(id) => (Some(part_of(id)), None),
-                    None => source.catalogue.read(|state| whole(state, log)),
+                    None => source
+                        .catalogue
+                        .read(|state| whole(state, log, source.archive().is_some())),
                 };
+                let done = done.or_else(|| match only {
+                    Some(_) => None,
+                    None => source.catalogue.read(|state| before_what_nodes_have(state, log)),
+                });
                 let done = done.max(only.and_then(|id| Lsn::at(id.index, EntryNumber::FIRST).before()));
                 read_to(&source, (part, last), done, sender, &|| {
                     queued.load(Ordering::Relaxed) > 0
@@ -120,13 +146,23 @@ impl LostLogs {
         receiver
     }
 
-    /// True where a sealed segment is read from all who hold it, because this node's copy may not be all of it that
-    /// is left: others have one, or an operator accepted the loss of what none of them can read.
+    /// True where a segment is read from all who hold it and from the archive, because this node's copy may not be all
+    /// of it that is left: others have one, or an operator accepted the loss of what none of them can read.
     pub(crate) fn is_elsewhere(&self, id: SegmentId) -> bool {
         self.source.is_elsewhere(id)
     }
 
-    /// Reads one entry again; `None` where no node has it. It blocks, for a bounded time.
+    /// The first segment of a log, of those from `from` to `to`, that only the archive has.
+    pub(crate) fn first_only_archived(&self, log: LogId, from: SegmentIndex, to: SegmentIndex) -> Option<SegmentIndex> {
+        self.source.archive()?;
+        self.source.catalogue.read(|state| {
+            let archived = state.archived_of(log, from).map(|(id, _)| id);
+            let mut within = archived.take_while(|id| id.index <= to);
+            within.find(|id| state.is_only_archived(*id)).map(|id| id.index)
+        })
+    }
+
+    /// Reads one entry again; `None` where nobody has it. It blocks, for a bounded time.
     ///
     /// # Errors
     ///
@@ -142,7 +178,8 @@ impl LostLogs {
     ///
     /// The reason for which it cannot be had now.
     pub(crate) fn kept_at(&self, node: NodeId, entry: EntryId) -> Result<Option<StoredEntry>, String> {
-        kept_at(&self.peers, node, entry)
+        let peers = self.source.peers.as_ref();
+        kept_at(peers.ok_or("this is a single node")?, node, entry)
     }
 
     /// Reads one entry again, on a thread that may block.
@@ -152,20 +189,42 @@ impl LostLogs {
     /// As for [`Self::entry`].
     pub(crate) async fn entry_again(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
         let source = self.source.clone();
-        let read = self.peers.runtime.spawn_blocking(move || source.entry_anywhere(entry));
+        let read = self.runtime.spawn_blocking(move || source.entry_anywhere(entry));
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 
-/// All of a lost node's log, and its last entry.
-fn whole(state: &State, log: LogId) -> (Option<Part>, Option<Lsn>) {
+/// The position before the first segment of a log that a node has: an exporter without a cursor begins there.
+fn before_what_nodes_have(state: &State, log: LogId) -> Option<Lsn> {
+    let mut known = state.segments_of(log.node, log.shard).map(SegmentRecord::id);
+    let first = known.find(|id| !state.is_only_archived(*id));
+    match first {
+        Some(first) => Lsn::at(first.index, EntryNumber::FIRST).before(),
+        None => state.last_archived(log).map(Lsn::last_of),
+    }
+}
+
+/// All of a lost node's log, and its last entry, or the end of its last segment where only the archive has that one.
+/// `archived`: the archive is read, too.
+fn whole(state: &State, log: LogId, archived: bool) -> (Option<Part>, Option<Lsn>) {
     let mut parts = plan::parts_on_record(state, log.node, TimeRange::ALL).into_iter();
     let segments = state.segments_of(log.node, log.shard);
     let last = segments.filter_map(|segment| match segment.known() {
         KnownSegment::Sealed(seal) => seal.stats.last_lsn,
         KnownSegment::Open(_) | KnownSegment::Lost(_) | KnownSegment::Trimmed(_) => None,
     });
-    (parts.find(|part| part.shard == log.shard), last.max())
+    let last = last.max();
+    let part = parts.find(|part| part.shard == log.shard);
+    let archived = archived.then(|| state.last_archived(log)).flatten();
+    let Some(archived) = archived.filter(|archived| last.is_none_or(|last| last.index() < *archived)) else {
+        return (part, last);
+    };
+    let until = Lsn::last_of(archived);
+    let part = Part {
+        until,
+        ..part.unwrap_or_else(|| part_of(log.segment(archived)))
+    };
+    (Some(part), Some(until))
 }
 
 /// Reads a part of a log behind `done`. A reading whose receiver is gone is stopped, and one that waits while its place
@@ -211,6 +270,7 @@ fn read_to(
             waits_since.set(None);
             match found {
                 Found::Entry(entry) => chunk.borrow_mut().send(FromLost::Entry(entry), false),
+                Found::Archived(entry) => chunk.borrow_mut().send(FromLost::Archived(entry), false),
                 Found::Fault(fault) => chunk.borrow_mut().send(FromLost::Missing(fault), false),
                 // Its owner has counted it when it dropped it.
                 Found::Dropped(..) => ControlFlow::Continue(()),
@@ -234,7 +294,7 @@ impl Chunk {
     fn send(&mut self, found: FromLost, at_once: bool) -> ControlFlow<()> {
         let bytes = ENTRY_OVERHEAD_BYTES
             + match &found {
-                FromLost::Entry(entry) => entry.payload.len(),
+                FromLost::Entry(entry) | FromLost::Archived(entry) => entry.payload.len(),
                 FromLost::Missing(ScanFault { what, .. }) | FromLost::Waits(what) => what.len(),
                 FromLost::Queues | FromLost::End(_) => 0,
             };

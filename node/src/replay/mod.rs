@@ -4,7 +4,7 @@
 //! - `spec`: the request, checked. `plan`: the end of each log's reading. `reader`: the reading of local files.
 //!   `source`: all nodes' logs; `for_peers`: its other end. `read`: the reading of one log or entry of it, as a
 //!   `reading` asks. `log_reading`: that of one log in a cluster, `copies`: of one sealed segment, `holders`: the
-//!   holder that is asked next. `lost`: a lost node's logs for exporters.
+//!   holder that is asked next. `archived`: one log from nodes and archive as one. `lost`: a lost node's logs for exporters.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
 //!   rate. `loss`: what they passed over. `lease`: how long they send alone. `due`: what a node is to do
@@ -14,6 +14,7 @@
 //!
 //! **Not here**: the sinks themselves (`crate::sink`).
 
+mod archived;
 mod copies;
 mod delivery;
 mod due;
@@ -48,7 +49,7 @@ pub(crate) use limits::lost_bytes_max;
 pub(crate) use lost::{FromLost, LostLogs};
 pub(crate) use source::ends_at;
 pub(crate) use spec::{Spec, request_id};
-pub(crate) use stream::{Streams, lsn_shown, stream};
+pub(crate) use stream::{Streams, check, lsn_shown, stream};
 pub(crate) use tail::tail;
 
 #[cfg(test)]

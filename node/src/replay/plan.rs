@@ -77,13 +77,12 @@ pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRan
         let sealed: Vec<&SealRecord> = of_shard.filter_map(|(_, state)| sealed(state)).collect();
         // What is not sealed came behind the newest that is.
         let newest = sealed.iter().map(|seal| seal.id.index).max();
+        let open_from = sealed.iter().filter_map(|seal| Some(seal.stats.event?.max)).max();
+        let open_from = open_from.unwrap_or(0);
         let open = TimeRange {
-            min: sealed
-                .iter()
-                .filter_map(|seal| Some(seal.stats.event?.max))
-                .max()
-                .unwrap_or(0),
-            max: now_unix_nano(),
+            min: open_from,
+            // Clients' clocks may be ahead.
+            max: now_unix_nano().max(open_from),
         };
         let unsealed = vault.debt_up_to(shard, newest.map(Lsn::last_of), until).bytes;
         Some(Part {
@@ -152,6 +151,31 @@ fn dropped(state: &State, vault: &Vault, shard: ShardId, range: TimeRange) -> Op
         last: all.last,
         entries: all.entries,
     })
+}
+
+/// Adds what only the archive has: logs that no node has anything of, and ends of logs behind what nodes have. For each
+/// log its last archived segment, and an estimate of the bytes. `own` is the node that reads the parts without an owner.
+pub(super) fn add_archived(parts: &mut Vec<Part>, own: NodeId, logs: BTreeMap<LogId, (SegmentIndex, u64)>) {
+    for (log, (last, bytes)) in logs {
+        let until = Lsn::last_of(last);
+        match parts.iter_mut().find(|part| part.log(own) == log) {
+            Some(part) => {
+                part.bytes += bytes;
+                // Where nodes have something of the last archived segment, it ends where they say.
+                if part.until.index() < last {
+                    part.until = until;
+                }
+            }
+            None => parts.push(Part {
+                owner: (log.node != own).then_some(log.node),
+                shard: log.shard,
+                until,
+                held: Vec::new(),
+                dropped: None,
+                bytes,
+            }),
+        }
+    }
 }
 
 /// Runs of consecutive indexes.

@@ -118,6 +118,7 @@ mod tests {
             entries: 0,
             records: 0,
             bytes: 0,
+            archived: Default::default(),
             loss: JobLoss {
                 rejected_entries,
                 ..JobLoss::default()

@@ -1,6 +1,7 @@
 //! Reads a log, or one entry, from wherever it can be read.
 //!
-//! **Not here**: the reading of one log in a cluster (`log_reading`), and of local files (`reader`).
+//! **Not here**: the reading of one log in a cluster (`log_reading`), of local files (`reader`), and of what the nodes
+//! and the archive have as one (`archived`).
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use gophership_vault::ids::{LogId, NodeId};
 use gophership_vault::time::TimeRange;
 use gophership_vault_replication::peer::ReplayFound;
 
+use super::archived::Merged;
 use super::limits::ENTRY_PATIENCE;
 use super::log_reading::LogReading;
 use super::plan::Part;
@@ -27,6 +29,18 @@ impl Source {
         reading: &Reading<'_>,
         each: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        match self.archive() {
+            Some(archive) => Merged::new(self, archive, reading).read(each),
+            None => self.read_nodes(reading, each),
+        }
+    }
+
+    /// Reads what nodes have of a log.
+    pub(super) fn read_nodes(
+        &self,
+        reading: &Reading<'_>,
+        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let Some(peers) = &self.peers else {
             let Reading { part, range, done, .. } = *reading;
             let stop = Arc::clone(&reading.stop);
@@ -35,8 +49,8 @@ impl Source {
         LogReading::new(self, peers, reading).read(each)
     }
 
-    /// Reads one entry again: one of this node's own log here, where that can be done, and otherwise from any holder.
-    /// `None` where no node has it. It blocks, for a bounded time.
+    /// Reads one entry again: one of this node's own log here, where that can be done, and otherwise from any holder or
+    /// from the archive. `None` where nobody has it. It blocks, for a bounded time.
     ///
     /// # Errors
     ///
@@ -46,14 +60,15 @@ impl Source {
         if node == self.vault.identity().node_id {
             let read = read_entry(&self.vault, entry);
             let id = LogId { node, shard }.segment(lsn.index());
-            if matches!(read, Ok(Some(_))) || self.peers.is_none() || !self.is_elsewhere(id) {
+            let is_elsewhere = || self.is_archived(id) || self.peers.is_some() && self.is_elsewhere(id);
+            if matches!(read, Ok(Some(_))) || !is_elsewhere() {
                 return read;
             }
         }
         self.entry(entry)
     }
 
-    /// Reads one entry of another node's log again; `None` where no node has it. It blocks, for a bounded time.
+    /// Reads one entry again; `None` where nobody has it. It blocks, for a bounded time.
     ///
     /// # Errors
     ///
@@ -76,7 +91,7 @@ impl Source {
         let mut result = Ok(None);
         let _ = self.read(&reading, &mut |found| {
             result = match found {
-                Found::Entry(entry) => Ok(Some(entry)),
+                Found::Entry(entry) | Found::Archived(entry) => Ok(Some(entry)),
                 Found::Fault(fault) if patience.vain.get() => Err(fault.what),
                 Found::Fault(_) => Ok(None),
                 Found::Dropped(..) => return ControlFlow::Continue(()),

@@ -17,7 +17,10 @@ use super::plan::{Dropped, Part};
 /// A result of the reading.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Found {
+    /// An entry that a node has.
     Entry(StoredEntry),
+    /// An entry from the archive.
+    Archived(StoredEntry),
     Fault(ScanFault),
     /// Segments that were dropped before the replay began, by the first of them.
     Dropped(SegmentId, Dropped),
@@ -27,7 +30,7 @@ impl Found {
     /// The last position that it can be about.
     pub(super) fn end(&self) -> Lsn {
         match self {
-            Self::Entry(entry) => entry.lsn,
+            Self::Entry(entry) | Self::Archived(entry) => entry.lsn,
             Self::Fault(ScanFault { segment, numbers, .. }) => match numbers {
                 Some((_, last)) => Lsn::at(segment.index, *last),
                 None => Lsn::last_of(segment.index),

@@ -1,17 +1,21 @@
-//! The source of a replay: this node's vault, and the other nodes of its cluster.
+//! The source of a replay: this node's vault, the other nodes of its cluster, and the archive.
 //!
 //! **Not here**: the reading itself (`read`).
 
 use std::sync::Arc;
 
-use gophership_catalogue::Catalogue;
 use gophership_catalogue::segment::SegmentRecord;
+use gophership_catalogue::{Catalogue, State};
 use gophership_vault::Vault;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::time::TimeRange;
 
+use super::archived::archived_logs;
+use super::error::ReplayError;
 use super::limits::PEER_PLAN_TIMEOUT;
 use super::plan::{self, Part};
+use super::spec;
+use crate::archive::ArchiveReader;
 use crate::peers::Peers;
 
 /// Everything that a replay reads from.
@@ -20,21 +24,61 @@ pub(super) struct Source {
     pub(super) vault: Vault,
     pub(super) catalogue: Arc<dyn Catalogue>,
     pub(super) peers: Option<Arc<Peers>>,
+    /// The reader of the archive; `None` in tests that have no archive.
+    pub(super) archive: Option<Arc<ArchiveReader>>,
+    /// What is read, the nodes, the archive, or both.
+    pub(super) from: spec::Source,
 }
 
 impl Source {
-    /// The vault of this node and, in a cluster, the other nodes.
-    pub(super) fn new(vault: &Vault, catalogue: &Arc<dyn Catalogue>, peers: Option<&Arc<Peers>>) -> Self {
+    /// The vault of this node, in a cluster the other nodes, and the archive.
+    pub(super) fn new(
+        vault: &Vault,
+        catalogue: &Arc<dyn Catalogue>,
+        peers: Option<&Arc<Peers>>,
+        archive: Option<&Arc<ArchiveReader>>,
+        from: spec::Source,
+    ) -> Self {
         Self {
             vault: vault.clone(),
             catalogue: Arc::clone(catalogue),
             peers: peers.cloned(),
+            archive: archive.cloned(),
+            from,
         }
     }
 
-    /// The parts that hold everything of this time range that is acknowledged now, on any node. It may wait for peers,
-    /// for a bounded time.
+    /// # Errors
+    /// The archive is to be read, and there is none.
+    pub(super) fn check(&self) -> Result<(), ReplayError> {
+        let is_there = |state: &State| state.has_archive() || state.listed_objects().0 > 0;
+        match self.from {
+            spec::Source::Archive if self.archive.is_none() || !self.catalogue.read(is_there) => {
+                let why = "there is no archive (archive.url): replay from the vault, or `auto`";
+                Err(ReplayError::Invalid(why.to_owned()))
+            }
+            spec::Source::Archive | spec::Source::Auto | spec::Source::Vault => Ok(()),
+        }
+    }
+
+    /// The reader of the archive, where the archive is to be read.
+    pub(super) fn archive(&self) -> Option<&ArchiveReader> {
+        self.archive.as_deref().filter(|_| self.from != spec::Source::Vault)
+    }
+
+    /// The parts that hold everything of this time range that is acknowledged now, on any node or in the archive. It may
+    /// wait for peers, for a bounded time.
     pub(super) fn parts(&self, range: TimeRange) -> Vec<Part> {
+        let mut parts = self.parts_of_nodes(range);
+        if self.archive().is_some() {
+            let own = self.vault.identity().node_id;
+            let logs = self.catalogue.read(|state| archived_logs(state, range));
+            plan::add_archived(&mut parts, own, logs);
+        }
+        parts
+    }
+
+    fn parts_of_nodes(&self, range: TimeRange) -> Vec<Part> {
         let mut parts = plan::own_parts(&self.vault, &*self.catalogue, range);
         let Some(peers) = &self.peers else { return parts };
         for node in peers.others() {
@@ -50,23 +94,30 @@ impl Source {
         parts
     }
 
-    /// True where this node's copy of a sealed segment may not be all of it that is left: other nodes have one, or an
-    /// operator accepted the loss of what no holder can read.
+    /// True where the archive has a segment and is to be read.
+    pub(super) fn is_archived(&self, id: SegmentId) -> bool {
+        self.archive().is_some() && self.catalogue.read(|state| state.is_archived(id))
+    }
+
+    /// True where this node's copy of a segment may not be all of it that is left: other nodes or the archive have one,
+    /// or an operator accepted the loss of what no holder can read.
     pub(super) fn is_elsewhere(&self, id: SegmentId) -> bool {
         let own = self.vault.identity().node_id;
-        self.catalogue.read(|state| match state.segment(id) {
-            Some(SegmentRecord::Sealed(seal)) => {
-                let has = |node| node != own && !state.is_replaced(node);
-                state.accepted_copy_loss(id).is_some() || seal.holders.iter().any(has)
-            }
-            Some(
-                SegmentRecord::Open { .. }
-                | SegmentRecord::Recovering { .. }
-                | SegmentRecord::Trimmed { .. }
-                | SegmentRecord::Lost { .. },
-            )
-            | None => false,
-        })
+        let is_archived = self.is_archived(id);
+        is_archived
+            || self.catalogue.read(|state| match state.segment(id) {
+                Some(SegmentRecord::Sealed(seal)) => {
+                    let has = |node| node != own && !state.is_replaced(node);
+                    state.accepted_copy_loss(id).is_some() || seal.holders.iter().any(has)
+                }
+                Some(
+                    SegmentRecord::Open { .. }
+                    | SegmentRecord::Recovering { .. }
+                    | SegmentRecord::Trimmed { .. }
+                    | SegmentRecord::Lost { .. },
+                )
+                | None => false,
+            })
     }
 }
 

@@ -103,8 +103,12 @@ pub(crate) fn request_id(asked: &v1::ReplaySpec) -> Result<Option<Uuid>, ReplayE
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
+    /// What nodes have from them, and all else from the archive.
     Auto,
+    /// What nodes have.
     Vault,
+    /// What is archived, from there.
+    Archive,
 }
 
 /// The specification of a replay.
@@ -141,9 +145,7 @@ impl Spec {
         let source = match asked.source() {
             v1::ReplaySource::Unspecified | v1::ReplaySource::Auto => Source::Auto,
             v1::ReplaySource::Vault => Source::Vault,
-            v1::ReplaySource::Archive => {
-                return Err(invalid("this node has no archive: replay from the vault, or `auto`"));
-            }
+            v1::ReplaySource::Archive => Source::Archive,
         };
         if let Some(to) = asked.to_unix_nano
             && asked.from_unix_nano.unwrap_or(0) >= to
@@ -157,6 +159,11 @@ impl Spec {
             rate_bytes_per_second: asked.rate_limit_bytes_per_second,
             sink: asked.sink.map(sink).transpose()?,
         })
+    }
+
+    /// Where the entries are read.
+    pub(super) fn source(&self) -> Source {
+        self.source
     }
 
     /// The range of event times.
@@ -194,6 +201,7 @@ impl Spec {
         let source = match self.source {
             Source::Auto => v1::ReplaySource::Auto,
             Source::Vault => v1::ReplaySource::Vault,
+            Source::Archive => v1::ReplaySource::Archive,
         };
         v1::ReplaySpec {
             from_unix_nano: self.from_unix_nano,

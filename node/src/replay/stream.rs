@@ -64,6 +64,24 @@ impl Streams {
     }
 }
 
+fn source_of(context: &NodeContext, spec: &Spec) -> Source {
+    Source::new(
+        &context.vault,
+        &context.catalogue,
+        context.peers.as_ref(),
+        context.archive.as_ref(),
+        spec.source(),
+    )
+}
+
+/// Checks that what a stream is to read is there.
+///
+/// # Errors
+/// The archive is to be read, and there is none.
+pub(crate) fn check(context: &NodeContext, spec: &Spec) -> Result<(), ReplayError> {
+    source_of(context, spec).check()
+}
+
 /// Streams the replay of `spec`. A client that goes away ends the reading.
 pub(crate) fn stream(
     context: &NodeContext,
@@ -73,10 +91,7 @@ pub(crate) fn stream(
 ) -> impl Stream<Item = Message> + use<> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let range = spec.range();
-    let (source, throttle) = (
-        Source::new(&context.vault, &context.catalogue, context.peers.as_ref()),
-        context.throttle.clone(),
-    );
+    let (source, throttle) = (source_of(context, spec), context.throttle.clone());
     let pace = Pace::new(spec.rate_bytes_per_second);
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
@@ -159,6 +174,11 @@ impl Chunker {
     fn take(&mut self, found: Found) -> ControlFlow<()> {
         match found {
             Found::Entry(entry) => self.entry(entry),
+            Found::Archived(entry) => {
+                self.end.archived_entries += 1;
+                self.end.archived_bytes += entry.payload.len() as u64;
+                self.entry(entry)
+            }
             Found::Dropped(first, dropped) => {
                 self.end.unreadable_entries += dropped.entries;
                 self.loss.dropped(first, &dropped);

@@ -524,6 +524,7 @@ async fn a_job_whose_runner_is_gone_is_taken_over_from_its_position() {
         entries: count,
         records: count,
         bytes: 100 * count,
+        archived: gophership_catalogue::job::JobArchived::default(),
         loss: JobLoss::default(),
     };
     let progress = |count| Command::JobProgress {
@@ -583,7 +584,7 @@ fn what_was_trimmed_before_its_turn_is_missing() {
         let (mut entries, mut missing) = (0, Vec::new());
         let all = reader::read(&node.vault, &part, TimeRange::ALL, done, || false, &mut |found| {
             match found {
-                Found::Entry(_) => entries += 1,
+                Found::Entry(_) | Found::Archived(_) => entries += 1,
                 Found::Fault(fault) => missing.push(fault.segment.index.get()),
                 Found::Dropped(first, _) => panic!("{first} was not dropped"),
             }

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
 
+use crate::archive::ArchiveReader;
 use crate::cluster::Member;
 use crate::config::{Config, Export};
 use crate::export::{Cursors, ExportParts, Exporters};
@@ -16,7 +17,7 @@ use crate::sink_faults::{SinkFaults, sink_faults};
 
 /// Starts the exporters. Returns those, too, whose sink has no address yet.
 pub(super) async fn start(
-    settings: &Settings,
+    settings: &Arc<Settings>,
     machine: &Machine,
     vault: &Vault,
     cursors: Arc<Cursors>,
@@ -25,7 +26,13 @@ pub(super) async fn start(
     member: Option<&Member>,
 ) -> anyhow::Result<(Arc<Exporters>, Vec<Export>)> {
     let config = &settings.config();
+    let archive = ArchiveReader::new(
+        Arc::clone(cursors.catalogue()),
+        Arc::clone(settings),
+        tokio::runtime::Handle::current(),
+    );
     let mut parts = ExportParts {
+        archive: Some(archive),
         configs: config.export.clone(),
         vault: vault.clone(),
         cursors,

@@ -80,6 +80,7 @@ pub(super) fn context(
         cluster: running.cluster.clone(),
         exporters: Arc::clone(&running.exporters),
         archiver: running.archiver.clone(),
+        archive: running.exporters.archive().cloned(),
         throttle,
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
         zone: Arc::clone(&running.zone),

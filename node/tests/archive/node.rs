@@ -13,8 +13,8 @@ use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_proto::control::v1::{
     ArchiveObject, ArchiveStatus, ChangeSettingRequest, ChangeSettingsRequest, ClusterStatusReply,
     ClusterStatusRequest, ListArchiveRequest, ListSegmentsRequest, ListSettingsRequest, PauseArchiveRequest,
-    ProvisionClusterRequest, ResumeArchiveRequest, SealSegmentsRequest, SegmentState, SegmentSummary, Setting,
-    SettingValue, ShowArchiveRequest,
+    ProvisionClusterRequest, ReplayEnd, ReplayEntry, ReplaySource, ReplaySpec, ResumeArchiveRequest,
+    SealSegmentsRequest, SegmentState, SegmentSummary, Setting, SettingValue, ShowArchiveRequest,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -36,6 +36,15 @@ pub(crate) async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Result<
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// What a replay gave.
+#[derive(Default, Debug)]
+pub(crate) struct Replayed {
+    pub(crate) entries: Vec<ReplayEntry>,
+    pub(crate) end: Option<ReplayEnd>,
+    /// What the node says is missing.
+    pub(crate) missing: String,
 }
 
 /// A node, whose process may have ended.
@@ -285,8 +294,13 @@ impl Node {
 
     /// Sends records, each in a request of its own, until each is acknowledged.
     pub(crate) async fn send(&self, records: &[String]) {
+        self.send_at(1_700_000_000_000_000_000, records).await;
+    }
+
+    /// Sends records of one time.
+    pub(crate) async fn send_at(&self, time_ns: u64, records: &[String]) {
         for text in records {
-            let record = json!({"timeUnixNano": "1700000000000000000", "body": {"stringValue": text}});
+            let record = json!({"timeUnixNano": time_ns.to_string(), "body": {"stringValue": text}});
             let request = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}).to_string();
             until("an acknowledgement", async || {
                 match http(self.http, "POST", "/v1/logs", &request) {
@@ -296,6 +310,47 @@ impl Node {
             })
             .await;
         }
+    }
+
+    /// Replays to this test: what came, in the order of logs and positions.
+    pub(crate) async fn replay(&self, source: ReplaySource, from: Option<u64>) -> Result<Replayed, String> {
+        let spec = ReplaySpec {
+            source: source.into(),
+            from_unix_nano: from,
+            ..ReplaySpec::default()
+        };
+        let reply = self.control().await?.stream_replay(spec).await;
+        let mut chunks = reply.map_err(|e| e.to_string())?.into_inner();
+        let mut replayed = Replayed::default();
+        loop {
+            match chunks.message().await {
+                Ok(Some(chunk)) => {
+                    replayed.entries.extend(chunk.entries);
+                    replayed.end = chunk.end.or(replayed.end);
+                }
+                Ok(None) => break,
+                Err(missing) => {
+                    replayed.missing = missing.message().to_owned();
+                    break;
+                }
+            }
+        }
+        let at = |entry: &ReplayEntry| {
+            (
+                entry.node,
+                entry.shard,
+                entry.lsn.map(|lsn| (lsn.segment_index, lsn.number)),
+            )
+        };
+        assert!(
+            replayed.entries.windows(2).all(|two| {
+                let [one, next] = two else { return true };
+                (one.node, one.shard) != (next.node, next.shard) || at(one) < at(next)
+            }),
+            "entries of a log come in order, each once"
+        );
+        replayed.entries.sort_by_key(at);
+        Ok(replayed)
     }
 
     /// The answer of the admin port.

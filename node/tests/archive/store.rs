@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -44,6 +44,8 @@ pub(crate) struct Store {
     /// Requests that were held.
     held: Arc<Mutex<Vec<String>>>,
     is_first_released: Arc<AtomicBool>,
+    /// Bytes of objects that were given.
+    given: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -56,11 +58,13 @@ impl Store {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (mood, held) = (Arc::new(Mutex::new(mood)), Arc::default());
         let is_first_released = Arc::new(AtomicBool::new(false));
+        let given: Arc<AtomicU64> = Arc::default();
         let hand = Arc::new(Hand {
             store: builder.build(),
             mood: Arc::clone(&mood),
             held: Arc::clone(&held),
             is_first_released: Arc::clone(&is_first_released),
+            given: Arc::clone(&given),
         });
         tokio::spawn(async move {
             loop {
@@ -81,7 +85,13 @@ impl Store {
             mood,
             held,
             is_first_released,
+            given,
         }
+    }
+
+    /// The bytes of objects that were given since the last time.
+    pub(crate) fn take_given(&self) -> u64 {
+        self.given.swap(0, Ordering::SeqCst)
     }
 
     pub(crate) fn set(&self, mood: Mood) {
@@ -136,6 +146,7 @@ struct Hand {
     mood: Arc<Mutex<Mood>>,
     held: Arc<Mutex<Vec<String>>>,
     is_first_released: Arc<AtomicBool>,
+    given: Arc<AtomicU64>,
 }
 
 impl Hand {
@@ -165,8 +176,13 @@ impl Hand {
                 }
             }
         }
+        let is_object = request.method() == "GET" && request.uri().path().contains("/v1/logs/");
         let response = self.store.call(request.map(s3s::Body::from)).await;
         let response = response.map_err(io::Error::other)?;
+        let length = response.headers().get("content-length");
+        if let Some(length) = length.filter(|_| is_object).and_then(|length| length.to_str().ok()) {
+            self.given.fetch_add(length.parse().unwrap(), Ordering::SeqCst);
+        }
         Ok(response.map(|body| body.map_err(io::Error::other).boxed_unsync()))
     }
 }

@@ -265,6 +265,7 @@ impl Node {
             throttle: Throttle::new(Arc::clone(&zone)),
             zone,
             memory: 64 << 20,
+            archive: None,
             max_message: 1 << 20,
             lost: None,
         });

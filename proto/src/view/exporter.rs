@@ -191,6 +191,7 @@ pub(super) fn state_name(state: ExporterState) -> &'static str {
         ExporterState::Unspecified => "unknown",
         ExporterState::Live => "live",
         ExporterState::CatchingUp => "catching_up",
+        ExporterState::Archive => "archive",
         ExporterState::Waiting => "waiting",
         ExporterState::NotConfigured => "not_configured",
         ExporterState::Refused => "refused",

@@ -213,6 +213,7 @@ mod tests {
             entries: 1,
             records: 1,
             bytes: 1,
+            archived: Default::default(),
             loss: JobLoss::default(),
         };
         cluster.apply(Command::JobProgress {

@@ -11,8 +11,8 @@
 //!   error) makes its owner wait. Any other cursor waits for recoveries and descriptors, and reports the rest as
 //!   missing.
 //!
-//! - I5: a follower passes no damage of a sealed segment that other nodes may give; it waits there for its owner, who
-//!   reads those.
+//! - I5: a follower passes no damage of a sealed segment that other nodes may give, and no trimmed segment that others
+//!   may; it waits there for its owner, who reads those.
 //!
 //! **Not here**: what it does with damage (`cursor/damage.rs`).
 
@@ -83,6 +83,8 @@ pub struct ShardCursor {
     follows: bool,
     /// Says of a sealed segment whether other nodes may give what is damaged here.
     elsewhere: Box<dyn Fn(SegmentId) -> bool + Send + Sync>,
+    /// The first segment of a range that was trimmed here and that others may give.
+    trimmed: Box<dyn Fn(SegmentIndex, SegmentIndex) -> Option<SegmentIndex> + Send + Sync>,
     /// True once no reader wants anything of it any more.
     stop: Box<dyn Fn() -> bool + Send + Sync>,
     /// The reason for which the last step gave nothing although there will be something.
@@ -114,6 +116,7 @@ impl ShardCursor {
             done: nothing,
             follows: false,
             elsewhere: Box::new(|_| false),
+            trimmed: Box::new(|_, _| None),
             stop: Box::new(|| false),
             waits: None,
             short_waits: SHORT_WAITS,
@@ -133,6 +136,17 @@ impl ShardCursor {
     #[must_use]
     pub fn leave_to(mut self, elsewhere: impl Fn(SegmentId) -> bool + Send + Sync + 'static) -> Self {
         self.elsewhere = Box::new(elsewhere);
+        self
+    }
+
+    /// Makes a follower wait at a segment that was trimmed here, where `trimmed` says, of a range of indexes, which of
+    /// them is the first that others may give. Its caller then reads the segment there, as with [`Self::leave_to`].
+    #[must_use]
+    pub fn leave_trimmed_to(
+        mut self,
+        trimmed: impl Fn(SegmentIndex, SegmentIndex) -> Option<SegmentIndex> + Send + Sync + 'static,
+    ) -> Self {
+        self.trimmed = Box::new(trimmed);
         self
     }
 
@@ -180,6 +194,13 @@ impl ShardCursor {
         } else {
             holdings.at_or_after(self.log, self.index, &*self.stop)
         };
+        // What is not there was trimmed, or never was.
+        let there = found
+            .as_ref()
+            .map_or(self.until.index().checked_next(), |(index, _)| Some(*index));
+        if self.follows && self.waits_at_trimmed(there) {
+            return None;
+        }
         let Some((index, slot)) = found else {
             self.done = true;
             return None;
@@ -218,6 +239,26 @@ impl ShardCursor {
         None
     }
 
+    /// Has a follower wait at the first segment, from where it is to before `there`, that was trimmed here and that
+    /// others may give. Returns whether it does.
+    fn waits_at_trimmed(&mut self, there: Option<SegmentIndex>) -> bool {
+        let to = there.map_or(Some(Lsn::LAST), |there| Lsn::at(there, EntryNumber::FIRST).before());
+        let Some(to) = to.map(Lsn::index).filter(|to| self.index <= *to) else {
+            return false;
+        };
+        let Some(index) = (self.trimmed)(self.index, to) else {
+            return false;
+        };
+        if index > self.index {
+            (self.index, self.number) = (index, EntryNumber::FIRST);
+        }
+        self.waits = Some(format!(
+            "segment {} was trimmed here; others may have it",
+            self.log.segment(index)
+        ));
+        true
+    }
+
     /// Begins with the file of a sealed segment, where something of it is asked for.
     fn begin_sealed(&mut self, record: &SealRecord) -> Option<Result<StoredEntry, ScanFault>> {
         let (id, last) = (record.id, record.stats.last_lsn);
@@ -229,9 +270,11 @@ impl ShardCursor {
         }
         let mut reader = match open_sealed(&self.parts.data, self.parts.node, record) {
             Ok(reader) => reader,
-            // The segment was trimmed between the look-up and the opening.
+            // The segment was trimmed between the look-up and the opening: a follower looks it up again.
             Err(_) if self.parts.holdings.get(id).is_none() => {
-                self.next_segment();
+                if !self.follows {
+                    self.next_segment();
+                }
                 return None;
             }
             // A follower that is behind its last entry needs nothing more of it.
@@ -376,8 +419,17 @@ impl ShardCursor {
     }
 
     /// Releases a WAL file whose segment was sealed meanwhile, so that the file can be used again; the cursor goes on
-    /// in the segment file.
+    /// in the segment file. A follower that needs nothing more of a sealed segment goes on to the next one: it may be
+    /// trimmed before there is anything new.
     pub fn let_go(&mut self) {
+        if self.follows
+            && let Some(Slot::Sealed(record)) = self.parts.holdings.get(self.log.segment(self.index))
+            && Some(Lsn::at(self.index, self.number)) > record.stats.last_lsn
+            && self.faults.is_empty()
+        {
+            self.next_segment();
+            return;
+        }
         if let Source::Wal { index, .. } = &self.source
             && !matches!(self.parts.holdings.get(self.log.segment(*index)), Some(Slot::Live(_)))
         {

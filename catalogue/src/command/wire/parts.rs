@@ -5,7 +5,7 @@ use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::ledger::{KeptClock, OpenRecord, SealRecord};
 
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
-use crate::job::{JobId, JobLoss, JobPosition, JobResult};
+use crate::job::{JobArchived, JobId, JobLoss, JobPosition, JobResult};
 use crate::node::{Needed, NodeState};
 use crate::row::export::{CAUSE_MALFORMED, CAUSE_REFUSED};
 use crate::row::segment;
@@ -75,6 +75,7 @@ pub(super) fn read_position(v: &mut Reader<'_>) -> Result<(NodeId, ShardId, JobP
         entries: v.u64()?,
         records: v.u64()?,
         bytes: v.u64()?,
+        archived: JobArchived::default(),
         loss: JobLoss::default(),
     };
     Ok((node, shard, position))

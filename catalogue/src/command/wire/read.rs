@@ -5,13 +5,13 @@ use gophership_vault::ids::Epoch;
 use uuid::Uuid;
 
 use super::parts;
-use super::versions::{NAMED_RECOVERY, WITH_ASKED, WITH_LOSS, WITH_NEEDED, WITH_NODE, WITH_TERM};
+use super::versions::{NAMED_RECOVERY, WITH_ARCHIVED, WITH_ASKED, WITH_LOSS, WITH_NEEDED, WITH_NODE, WITH_TERM};
 use crate::archive::ManifestHead;
 use crate::command::{Command, Kind};
 use crate::job::{JobPosition, LossNames};
 use crate::row::archive::read_stored;
 use crate::row::event;
-use crate::row::job::{read_loss, read_loss_names};
+use crate::row::job::{read_archived, read_loss, read_loss_names};
 use crate::row::segment::{read_accepted, read_nodes, read_reason};
 use crate::setting::SettingSet;
 use crate::wire::{Reader, WireError};
@@ -245,7 +245,12 @@ fn job_progress(version: u8, v: &mut Reader<'_>) -> Read {
         positions: v.list(|v| {
             let (node, shard, at) = parts::read_position(v)?;
             let loss = if version < WITH_LOSS { at.loss } else { read_loss(v)? };
-            Ok((node, shard, JobPosition { loss, ..at }))
+            let archived = if version < WITH_ARCHIVED {
+                at.archived
+            } else {
+                read_archived(v)?
+            };
+            Ok((node, shard, JobPosition { archived, loss, ..at }))
         })?,
         term: term(version, v)?,
         loss_names: if version < WITH_LOSS {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::event::What;
 use crate::exporter::{DeadLetter, LetterCause};
-use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
+use crate::job::{JobArchived, JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::setting::SettingSet;
 use crate::testkit::{
@@ -66,6 +66,7 @@ fn about_nodes_and_jobs() -> Vec<Command> {
         entries: 9,
         records: 27,
         bytes: 900,
+        archived: Default::default(),
         loss: JobLoss::default(),
     };
     let up = |seen| Command::NodeUp {
@@ -284,6 +285,7 @@ fn golden_losses() -> Vec<Request> {
                 entries: 10,
                 records: 11,
                 bytes: 12,
+                archived: Default::default(),
                 loss,
             },
         )],
@@ -308,6 +310,17 @@ fn golden_losses() -> Vec<Request> {
         command,
     };
     commands.map(request).into()
+}
+
+/// Requests about jobs that delivered something from the archive.
+fn golden_archived() -> Vec<Request> {
+    let mut requests = golden_losses();
+    for request in &mut requests {
+        if let Command::JobProgress { positions, .. } = &mut request.command {
+            positions[0].2.archived = JobArchived { entries: 17, bytes: 18 };
+        }
+    }
+    requests
 }
 
 /// Requests about the export of a lost node.
@@ -558,6 +571,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 19] {
         ),
         (include_str!("../../../testdata/v1/commands_begun.txt"), golden_begun()),
         (
+            include_str!("../../../testdata/v1/commands_archived.txt"),
+            golden_archived(),
+        ),
+        (
             include_str!("../../../testdata/v1/commands_removals.txt"),
             golden_removals(),
         ),
@@ -701,9 +718,9 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_settings_at_once.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_archived.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_settings_at_once())).unwrap();
+    std::fs::write(path, as_text(&golden_archived())).unwrap();
 }
 
 #[test]

@@ -10,5 +10,7 @@ pub(super) const WITH_LOSS: u8 = 3;
 pub(super) const WITH_ASKED: u8 = 2;
 /// The version of a removal that tells what needed the node.
 pub(super) const WITH_NEEDED: u8 = 2;
+/// The version of a progress with entries from the archive.
+pub(super) const WITH_ARCHIVED: u8 = 4;
 /// The version of a list of exporters that says whose it is.
 pub(super) const WITH_NODE: u8 = 2;

@@ -3,7 +3,11 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::apply::apply;
 use crate::command::Command;
-use crate::testkit::{configure, cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
+use crate::setting::{ARCHIVE_STORES, ARCHIVE_URL};
+use crate::testkit::{
+    archive_commit, archive_lease, configure, cursor, entry, exporter, letter, lsn, manifest_commit, node, open,
+    register, seal_record, segment, up, uuid,
+};
 
 fn holding(letters: impl IntoIterator<Item = DeadLetter>) -> State {
     let mut state = State::default();
@@ -176,4 +180,109 @@ fn a_segment_is_released_when_every_exporter_on_record_is_past_it_and_no_dead_le
         assert_eq!(is_released(&mut state, command), released, "{what}");
     }
     assert_eq!(state.holders().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+/// A segment of two entries in a listed object, with an exporter whose cursor is at its first entry, and one without a
+/// cursor where `with_new`.
+fn archived(with_new: bool) -> (State, SealRecord) {
+    let id = segment(1, 0, 1);
+    let seal = seal_record(id, 1, 2);
+    let set = |key: &str, value: String| Command::SetConfig {
+        key: key.to_owned(),
+        value: Some(value),
+        seen: None,
+        at_ns: 2,
+    };
+    let mut state = State::default();
+    let commit = Command::CommitCursors {
+        node: node(1),
+        cursors: vec![cursor("a", 1, 0, lsn(1, 1))],
+    };
+    let new = with_new.then(|| exporter("new"));
+    let commands = [
+        register(1),
+        up(1, 1),
+        set(ARCHIVE_URL, "s3://logs".to_owned()),
+        set(ARCHIVE_STORES, format!("{} s3://logs", uuid(9))),
+        open(id, 1),
+        Command::Seal { seal },
+        exporter("a"),
+        commit,
+        archive_lease(1, 1, &[id]),
+        archive_commit(1, 1, 1, 1),
+    ];
+    for command in commands.into_iter().chain(new) {
+        apply(&mut state, &command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+    }
+    (state, seal)
+}
+
+fn retention(id: SegmentId) -> Command {
+    Command::Trim {
+        id,
+        why: gophership_vault::ledger::TrimReason::Retention,
+    }
+}
+
+#[test]
+fn an_exporter_with_a_cursor_reads_on_from_the_archive_and_holds_nothing_that_is_listed_there() {
+    let (mut state, seal) = archived(false);
+    assert!(!state.is_released(&seal), "no manifest lists it");
+    apply(&mut state, &manifest_commit(1, &[1])).unwrap();
+    assert!(state.is_released(&seal));
+    // Of another store than the present one, exporters do not rely on the archive.
+    let elsewhere = Command::SetConfig {
+        key: ARCHIVE_URL.to_owned(),
+        value: Some("s3://elsewhere".to_owned()),
+        seen: None,
+        at_ns: 3,
+    };
+    let mut other = state.clone();
+    apply(&mut other, &elsewhere).unwrap();
+    assert!(!other.is_released(&seal));
+    assert!(!state.is_only_archived(seal.id));
+    apply(&mut state, &retention(seal.id)).unwrap();
+    assert!(state.is_only_archived(seal.id));
+    let log = seal.id.log();
+    assert_eq!(state.archived_of(log, seal.id.index).count(), 1);
+    assert_eq!(
+        state.archived_behind(log, state.cursor("a", node(1), seal.id.shard)).0,
+        2
+    );
+    assert!(state.is_owed_in_archive(node(1)));
+}
+
+#[test]
+fn an_exporter_without_a_cursor_holds_what_is_archived() {
+    let (mut state, seal) = archived(true);
+    apply(&mut state, &manifest_commit(1, &[1])).unwrap();
+    assert!(!state.is_released(&seal));
+    assert!(apply(&mut state, &retention(seal.id)).is_err());
+}
+
+#[test]
+fn a_cursor_at_the_last_entry_of_a_segment_goes_to_its_end_when_that_is_trimmed() {
+    let (mut state, seal) = archived(false);
+    let done = Command::CommitCursors {
+        node: node(1),
+        cursors: vec![cursor("a", 1, 0, seal.stats.last_lsn.unwrap())],
+    };
+    for command in [manifest_commit(1, &[1]), done, retention(seal.id)] {
+        apply(&mut state, &command).unwrap();
+    }
+    let at = state.cursor("a", node(1), seal.id.shard);
+    assert_eq!(at, Some(Lsn::last_of(seal.id.index)));
+    assert_eq!(state.archived_behind(seal.id.log(), at), (0, 0));
+    assert!(!state.is_owed_in_archive(node(1)));
+}
+
+#[test]
+fn a_letter_without_a_copy_goes_on_record_where_the_archive_has_its_entry() {
+    let (mut state, seal) = archived(false);
+    for command in [manifest_commit(1, &[1]), retention(seal.id)] {
+        apply(&mut state, &command).unwrap();
+    }
+    let letters = vec![letter("a", seal.id, 1)];
+    apply(&mut state, &Command::AddDeadLetters { letters }).unwrap();
+    assert_eq!(state.dead_letter_count("a"), 1);
 }

@@ -8,14 +8,11 @@ use super::*;
 use crate::control::testkit::TestNode;
 use crate::replay::silent_peer::{ENTRIES, SilentPeers, node};
 use crate::replay::source::part_of;
+use crate::replay::spec;
 
 /// Reads the segment of these peers, and returns the number of entries, with what it told that it waits for.
 fn read(own: &TestNode, peers: &SilentPeers, for_good: bool, waits: &dyn Fn(&str)) -> usize {
-    let source = Source {
-        vault: own.vault.clone(),
-        catalogue: Arc::clone(&own.catalogue),
-        peers: Some(Arc::clone(&peers.peers)),
-    };
+    let source = Source::new(&own.vault, &own.catalogue, Some(&peers.peers), None, spec::Source::Auto);
     let begun = Instant::now();
     let reading = Reading {
         part: &part_of(peers.segment),
@@ -29,7 +26,7 @@ fn read(own: &TestNode, peers: &SilentPeers, for_good: bool, waits: &dyn Fn(&str
     let mut entries = 0;
     let read = source.read(&reading, &mut |found| {
         match found {
-            Found::Entry(_) => entries += 1,
+            Found::Entry(_) | Found::Archived(_) => entries += 1,
             Found::Fault(fault) => panic!("{fault:?}"),
             Found::Dropped(first, _) => panic!("{first} was not dropped"),
         }
@@ -77,11 +74,7 @@ fn i2_a_reading_that_is_stopped_while_a_peer_gives_nothing_has_not_read_all() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let peers = SilentPeers::serve(&own, 2, runtime.handle());
     peers.set_silent(2, true);
-    let source = Source {
-        vault: own.vault.clone(),
-        catalogue: Arc::clone(&own.catalogue),
-        peers: Some(Arc::clone(&peers.peers)),
-    };
+    let source = Source::new(&own.vault, &own.catalogue, Some(&peers.peers), None, spec::Source::Auto);
     let reading = Reading {
         part: &part_of(peers.segment),
         range: TimeRange::ALL,

@@ -41,7 +41,7 @@ async fn i2_an_exporter_whose_sink_stands_still_takes_no_place_of_another_one() 
     let dir = tempfile::tempdir().unwrap();
     let node = filled(dir.path());
     let peers = node.lost_peers(&tokio::runtime::Handle::current());
-    let stands = LostLogs::new(node.vault.clone(), Arc::clone(&node.catalogue), peers);
+    let stands = LostLogs::new(&node.vault, &node.catalogue, &peers, None);
     let mut all: Vec<Reading> = (0..LOST_READINGS_MAX)
         .map(|_| stands.follow(log(&node, 0), None, None))
         .collect();
@@ -65,7 +65,7 @@ async fn i2_a_reading_that_waits_makes_room_for_one_that_need_not() {
     std::fs::remove_file(node.vault.segment_file(id)).unwrap();
     assert!(node.vault.verify(id, &mut |_, _| {}).is_err());
     let peers = node.lost_peers(&tokio::runtime::Handle::current());
-    let logs = LostLogs::new(node.vault.clone(), Arc::clone(&node.catalogue), peers);
+    let logs = LostLogs::new(&node.vault, &node.catalogue, &peers, None);
     let mut all: Vec<Reading> = (0..LOST_READINGS_MAX)
         .map(|_| logs.follow(log(&node, 0), None, None))
         .collect();
@@ -87,11 +87,7 @@ async fn i2_readings_of_a_node_whose_disk_hangs_say_so_and_make_room_for_others(
         node: peers.segment.node,
         shard: peers.segment.shard,
     };
-    let logs = LostLogs::new(
-        node.vault.clone(),
-        Arc::clone(&node.catalogue),
-        Arc::clone(&peers.peers),
-    );
+    let logs = LostLogs::new(&node.vault, &node.catalogue, &peers.peers, None);
     let mut all: Vec<Reading> = (0..LOST_READINGS_MAX).map(|_| logs.follow(stuck, None, None)).collect();
     for reading in &mut all {
         let first = first_of(reading).await;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::control::testkit::{TestNode, payload};
 use crate::replay::plan;
+use crate::replay::spec;
 
 /// Registers node 2, which is gone, with a segment that takes entries in each of two shards.
 fn with_a_lost_peer(node: &TestNode) -> [SegmentId; 2] {
@@ -55,11 +56,13 @@ fn with_a_lost_peer(node: &TestNode) -> [SegmentId; 2] {
 /// The source of a node whose peers are all gone.
 fn without_peers(node: &TestNode) -> (Source, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let source = Source {
-        vault: node.vault.clone(),
-        catalogue: Arc::clone(&node.catalogue),
-        peers: Some(node.lost_peers(runtime.handle())),
-    };
+    let source = Source::new(
+        &node.vault,
+        &node.catalogue,
+        Some(&node.lost_peers(runtime.handle())),
+        None,
+        spec::Source::Auto,
+    );
     (source, runtime)
 }
 
@@ -88,7 +91,7 @@ fn logs_that_nobody_can_read_on_are_named_as_missing_when_the_patience_for_one_e
         };
         let read = source.read(&reading, &mut |found| {
             match found {
-                Found::Entry(_) => entries += 1,
+                Found::Entry(_) | Found::Archived(_) => entries += 1,
                 Found::Fault(fault) => missing.push(fault),
                 Found::Dropped(first, _) => panic!("{first} was not dropped"),
             }
@@ -142,7 +145,7 @@ fn what_was_planned_of_a_lost_node_and_has_no_record_any_more_is_missing() {
         match what {
             Found::Fault(fault) => found.push(fault.segment.index.get()),
             Found::Dropped(first, _) => found.push(first.index.get()),
-            Found::Entry(entry) => panic!("{} is there", entry.lsn),
+            Found::Entry(entry) | Found::Archived(entry) => panic!("{} is there", entry.lsn),
         }
         ControlFlow::Continue(())
     });
@@ -185,7 +188,7 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
         let (mut entries, mut missing) = (Vec::new(), Vec::new());
         let _ = source.read(&reading, &mut |found| {
             match found {
-                Found::Entry(entry) => entries.push(entry.payload),
+                Found::Entry(entry) | Found::Archived(entry) => entries.push(entry.payload),
                 Found::Fault(fault) => missing.push(fault),
                 Found::Dropped(first, _) => panic!("{first} was not dropped"),
             }
@@ -226,7 +229,7 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
     let _ = source.read(&reading, &mut |found| {
         missing.extend(match found {
             Found::Fault(fault) => Some(fault),
-            Found::Entry(_) | Found::Dropped(..) => None,
+            Found::Entry(_) | Found::Archived(_) | Found::Dropped(..) => None,
         });
         ControlFlow::Continue(())
     });
@@ -300,7 +303,7 @@ fn a_segment_of_which_no_copy_is_left_is_waited_for_until_an_operator_gives_it_u
     let read = source.read(&reading, &mut |found| {
         missing.extend(match found {
             Found::Fault(fault) => Some(fault.what),
-            Found::Entry(_) | Found::Dropped(..) => None,
+            Found::Entry(_) | Found::Archived(_) | Found::Dropped(..) => None,
         });
         ControlFlow::Continue(())
     });
