@@ -15,6 +15,7 @@ use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
+use crate::restore::{RestoreEnd, RestoreOrigin, RestoredObject};
 pub use crate::refusal::Refusal;
 use crate::segment::AcceptedLoss;
 
@@ -415,6 +416,22 @@ pub enum Command {
         /// True where the lease ends instead, and its segments are free for another one.
         ends: bool,
     },
+    /// Begins a restore in an empty catalogue: the first node then gets the number that is named.
+    BeginRestore {
+        /// What is restored.
+        origin: RestoreOrigin,
+        /// The present time, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
+    /// Takes in objects of the archive that is restored, or ends a run of it.
+    RestorePage {
+        /// The restore.
+        id: Uuid,
+        /// The objects, of which there is a bound ([`crate::limits::RESTORE_PAGE_OBJECTS_MAX`]); none with an end.
+        objects: Vec<RestoredObject>,
+        /// The end of the run.
+        end: Option<RestoreEnd>,
+    },
 }
 
 impl Command {
@@ -463,6 +480,8 @@ impl Command {
             Self::ArchiveCommit { .. } => Kind::ArchiveCommit,
             Self::ManifestCommit { .. } => Kind::ManifestCommit,
             Self::ArchiveDoom { .. } => Kind::ArchiveDoom,
+            Self::BeginRestore { .. } => Kind::BeginRestore,
+            Self::RestorePage { .. } => Kind::RestorePage,
         }
     }
 }

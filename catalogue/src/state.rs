@@ -20,6 +20,7 @@ use crate::event::{Event, EventNumber};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation};
 use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
+use crate::restore::RestoreRecord;
 use crate::segment::{AcceptedLoss, SegmentRecord, SegmentState};
 
 use self::archive_index::ArchiveIndex;
@@ -159,6 +160,8 @@ pub enum Change {
     ArchiveObject(LeaseNumber, ArchiveObject),
     /// Forgets a doomed object.
     ArchiveObjectGone(LeaseNumber),
+    /// Sets the record of the restore with which the cluster began.
+    Restore(RestoreRecord),
 }
 
 /// Counts of records, for status.
@@ -230,6 +233,8 @@ pub struct State {
     pub(crate) events: BTreeMap<EventNumber, Event>,
     pub(crate) archive: ArchiveCounters,
     pub(crate) objects: BTreeMap<LeaseNumber, ArchiveObject>,
+    /// The restore with which the cluster began; `None` where it did not begin with one.
+    pub(crate) restore: Option<RestoreRecord>,
     archive_index: ArchiveIndex,
 }
 
@@ -263,6 +268,7 @@ impl Default for State {
             events: BTreeMap::new(),
             archive: ArchiveCounters::default(),
             objects: BTreeMap::new(),
+            restore: None,
             archive_index: ArchiveIndex::default(),
         }
     }
@@ -468,6 +474,7 @@ impl State {
             Change::Archive(counters) => self.archive = counters,
             Change::ArchiveObject(lease, object) => self.put_object(lease, object),
             Change::ArchiveObjectGone(lease) => self.remove_object(lease),
+            Change::Restore(record) => self.restore = Some(record),
             Change::DeadLetterGone(name, entry) => nested::remove(&mut self.dead_letters, &name, &entry),
         }
     }

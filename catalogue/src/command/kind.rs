@@ -42,6 +42,8 @@ pub enum Kind {
     BeginExporter = 35,
     RemoveNode = 36,
     LetterCopied = 37,
+    BeginRestore = 38,
+    RestorePage = 39,
     Note = 40,
     BeginSettings = 41,
     ArchiveLease = 45,
@@ -52,7 +54,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -95,6 +97,8 @@ impl Kind {
         Self::ArchiveCommit,
         Self::ManifestCommit,
         Self::ArchiveDoom,
+        Self::BeginRestore,
+        Self::RestorePage,
     ];
 
     /// The kind of a stored number.
@@ -147,6 +151,8 @@ impl Kind {
             Self::ArchiveCommit => "archive_commit",
             Self::ManifestCommit => "manifest_commit",
             Self::ArchiveDoom => "archive_doom",
+            Self::BeginRestore => "begin_restore",
+            Self::RestorePage => "restore_page",
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::actor::Actor;
 use crate::job::{JobLoss, LossNames};
 use crate::row::archive::write_stored;
 use crate::row::job::{write_loss, write_loss_names};
+use crate::row::restore::{write_end, write_origin, write_restored};
 use crate::row::segment::{reason_code, write_accepted};
 use crate::wire::{Reader, WireError, Writer};
 
@@ -164,6 +165,11 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         } => {
             let w = w.u64(*lease).u32(*attempt).u32(node.get()).u64(epoch.get());
             w.u8(u8::from(*ends))
+        }
+        Command::BeginRestore { origin, at_ns } => write_origin(w, origin).u64(*at_ns),
+        Command::RestorePage { id, objects, end } => {
+            let w = w.uuid(*id).list(objects, write_restored);
+            w.option(end.as_ref(), write_end)
         }
         Command::RemoveNode { node, accept_loss } => w.u32(node.get()).u8(u8::from(*accept_loss)),
         Command::Roll { seal, open, at_ns } => {
