@@ -15,8 +15,8 @@ use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
-use crate::restore::{RestoreEnd, RestoreOrigin, RestoredObject};
 pub use crate::refusal::Refusal;
+use crate::restore::{RestoreEnd, RestoreOrigin, RestoredObject};
 use crate::segment::AcceptedLoss;
 
 mod kind;

@@ -94,7 +94,11 @@ pub(super) fn page(state: &State, id: Uuid, objects: &[RestoredObject]) -> Decis
 
 /// Ends a run.
 pub(super) fn end(state: &State, id: Uuid, end: &RestoreEnd) -> Decision {
-    within("a list of what could not be restored", end.names.len(), RESTORE_NAMES_MAX)?;
+    within(
+        "a list of what could not be restored",
+        end.names.len(),
+        RESTORE_NAMES_MAX,
+    )?;
     for name in &end.names {
         within("a part that could not be restored", name.len(), RESTORE_NAME_BYTES_MAX)?;
     }
@@ -165,7 +169,11 @@ impl Taken {
         lease: LeaseNumber,
         object: &ArchiveObject,
     ) -> Result<(), Refusal> {
-        within("an object's list of segments", object.members.len(), ARCHIVE_MEMBERS_MAX)?;
+        within(
+            "an object's list of segments",
+            object.members.len(),
+            ARCHIVE_MEMBERS_MAX,
+        )?;
         let first = object.members.first().ok_or(Refusal::NoObject)?;
         let node = first.node;
         let is_one = object.is_stored() && object.store == record.origin.store && object.attempt > 0 && lease > 0;

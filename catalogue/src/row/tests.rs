@@ -8,8 +8,9 @@ use crate::exporter::{DeadLetter, Generation, LetterCause};
 use crate::job::{JobLoss, JobPosition, JobResult, LossNames};
 use crate::segment::{SegmentRecord, SegmentState};
 use crate::testkit::{
-    accepted_loss, archive_commit, archive_doom, archive_lease, bytes, configure, configure_all, cursor, describe,
-    entry, exporter, history, letter, lsn, manifest_commit, node, open, register, seal_record, segment, up, uuid,
+    accepted_loss, archive_commit, archive_doom, archive_lease, begin_restore, bytes, configure, configure_all, cursor,
+    describe, entry, exporter, history, letter, lsn, manifest_commit, node, open, register, restore_end, restore_page,
+    restored, seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::{FormerSegment, KeptClock, OpenRecord, SealRecord, TrimReason};
@@ -413,7 +414,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 21] {
+fn golden() -> [(State, &'static str); 22] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -457,7 +458,22 @@ fn golden() -> [(State, &'static str); 21] {
         ),
         (golden_archive(), include_str!("../../testdata/v1/rows_archive.txt")),
         (golden_forgotten(), include_str!("../../testdata/v1/rows_forgotten.txt")),
+        (golden_restored(), include_str!("../../testdata/v1/rows_restored.txt")),
     ]
+}
+
+/// A cluster that takes in an archive.
+fn golden_restored() -> State {
+    let mut state = State::default();
+    for command in [
+        begin_restore(),
+        register(1),
+        restore_page(&[restored(0x0304, 2, &[5, 0x0102])]),
+        restore_end(2, false),
+    ] {
+        apply(&mut state, &command).unwrap();
+    }
+    state
 }
 
 /// The state with an archive, in which an exporter was forgotten.
@@ -776,6 +792,7 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
         .into_iter()
         .chain(bytes(&golden_losses()))
         .chain(bytes(&golden_archive()))
+        .chain(bytes(&golden_restored()))
     {
         for len in 0..value.len() {
             assert!(
@@ -795,7 +812,12 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
 
 #[test]
 fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
-    let rows = [bytes(&golden_both()), bytes(&golden_archive())].concat();
+    let rows = [
+        bytes(&golden_both()),
+        bytes(&golden_archive()),
+        bytes(&golden_restored()),
+    ]
+    .concat();
     let unknown = |key: &[u8], value: &[u8], what: &str| match change_of(key, value) {
         Err(WireError::Unknown { what: said, .. }) => assert_eq!(said, what),
         other => panic!("{other:?}"),
@@ -864,7 +886,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_forgotten.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_restored.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_forgotten())).unwrap();
+    std::fs::write(newest, as_text(&golden_restored())).unwrap();
 }

@@ -26,7 +26,8 @@ impl State {
     /// True while objects of an archive are taken in for the first time. Until then nobody knows which manifest the
     /// next one follows, and which leases are free.
     pub fn is_being_restored(&self) -> bool {
-        self.restore().is_some_and(|restore| restore.state == RestoreState::Running)
+        self.restore()
+            .is_some_and(|restore| restore.state == RestoreState::Running)
     }
 
     /// The object of a lease.

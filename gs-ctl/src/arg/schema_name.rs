@@ -6,6 +6,7 @@ pub(crate) enum SchemaName {
     Status,
     ClusterStatus,
     ClusterProvision,
+    ClusterRestore,
     NodeList,
     NodeChange,
     RaftStatus,

@@ -9,6 +9,7 @@
 //! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, shown by a node or read here.
 //! - `replay`, `replay_start`, `replay_watch`: replay jobs; the start of one; its progress.
 //! - `zone_override`: an override of the zone, set or cleared.
+//! - `restore`: an empty cluster provisioned to the content of an archive.
 //! - `schema`: the JSON Schemas of all answers.
 
 mod archive;
@@ -22,6 +23,7 @@ mod exporter;
 mod replay;
 mod replay_start;
 mod replay_watch;
+mod restore;
 mod schema;
 mod segment_describe;
 mod segment_list;
@@ -36,7 +38,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::arg::archive::{Archive, CatOf, cat_of, verify_of};
-use crate::arg::cli::{Cli, Command, Config, Global, Node, Segment, Wal};
+use crate::arg::cli::{Cli, Cluster, Command, Config, Global, Node, Segment, Wal};
 use crate::arg::help;
 use crate::arg::replay::Replay;
 use crate::connect;
@@ -116,6 +118,13 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         dead_letter::check(asked)?;
     }
     let format = global.format;
+    // A dry run needs no node.
+    if let Command::Cluster(Cluster::Provision { restore, .. }) = &command
+        && let Some(url) = restore.check().map_err(|what| Failure::Usage(what.to_owned()))?
+        && restore.dry_run
+    {
+        return restore::dry_run(url, restore, format).await;
+    }
     let socket = connect::find(global.socket.as_deref())?;
     let command = match command {
         Command::Cluster(asked) => {

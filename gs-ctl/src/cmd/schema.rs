@@ -18,6 +18,7 @@ use super::config::{SettingChangeView, SettingDiffs, SettingList};
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
 use super::replay_start::Summary;
+use super::restore::RestoreView;
 use super::segment_describe::DetailView;
 use super::segment_verify::Verdict;
 use super::wal_dump::DumpView;
@@ -36,6 +37,7 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::Status => schema::<StatusView>,
         SchemaName::ClusterStatus => schema::<ClusterView>,
         SchemaName::ClusterProvision => schema::<ProvisionView>,
+        SchemaName::ClusterRestore => schema::<RestoreView>,
         SchemaName::NodeList => schema::<NodeList>,
         SchemaName::NodeChange => schema::<NodeChangeView>,
         SchemaName::RaftStatus => schema::<RaftView>,

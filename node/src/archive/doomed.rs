@@ -77,6 +77,9 @@ pub(super) async fn delete(bench: &Bench, looked_at: &mut BTreeSet<String>) {
         .read(|state| names(state, &asking, cluster, bench.store.id().0));
     names.retain(|name| !looked_at.contains(name));
     for name in names {
+        if bench.same_store().await.is_none() {
+            return;
+        }
         match delete_one(&bench.store, parts.catalogue.as_ref(), cluster, &name).await {
             Ok(true) => tracing::info!(key = name, "archive.doomed.deleted"),
             Ok(false) => tracing::info!(

@@ -102,13 +102,16 @@ async fn act(
     let hash = *blake3::hash(&bytes).as_bytes();
     let key = manifest_key(manifest.cluster, manifest.seq, &hash);
     match action {
-        ManifestAction::Put { .. } => match bench.store.put(&key, &bytes).await {
-            Err(StoreError::OtherContent { .. }) => Some(ManifestEvent::NameTaken { attempt }),
-            other => {
-                bench.noted(other)?;
-                Some(ManifestEvent::Put { attempt })
+        ManifestAction::Put { .. } => {
+            bench.same_store().await?;
+            match bench.store.put(&key, &bytes).await {
+                Err(StoreError::OtherContent { .. }) => Some(ManifestEvent::NameTaken { attempt }),
+                other => {
+                    bench.noted(other)?;
+                    Some(ManifestEvent::Put { attempt })
+                }
             }
-        },
+        }
         ManifestAction::Verify { .. } => {
             bench.same_store().await?;
             let is_same = match bench.store.has(&key, &bytes).await {

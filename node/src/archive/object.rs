@@ -211,6 +211,7 @@ impl Making<'_> {
 
     async fn put(&self, attempt: u32) -> Option<ObjectEvent> {
         self.bench.parts.pass(Duration::ZERO).await;
+        self.bench.same_store().await?;
         match self.bench.store.put(&self.key(attempt), &self.bytes).await {
             Err(StoreError::OtherContent { .. }) => Some(ObjectEvent::NameTaken { attempt }),
             other => {

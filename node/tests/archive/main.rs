@@ -3,6 +3,7 @@
 
 mod identity;
 mod node;
+mod restore;
 mod store;
 
 use std::collections::HashMap;

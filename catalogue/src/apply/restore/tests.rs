@@ -1,83 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::{ManifestHead, Stored};
 use crate::command::Command;
 use crate::segment::SegmentState;
 use crate::setting::ARCHIVE_URL;
 use crate::testkit::{
-    apply_by_node, archive_commit, archive_lease, bytes, describe, epoch, exporter, manifest_commit, node, open,
-    register, seal_record, segment, up, uuid,
+    apply_by_node, archive_commit, archive_lease, begin_restore, bytes, describe, exporter, manifest_commit, node,
+    open, register, restore_end, restore_origin, restore_page, restored, seal_record, segment, up, uuid,
 };
-use gophership_vault::time::TimeRange;
-
-fn origin() -> RestoreOrigin {
-    RestoreOrigin {
-        id: uuid(7),
-        store: uuid(9),
-        url: "s3://logs".to_owned(),
-        first_node: node(4),
-        generation: 1,
-    }
-}
-
-fn begin_restore() -> Command {
-    Command::BeginRestore {
-        origin: origin(),
-        at_ns: 3,
-    }
-}
-
-/// The listed object of a lease, of these segments of a node.
-fn object(lease: LeaseNumber, of: u32, indexes: &[u32]) -> RestoredObject {
-    let stored = Stored {
-        bytes: 1000 + lease,
-        digest: [lease as u8; 32],
-        at_ns: 3,
-    };
-    RestoredObject {
-        lease,
-        object: ArchiveObject {
-            store: uuid(9),
-            members: indexes.iter().map(|index| segment(of, 0, *index)).collect(),
-            entries: 1,
-            records: 1,
-            received: TimeRange { min: 1, max: 2 },
-            event: TimeRange { min: 1, max: 2 },
-            attempt: 1,
-            holder: node(of),
-            epoch: epoch(1),
-            state: ObjectState::Listed { stored, manifest: 1 },
-        },
-    }
-}
-
-fn page_of(objects: &[RestoredObject]) -> Command {
-    Command::RestorePage {
-        id: uuid(7),
-        objects: objects.to_vec(),
-        end: None,
-    }
-}
-
-fn ends(missing: u64, accept_loss: bool) -> Command {
-    Command::RestorePage {
-        id: uuid(7),
-        objects: Vec::new(),
-        end: Some(RestoreEnd {
-            head: ManifestHead {
-                store: uuid(9),
-                seq: 5,
-                hash: [5; 32],
-            },
-            lease: 30,
-            missing,
-            names: (0..missing.min(2)).map(|n| format!("part {n}")).collect(),
-            accept_loss,
-            at_ns: 8,
-        }),
-    }
-}
 
 fn say(state: &mut State, commands: &[Command]) {
     for command in commands {
@@ -132,7 +62,7 @@ fn i1_a_restore_begins_in_an_empty_catalogue_only_and_its_first_node_has_the_num
     let other = Command::BeginRestore {
         origin: RestoreOrigin {
             id: uuid(8),
-            ..origin()
+            ..restore_origin()
         },
         at_ns: 3,
     };
@@ -146,7 +76,7 @@ fn i1_an_object_of_a_node_that_this_cluster_has_is_refused_and_no_other_cluster_
     let mut state = begun();
     let before = bytes(&state);
     assert_eq!(
-        apply_by_node(&mut state, &page_of(&[object(1, 1, &[1]), object(2, 4, &[1])])),
+        apply_by_node(&mut state, &restore_page(&[restored(1, 1, &[1]), restored(2, 4, &[1])])),
         Err(Refusal::NotBelow {
             node: node(4),
             first: node(4)
@@ -155,7 +85,7 @@ fn i1_an_object_of_a_node_that_this_cluster_has_is_refused_and_no_other_cluster_
     assert_eq!(bytes(&state), before);
     let of_another = Command::RestorePage {
         id: uuid(8),
-        objects: vec![object(1, 1, &[1])],
+        objects: vec![restored(1, 1, &[1])],
         end: None,
     };
     assert_eq!(
@@ -165,7 +95,7 @@ fn i1_an_object_of_a_node_that_this_cluster_has_is_refused_and_no_other_cluster_
     let mut plain = State::default();
     say(&mut plain, &[register(1)]);
     assert_eq!(
-        apply_by_node(&mut plain, &page_of(&[object(1, 1, &[1])])),
+        apply_by_node(&mut plain, &restore_page(&[restored(1, 1, &[1])])),
         Err(Refusal::NoRestore)
     );
 }
@@ -173,7 +103,10 @@ fn i1_an_object_of_a_node_that_this_cluster_has_is_refused_and_no_other_cluster_
 #[test]
 fn what_was_taken_in_is_as_what_was_archived_and_trimmed_and_its_node_never_comes_back() {
     let mut state = begun();
-    say(&mut state, &[page_of(&[object(3, 2, &[5, 7])]), ends(0, false)]);
+    say(
+        &mut state,
+        &[restore_page(&[restored(3, 2, &[5, 7])]), restore_end(0, false)],
+    );
     for index in [5, 7] {
         let id = segment(2, 0, index);
         assert_eq!(state.segment_state(id), SegmentState::Gone);
@@ -197,31 +130,31 @@ fn what_was_taken_in_is_as_what_was_archived_and_trimmed_and_its_node_never_come
 #[test]
 fn i3_no_object_takes_a_lease_or_a_segment_of_another_one() {
     let mut state = begun();
-    say(&mut state, &[page_of(&[object(3, 2, &[5, 7])])]);
+    say(&mut state, &[restore_page(&[restored(3, 2, &[5, 7])])]);
     let before = bytes(&state);
     for (objects, refusal) in [
-        (vec![object(3, 2, &[8])], Refusal::LeaseGiven { lease: 3 }),
+        (vec![restored(3, 2, &[8])], Refusal::LeaseGiven { lease: 3 }),
         (
-            vec![object(4, 2, &[7])],
+            vec![restored(4, 2, &[7])],
             Refusal::Leased {
                 id: segment(2, 0, 7),
                 lease: 3,
             },
         ),
         (
-            vec![object(4, 2, &[8]), object(5, 2, &[8])],
+            vec![restored(4, 2, &[8]), restored(5, 2, &[8])],
             Refusal::Leased {
                 id: segment(2, 0, 8),
                 lease: 5,
             },
         ),
         (
-            vec![object(4, 2, &[8]), object(4, 2, &[9])],
+            vec![restored(4, 2, &[8]), restored(4, 2, &[9])],
             Refusal::LeaseGiven { lease: 4 },
         ),
-        (vec![object(4, 2, &[])], Refusal::NoObject),
+        (vec![restored(4, 2, &[])], Refusal::NoObject),
     ] {
-        assert_eq!(apply_by_node(&mut state, &page_of(&objects)), Err(refusal));
+        assert_eq!(apply_by_node(&mut state, &restore_page(&objects)), Err(refusal));
         assert_eq!(bytes(&state), before);
     }
 }
@@ -231,14 +164,21 @@ fn i4_nothing_is_archived_before_the_restore_ends_and_then_it_goes_on_behind_the
     let mut state = begun();
     let own = segment(4, 0, 1);
     let seal = seal_record(own, 1, 2);
-    say(&mut state, &[open(own, 1), Command::Seal { seal }, page_of(&[object(3, 2, &[5])])]);
+    say(
+        &mut state,
+        &[
+            open(own, 1),
+            Command::Seal { seal },
+            restore_page(&[restored(3, 2, &[5])]),
+        ],
+    );
     let lease = archive_lease(4, 1, &[own]);
     assert_eq!(apply_by_node(&mut state, &lease), Err(Refusal::RestoreRuns));
     assert_eq!(
         apply_by_node(&mut state, &manifest_commit(1, &[3])),
         Err(Refusal::RestoreRuns)
     );
-    say(&mut state, &[ends(1, false)]);
+    say(&mut state, &[restore_end(1, false)]);
     assert_eq!(state.restore().unwrap().state, RestoreState::Incomplete);
     let first = 30 + RESTORE_LEASE_GAP + 1;
     say(&mut state, &[lease, archive_commit(first, 1, 4, 1)]);
@@ -248,29 +188,35 @@ fn i4_nothing_is_archived_before_the_restore_ends_and_then_it_goes_on_behind_the
     );
     say(&mut state, &[manifest_commit(6, &[first])]);
     // What is found later is taken in as well, under its own number, and the manifests go on.
-    say(&mut state, &[page_of(&[object(20, 1, &[2])]), ends(0, false)]);
+    say(
+        &mut state,
+        &[restore_page(&[restored(20, 1, &[2])]), restore_end(0, false)],
+    );
     assert!(state.is_archived(segment(1, 0, 2)));
     assert_eq!(state.manifest_head().seq, 6);
     assert_eq!(state.restore().unwrap().state, RestoreState::Complete);
     assert_eq!(
-        apply_by_node(&mut state, &page_of(&[object(21, 1, &[3])])),
+        apply_by_node(&mut state, &restore_page(&[restored(21, 1, &[3])])),
         Err(Refusal::RestoreOver)
     );
-    say(&mut state, &[page_of(&[object(20, 1, &[2])])]);
+    say(&mut state, &[restore_page(&[restored(20, 1, &[2])])]);
 }
 
 #[test]
 fn a_loss_that_is_accepted_ends_a_restore_and_stays_on_record() {
     let mut state = begun();
-    say(&mut state, &[ends(3, false)]);
+    say(&mut state, &[restore_end(3, false)]);
     let names = vec!["part 0".to_owned(), "part 1".to_owned()];
     let restore = state.restore().unwrap();
     assert_eq!((restore.missing, &restore.names), (3, &names));
-    say(&mut state, &[ends(3, true)]);
+    say(&mut state, &[restore_end(3, true)]);
     let restore = state.restore().unwrap();
     assert_eq!((restore.state, restore.missing), (RestoreState::Complete, 3));
-    let told: Vec<_> = state.events().map(|(_, event)| event.detail.clone()).collect();
-    assert!(told.iter().any(|detail| detail.contains("the loss of 3 parts was accepted")));
+    let told: Vec<_> = state.events.values().map(|event| event.detail.clone()).collect();
+    assert!(
+        told.iter()
+            .any(|detail| detail.contains("the loss of 3 parts was accepted"))
+    );
 }
 
 proptest! {
@@ -280,13 +226,13 @@ proptest! {
         runs in prop::collection::vec((1..5usize, 0..12usize), 1..6),
         turns in prop::collection::vec(0..6usize, 0..40),
     ) {
-        let archive: Vec<_> = (1..=10).map(|n| object(n, 1 + (n % 3) as u32, &[n as u32])).collect();
+        let archive: Vec<_> = (1..=10).map(|n| restored(n, 1 + (n % 3) as u32, &[n as u32])).collect();
         let mut alone = begun();
-        say(&mut alone, &[page_of(&archive), ends(0, false)]);
+        say(&mut alone, &[restore_page(&archive), restore_end(0, false)]);
         let mut state = begun();
         let pages: Vec<Vec<Command>> = runs
             .iter()
-            .map(|(size, cut)| archive.chunks(*size).take(*cut).map(page_of).collect())
+            .map(|(size, cut)| archive.chunks(*size).take(*cut).map(restore_page).collect())
             .collect();
         let mut next = vec![0; pages.len()];
         for turn in turns {
@@ -297,9 +243,9 @@ proptest! {
             }
         }
         for chunk in archive.chunks(3) {
-            say(&mut state, &[page_of(chunk)]);
+            say(&mut state, &[restore_page(chunk)]);
         }
-        say(&mut state, &[ends(0, false)]);
+        say(&mut state, &[restore_end(0, false)]);
         prop_assert_eq!(bytes(&state), bytes(&alone));
     }
 }
