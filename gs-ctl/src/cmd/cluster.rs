@@ -10,7 +10,6 @@ use gophership_proto::control::v1::{
 use gophership_proto::view::cluster::{ClusterView, NodeList};
 use tonic::Code;
 
-use super::restore;
 use crate::arg::cli::{Cluster, Node, NodeChange, Raft};
 use crate::arg::format::Format;
 use crate::connect::{Client, ClusterClient};
@@ -26,13 +25,7 @@ const STOP_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) async fn cluster(node: &mut ClusterClient, asked: Cluster, format: Format) -> anyhow::Result<Outcome> {
     match asked {
         Cluster::Status => print(&ClusterView::from(status(node).await?), format)?,
-        Cluster::Provision {
-            abort: false,
-            restore: asked,
-        } => {
-            if let Some(url) = &asked.restore_from {
-                return restore::restore(node, url, &asked, format).await;
-            }
+        Cluster::Provision { abort: false, .. } => {
             let answer = node.provision(ProvisionClusterRequest::default()).await;
             let done = answer.map_err(|e| refused(&e))?.into_inner();
             let shown = ProvisionView {

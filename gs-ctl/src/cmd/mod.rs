@@ -118,12 +118,14 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         dead_letter::check(asked)?;
     }
     let format = global.format;
-    // A dry run needs no node.
-    if let Command::Cluster(Cluster::Provision { restore, .. }) = &command
-        && let Some(url) = restore.check().map_err(|what| Failure::Usage(what.to_owned()))?
-        && restore.dry_run
+    if let Command::Cluster(Cluster::Provision { restore: asked, .. }) = &command
+        && let Some(url) = asked.check().map_err(|what| Failure::Usage(what.to_owned()))?
     {
-        return restore::dry_run(url, restore, format).await;
+        // A dry run needs no node.
+        return match asked.dry_run {
+            true => restore::dry_run(url, asked, format).await,
+            false => restore::restore(&connect::find(global.socket.as_deref())?, url, asked, format).await,
+        };
     }
     let socket = connect::find(global.socket.as_deref())?;
     let command = match command {

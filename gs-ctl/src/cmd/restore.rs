@@ -3,9 +3,10 @@
 //! The archive is read and checked here; the node is told page by page. Each page is a command that changes nothing
 //! where it was submitted before, so the whole can be run again, whatever ended it.
 
-use std::time::Duration;
+use std::error::Error as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use gophership_proto::control::v1;
 use gophership_vault::ids::SegmentId;
 use schemars::JsonSchema;
@@ -18,7 +19,7 @@ use super::archive_store::verify::StoreFault;
 use super::archive_store::worse;
 use crate::arg::cli::RestoreArgs;
 use crate::arg::format::Format;
-use crate::connect::ClusterClient;
+use crate::connect::{ClusterClient, connect_cluster};
 use crate::out::human;
 use crate::out::outcome::{Failure, Outcome, refused};
 use crate::out::output::{Answer, print};
@@ -28,11 +29,15 @@ use crate::out::table::{Table, pairs};
 const PAGE_OBJECTS: usize = 200;
 /// Segments of one page, but for those of its last object.
 const PAGE_SEGMENTS: usize = 16_384;
+/// The state of a restore that takes in nothing more.
+const COMPLETE: &str = "complete";
 /// Names of parts that are put on record, and the bytes of each.
 const NAMES_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 512;
 /// Pause between two questions to a node that is starting.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for which nothing may be behind the socket while the node goes from one to the other.
+const SILENT_TIME: Duration = Duration::from_secs(60);
 
 /// The result of a restore, or what it would come to.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -83,12 +88,7 @@ pub(super) async fn dry_run(url: &str, asked: &RestoreArgs, format: Format) -> a
 }
 
 /// Provisions an empty cluster, and has it take in an archive.
-pub(super) async fn restore(
-    node: &mut ClusterClient,
-    url: &str,
-    asked: &RestoreArgs,
-    format: Format,
-) -> anyhow::Result<Outcome> {
+pub(super) async fn restore(socket: &Path, url: &str, asked: &RestoreArgs, format: Format) -> anyhow::Result<Outcome> {
     let archive = ArchiveRead::open(url, &asked.store, asked.full).await?;
     let origin = v1::RestoreOrigin {
         cluster_id: archive.cluster.0.to_string(),
@@ -101,21 +101,38 @@ pub(super) async fn restore(
     let wish = v1::ProvisionClusterRequest {
         restore: Some(origin.clone()),
     };
+    let mut node = connect_cluster(socket).await?;
     node.provision(wish).await.map_err(|e| refused(&e))?;
-    let known = begun(node, &origin).await?;
-    let restore_id = known.origin.clone().unwrap_or_default().restore_id;
+    let (mut node, known) = begun(socket, &origin).await?;
+    let of = known.origin.clone().unwrap_or_default();
+    if known.state == COMPLETE {
+        let read = archive.read(async |_| Ok(())).await?;
+        let view = RestoreView {
+            restore_id: Some(of.restore_id),
+            state: Some(known.state),
+            loss_accepted: true,
+            ..view_of(&archive, read, asked, of.first_node, of.generation)
+        };
+        print(&view, format)?;
+        return Ok(view.outcome());
+    }
+    let restore_id = of.restore_id;
     let mut page = Page::new(restore_id.clone());
     let taken = archive
         .read(async |given| {
+            // The cluster itself archives by now: what it has put and not listed yet is its own.
+            if given.1 == 0 && given.0.listed.segments.iter().any(|id| id.node.get() >= of.first_node) {
+                return Ok(());
+            }
             page.add(given);
             match page.is_full() {
-                true => page.send(node).await,
+                true => page.send(&mut node).await,
                 false => Ok(()),
             }
         })
         .await;
     let read = taken?;
-    page.send(node).await?;
+    page.send(&mut node).await?;
     let end = v1::RestoreRequest {
         restore_id: restore_id.clone(),
         objects: Vec::new(),
@@ -132,19 +149,22 @@ pub(super) async fn restore(
     Ok(view.outcome())
 }
 
-/// Waits until the cluster answers, and returns its restore, which must be of this archive.
-async fn begun(node: &mut ClusterClient, wanted: &v1::RestoreOrigin) -> anyhow::Result<v1::RestoreReply> {
-    let mut told = String::new();
-    let reply = loop {
-        match node.restore(v1::RestoreRequest::default()).await {
-            Ok(reply) => break reply.into_inner(),
-            Err(e) if e.code() == Code::Unavailable && std::error::Error::source(&e).is_none() => {
-                if told != e.message() {
-                    told = e.message().to_owned();
-                    eprintln!("waiting: {}", human::one_line(&told));
+/// Waits until the cluster answers, and returns its restore, which must be of this archive. The node that waits for its
+/// cluster and the one that takes logs are behind two sockets of one path, so each question is a new connection.
+async fn begun(socket: &Path, wanted: &v1::RestoreOrigin) -> anyhow::Result<(ClusterClient, v1::RestoreReply)> {
+    let (mut told, mut heard) = (String::new(), Instant::now());
+    let (node, reply) = loop {
+        match ask(socket).await {
+            Ok(answer) => break answer,
+            Err(Asked::Waits(why)) => {
+                heard = Instant::now();
+                if told != why {
+                    eprintln!("waiting: {}", human::one_line(&why));
+                    told = why;
                 }
             }
-            Err(e) => return Err(refused(&e).into()),
+            Err(Asked::Failed(Failure::Unreachable(_))) if heard.elapsed() < SILENT_TIME => {}
+            Err(Asked::Failed(failure)) => return Err(failure.into()),
         }
         tokio::time::sleep(ASK_INTERVAL).await;
     };
@@ -156,15 +176,24 @@ async fn begun(node: &mut ClusterClient, wanted: &v1::RestoreOrigin) -> anyhow::
         );
         return Err(Failure::Refused(text).into());
     }
-    if wanted.first_node > known.first_node {
-        bail!(
-            "the archive has a node {} by now, and this cluster's first is {}: the old cluster still writes to it. \
-             Stop that, and restore into new, empty nodes",
-            wanted.first_node - 1,
-            known.first_node
-        );
+    Ok((node, reply))
+}
+
+/// The reason for which a question has no answer.
+enum Asked {
+    /// The node waits for its cluster.
+    Waits(String),
+    Failed(Failure),
+}
+
+/// Asks the node for the restore of its cluster.
+async fn ask(socket: &Path) -> Result<(ClusterClient, v1::RestoreReply), Asked> {
+    let mut node = connect_cluster(socket).await.map_err(Asked::Failed)?;
+    match node.restore(v1::RestoreRequest::default()).await {
+        Ok(reply) => Ok((node, reply.into_inner())),
+        Err(e) if e.code() == Code::Unavailable && e.source().is_none() => Err(Asked::Waits(e.message().to_owned())),
+        Err(e) => Err(Asked::Failed(refused(&e))),
     }
-    Ok(reply)
 }
 
 /// Objects that are told to the node at once.

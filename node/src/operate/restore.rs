@@ -41,6 +41,13 @@ pub(super) fn restore(
     Ok(shown(context.vault.identity().cluster_id, &now))
 }
 
+/// The restore with which the cluster began, if it began with one.
+pub(super) fn if_any(context: &NodeContext) -> Option<v1::RestoreReply> {
+    let cluster = context.vault.identity().cluster_id;
+    let known = context.catalogue.read(|state| state.restore().cloned());
+    known.map(|record| shown(cluster, &record))
+}
+
 fn id_of(asked: &v1::RestoreRequest) -> Result<Uuid, OperateError> {
     let id = asked.restore_id.parse();
     id.map_err(|_| OperateError::BadRestore("the id of the restore is no UUID"))

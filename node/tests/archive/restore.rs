@@ -30,6 +30,7 @@ fn gs_ctl(node: Option<&Node>, args: &[&str]) -> (i32, Value, String) {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    eprintln!("{args:?}: {:?} {said}", ran.status.code());
     let shown = serde_json::from_slice(&ran.stdout).unwrap_or(Value::Null);
     (ran.status.code().unwrap_or(-1), shown, said)
 }

@@ -9,7 +9,7 @@ mod export;
 mod problem;
 mod settings;
 
-use self::archive::archive;
+use self::archive::{archive, restore};
 use self::export::{exporters, owes};
 use self::problem::problem;
 use self::settings::settings;
@@ -52,6 +52,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     found.extend(settings(&present));
     found.extend(exporters(&present));
     found.extend(archive(&present));
+    found.extend(cluster.restore.as_ref().and_then(restore));
     found
 }
 

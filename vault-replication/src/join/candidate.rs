@@ -417,3 +417,47 @@ impl JoinHandler for Candidate {
         Box::pin(async move { Err(JoinError::NoMember { name }) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_that_was_begun_goes_on_as_the_same_one_and_with_no_other_archive() {
+        let id = |n: u8| Uuid::from_bytes([n; 16]);
+        let restoring = |restore: u8, store: u8, first: u32| Restoring {
+            cluster: ClusterId(id(1)),
+            origin: RestoreOrigin {
+                id: id(restore),
+                store: id(store),
+                url: "s3://logs".to_owned(),
+                first_node: NodeId::new(first).unwrap(),
+                generation: 1,
+            },
+        };
+        let kept = |restore: Option<Restoring>| Invitation {
+            cluster: ClusterId(id(1)),
+            request: id(9),
+            first: "a".to_owned(),
+            restore: restore.map(|restore| restore.origin),
+        };
+        // The archive has a node more by now.
+        let own = going_on(kept(Some(restoring(2, 4, 5))), &restoring(3, 4, 6)).unwrap();
+        assert_eq!(own, kept(Some(restoring(2, 4, 6))));
+        assert!(kept(Some(restoring(2, 4, 5))).is_continued_by(&own));
+        assert!(!kept(Some(restoring(3, 4, 5))).is_continued_by(&own));
+        assert!(!kept(None).is_continued_by(&own));
+        // It never goes back.
+        let own = going_on(kept(Some(restoring(2, 4, 5))), &restoring(3, 4, 3)).unwrap();
+        assert_eq!(own, kept(Some(restoring(2, 4, 5))));
+        for other in [kept(None), kept(Some(restoring(2, 5, 5)))] {
+            let refused = going_on(other, &restoring(3, 4, 6)).unwrap_err().to_string();
+            assert!(refused.contains("--abort"), "{refused}");
+        }
+        let of_another = Restoring {
+            cluster: ClusterId(id(8)),
+            ..restoring(3, 4, 6)
+        };
+        assert!(going_on(kept(Some(restoring(2, 4, 5))), &of_another).is_err());
+    }
+}
