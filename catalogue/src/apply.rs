@@ -8,7 +8,7 @@
 //!
 //! **Not here**: commands about segments (`apply/segment.rs`, the end of one in `apply/trim.rs`), nodes
 //! (`apply/node.rs`), exporters (`apply/export.rs`), replay jobs (`apply/job.rs`), settings (`apply/setting.rs`), the
-//! archive (`apply/archive.rs`), and losses (`apply/loss.rs`).
+//! archive (`apply/archive.rs`), restores (`apply/restore.rs`), and losses (`apply/loss.rs`).
 
 use gophership_vault::ids::NodeId;
 use gophership_vault::ledger::KeptClock;
@@ -28,6 +28,7 @@ mod export;
 mod job;
 mod loss;
 mod node;
+mod restore;
 mod segment;
 mod setting;
 mod trim;
@@ -170,6 +171,11 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             epoch,
             ends,
         } => archive::doom(state, *lease, *attempt, (*node, *epoch), *ends),
+        Command::BeginRestore { origin, at_ns } => restore::begin(state, origin, *at_ns),
+        Command::RestorePage { id, objects, end } => match end {
+            None => restore::page(state, *id, objects),
+            Some(end) => restore::end(state, *id, end),
+        },
     }
 }
 

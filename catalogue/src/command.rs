@@ -16,6 +16,7 @@ use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult, LossNames};
 use crate::node::{Needed, NodeState};
 pub use crate::refusal::Refusal;
+use crate::restore::{RestoreEnd, RestoreOrigin, RestoredObject};
 use crate::segment::AcceptedLoss;
 use crate::setting::SettingSet;
 
@@ -428,6 +429,22 @@ pub enum Command {
         epoch: Epoch,
         /// True where the lease ends instead, and its segments are free for another one.
         ends: bool,
+    },
+    /// Begins a restore in an empty catalogue: the first node then gets the number that is named.
+    BeginRestore {
+        /// What is restored.
+        origin: RestoreOrigin,
+        /// The present time, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
+    /// Takes in objects of the archive that is restored, or ends a run of it.
+    RestorePage {
+        /// The restore.
+        id: Uuid,
+        /// The objects, of which there is a bound ([`crate::limits::RESTORE_PAGE_OBJECTS_MAX`]); none with an end.
+        objects: Vec<RestoredObject>,
+        /// The end of the run.
+        end: Option<RestoreEnd>,
     },
 }
 

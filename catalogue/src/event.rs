@@ -81,6 +81,8 @@ kinds! {
     NodeUndrained = 6, "node_undrained";
     /// An operator removed a node.
     NodeRemoved = 7, "node_removed";
+    /// The cluster began, to be restored from an archive.
+    RestoreBegun = 8, "restore_begun";
     /// A segment whose node was gone is sealed, with entries in it.
     Recovered = 9, "segment_recovered";
     /// A segment is lost: an operator accepted that.
@@ -117,6 +119,8 @@ kinds! {
     ArchiveFailing = 25, "archive_failing";
     /// It can again.
     ArchiveWorking = 26, "archive_working";
+    /// A run of a restore ended.
+    RestoreEnded = 27, "restore_ended";
 }
 
 impl What {

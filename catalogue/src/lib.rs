@@ -3,7 +3,7 @@
 //! - [`command`]: commands and their answers. [`actor`]: their submitters. [`refusal`]: reasons for a refusal.
 //!   [`state`]: the state. [`mod@apply`]: the pure transition from state and command to the next state.
 //! - [`segment`]: the life of a segment, as a table. [`node`], [`job`], [`exporter`], [`dropped`], [`setting`],
-//!   [`archive`]: the other records.
+//!   [`archive`], [`restore`]: the other records.
 //! - [`row`]: the stored form (bytes in `docs/formats.md`).
 //! - [`catalogue`]: the trait that all code above a catalogue uses; through it a catalogue is the vault's
 //!   [`Ledger`](gophership_vault::ledger::Ledger).
@@ -26,6 +26,7 @@ pub mod local;
 pub mod memory;
 pub mod node;
 pub mod refusal;
+pub mod restore;
 pub mod row;
 pub mod segment;
 pub mod setting;

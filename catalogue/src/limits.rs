@@ -97,6 +97,22 @@ pub const MANIFEST_OBJECTS_MAX: usize = 4_096;
 /// Doomed objects that are remembered; the oldest is forgotten first.
 pub const ARCHIVE_DOOMED_MAX: usize = 1_000;
 
+/// Limit of objects of one page of a restore.
+pub const RESTORE_PAGE_OBJECTS_MAX: usize = 1_000;
+
+/// Limit of segments in the objects of one page of a restore.
+pub const RESTORE_PAGE_MEMBERS_MAX: usize = 64 << 10;
+
+/// Limit of names of what a restore could not take in; further ones are counted.
+pub const RESTORE_NAMES_MAX: usize = 16;
+
+/// Limit of bytes of such a name.
+pub const RESTORE_NAME_BYTES_MAX: usize = 512;
+
+/// Leases between the highest of an archive and the first of the cluster that was restored from it. Objects of the
+/// archive that are found later keep their numbers.
+pub const RESTORE_LEASE_GAP: u64 = 1 << 20;
+
 /// Trimmed segments of one command that says that nothing of them is on disk any more.
 pub const UNLINKED_MAX: usize = gophership_vault::limits::UNLINKED_MAX;
 
@@ -133,6 +149,8 @@ const _: () = assert!(SETTING_VALUE_BYTES_MAX + 32 < ROW_BYTES_MAX);
 // All events together have less than 8 MiB.
 const _: () = assert!(EVENTS_MAX * (3 * EVENT_TEXT_BYTES_MAX as u64 + 32) < 8 << 20);
 const _: () = assert!(UNLINKED_MAX * 10 + 512 < COMMAND_BYTES_MAX);
+const _: () = assert!(RESTORE_PAGE_OBJECTS_MAX * 160 + RESTORE_PAGE_MEMBERS_MAX * 10 + 512 < COMMAND_BYTES_MAX);
+const _: () = assert!(RESTORE_NAMES_MAX * (RESTORE_NAME_BYTES_MAX + 4) + SETTING_URL_BYTES_MAX + 512 < ROW_BYTES_MAX);
 const _: () = assert!(COMMIT_CURSORS_MAX * (EXPORTER_NAME_BYTES_MAX + 22) + 512 < COMMAND_BYTES_MAX);
 const _: () =
     assert!(DEAD_LETTERS_MAX * (EXPORTER_NAME_BYTES_MAX + DEAD_LETTER_ANSWER_BYTES_MAX + 44) + 512 < COMMAND_BYTES_MAX);

@@ -30,7 +30,7 @@ mod tables;
 mod transaction;
 mod view;
 
-pub use open::{check_marker, make_file};
+pub use open::{check_marker, make_file, make_restored};
 pub use rebuild::{Rebuilt, rebuild};
 pub use store::{OpenBackend, Store};
 pub use transaction::StoreTransaction;

@@ -26,7 +26,8 @@ use self::format::{
     COUNTERS_VERSION, DEAD_LETTER_VERSION, HAS_EVENT, KIND_ARCHIVE, KIND_ARCHIVE_OBJECT, KIND_CLOCK, KIND_CONFIGURED,
     KIND_CONFIGURED_SOMEWHERE, KIND_COPY_LOSS_ACCEPTED, KIND_COUNTERS, KIND_CURSOR, KIND_DEAD_LETTER, KIND_DROPPED,
     KIND_EARLIER_LOSSES, KIND_EVENT, KIND_EXPORT_TAKEN, KIND_EXPORTER, KIND_FACTS, KIND_JOB, KIND_LEFTOVERS,
-    KIND_LOSS_ACCEPTED, KIND_NODE, KIND_SEGMENT, KIND_SETTING, KIND_SHARD, SHARD_VERSION, VERSIONED, key, value,
+    KIND_LOSS_ACCEPTED, KIND_NODE, KIND_RESTORE, KIND_SEGMENT, KIND_SETTING, KIND_SHARD, SHARD_VERSION, VERSIONED, key,
+    value,
 };
 
 pub use self::format::VERSION;
@@ -36,6 +37,7 @@ pub(crate) mod event;
 pub(crate) mod export;
 mod format;
 pub(crate) mod job;
+pub(crate) mod restore;
 pub(crate) mod segment;
 
 /// A row as it is stored; a value of `None` removes it.
@@ -138,6 +140,7 @@ pub fn row_of(change: &Change) -> Row {
             key(KIND_ARCHIVE_OBJECT).u64_be(*lease),
             Some(archive::write_object(object)),
         ),
+        Change::Restore(record) => (key(KIND_RESTORE), Some(restore::write_restore(record))),
         Change::ArchiveObjectGone(lease) => (key(KIND_ARCHIVE_OBJECT).u64_be(*lease), None),
         Change::DeadLetterGone(name, entry) => (export::dead_letter_key(name, *entry), None),
     };
@@ -214,6 +217,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_EXPORT_TAKEN => export::read_taken(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
         KIND_EVENT => Change::Event(k.u64_be()?, event::read_event(&mut v)?),
+        KIND_RESTORE => Change::Restore(restore::read_restore(&mut v)?),
         KIND_ARCHIVE => Change::Archive(archive::read_counters(&mut v)?),
         KIND_ARCHIVE_OBJECT => Change::ArchiveObject(k.u64_be()?, archive::read_object(&mut v)?),
         found => return Err(k.unknown("kind", found)),

@@ -21,6 +21,7 @@ use crate::event::{Event, EventNumber};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation};
 use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
+use crate::restore::RestoreRecord;
 use crate::segment::{AcceptedLoss, EarlierLoss, SegmentRecord, SegmentState};
 
 use self::archive_index::ArchiveIndex;
@@ -168,6 +169,8 @@ pub enum Change {
     ArchiveObject(LeaseNumber, ArchiveObject),
     /// Forgets a doomed object.
     ArchiveObjectGone(LeaseNumber),
+    /// Sets the record of the restore with which the cluster began.
+    Restore(RestoreRecord),
 }
 
 /// Counts of records, for status.
@@ -241,6 +244,8 @@ pub struct State {
     pub(crate) events: BTreeMap<EventNumber, Event>,
     pub(crate) archive: ArchiveCounters,
     pub(crate) objects: BTreeMap<LeaseNumber, ArchiveObject>,
+    /// The restore with which the cluster began; `None` where it did not begin with one.
+    pub(crate) restore: Option<RestoreRecord>,
     archive_index: ArchiveIndex,
 }
 
@@ -275,6 +280,7 @@ impl Default for State {
             events: BTreeMap::new(),
             archive: ArchiveCounters::default(),
             objects: BTreeMap::new(),
+            restore: None,
             archive_index: ArchiveIndex::default(),
         }
     }
@@ -466,6 +472,7 @@ impl State {
             Change::Archive(counters) => self.archive = counters,
             Change::ArchiveObject(lease, object) => self.put_object(lease, object),
             Change::ArchiveObjectGone(lease) => self.remove_object(lease),
+            Change::Restore(record) => self.restore = Some(record),
             Change::DeadLetterGone(name, entry) => nested::remove(&mut self.dead_letters, &name, &entry),
         }
     }

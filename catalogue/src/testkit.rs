@@ -10,12 +10,13 @@ use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::apply::apply_request;
-use crate::archive::{LeaseNumber, ManifestHead, Stored};
+use crate::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState, Stored};
 use crate::command::{Command, Outcome, Request};
 use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::{Needed, NodeState};
+use crate::restore::{RestoreEnd, RestoreOrigin, RestoredObject};
 use crate::row::rows;
 use crate::segment::AcceptedLoss;
 use crate::setting::{ARCHIVE_URL, SettingSet};
@@ -357,6 +358,74 @@ pub fn manifest_commit(seq: u64, leases: &[LeaseNumber]) -> Command {
         },
         prev: [seq as u8 - 1; 32],
         leases: leases.to_vec(),
+    }
+}
+
+pub fn restore_origin() -> RestoreOrigin {
+    RestoreOrigin {
+        id: uuid(7),
+        store: uuid(9),
+        url: "s3://logs".to_owned(),
+        first_node: node(4),
+        generation: 1,
+    }
+}
+
+pub fn begin_restore() -> Command {
+    Command::BeginRestore {
+        origin: restore_origin(),
+        at_ns: 3,
+    }
+}
+
+/// The listed object of a lease, of these segments of a node.
+pub fn restored(lease: LeaseNumber, of: u32, indexes: &[u32]) -> RestoredObject {
+    let stored = Stored {
+        bytes: 1000 + lease,
+        digest: [lease as u8; 32],
+        at_ns: 3,
+    };
+    RestoredObject {
+        lease,
+        object: ArchiveObject {
+            store: uuid(9),
+            members: indexes.iter().map(|index| segment(of, 0, *index)).collect(),
+            entries: 1,
+            records: 1,
+            received: TimeRange { min: 1, max: 2 },
+            event: TimeRange { min: 1, max: 2 },
+            attempt: 1,
+            holder: node(of),
+            epoch: epoch(1),
+            state: ObjectState::Listed { stored, manifest: 1 },
+        },
+    }
+}
+
+pub fn restore_page(objects: &[RestoredObject]) -> Command {
+    Command::RestorePage {
+        id: uuid(7),
+        objects: objects.to_vec(),
+        end: None,
+    }
+}
+
+pub fn restore_end(missing: u64, accept_loss: bool) -> Command {
+    Command::RestorePage {
+        id: uuid(7),
+        objects: Vec::new(),
+        end: Some(RestoreEnd {
+            head: ManifestHead {
+                store: uuid(9),
+                seq: 5,
+                hash: [5; 32],
+            },
+            lease: 30,
+            missing,
+            names: (0..missing.min(2)).map(|n| format!("part {n}")).collect(),
+            accept_loss,
+            at_ns: 8,
+        }),
     }
 }
 

@@ -212,7 +212,7 @@ async fn a_node_that_starts_alone_says_what_it_waits_for_and_refuses_clients_unt
     let second = site.start(2);
     until("the cluster", async || {
         let made = ClusterClient::new(site.channel(1).await?)
-            .provision(ProvisionClusterRequest {})
+            .provision(ProvisionClusterRequest::default())
             .await;
         made.map(drop).map_err(|e| e.to_string())
     })

@@ -200,7 +200,9 @@ export: [{{ name: backend, otlp_http: {{ endpoint: \"http://127.0.0.1:9\" }}, st
     until("the cluster", async || {
         let log = || fs::read_to_string(dir.join("node-1.log")).unwrap();
         let channel = nodes[0].channel().await.ok_or_else(log)?;
-        let made = ClusterClient::new(channel).provision(ProvisionClusterRequest {}).await;
+        let made = ClusterClient::new(channel)
+            .provision(ProvisionClusterRequest::default())
+            .await;
         made.map(drop).map_err(|e| e.to_string())
     })
     .await;

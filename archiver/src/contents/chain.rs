@@ -106,7 +106,8 @@ impl Candidate {
 /// The whole manifests of one number, and the faults that were found with it.
 #[derive(Default)]
 pub(super) struct Taken {
-    pub(super) manifests: Vec<Manifest>,
+    /// Each with the hash of its bytes.
+    pub(super) manifests: Vec<(Manifest, [u8; 32])>,
     pub(super) faults: Vec<ContentsFault>,
 }
 
@@ -196,7 +197,7 @@ impl Chain {
             // The manifest before this one is in another store. Still older ones may be in this store.
             (self.next, self.named) = (None, None);
         }
-        taken.manifests = whole.into_iter().map(|(manifest, _)| manifest).collect();
+        taken.manifests = whole;
         taken
     }
 
@@ -264,7 +265,7 @@ mod tests {
         let (mut given, mut faults) = (Vec::new(), Vec::new());
         for (seq, candidates) in numbers {
             let taken = chain.take(seq, candidates);
-            given.extend(taken.manifests.iter().map(|manifest| manifest.seq));
+            given.extend(taken.manifests.iter().map(|(manifest, _)| manifest.seq));
             faults.extend(taken.faults.iter().map(ToString::to_string));
         }
         faults.extend(chain.end().iter().map(ToString::to_string));
@@ -292,7 +293,7 @@ mod tests {
         let mut chain = Chain::new(CLUSTER);
         chain.take(3, vec![under(3, &c, &c)]);
         let taken = chain.take(2, vec![under(2, &overtaken, &overtaken), under(2, &b, &b)]);
-        let attempts: Vec<_> = taken.manifests.iter().map(|manifest| manifest.attempt).collect();
+        let attempts: Vec<_> = taken.manifests.iter().map(|(manifest, _)| manifest.attempt).collect();
         assert_eq!(
             attempts,
             [1, 9],

@@ -46,6 +46,12 @@ pub enum ObjectFault {
     /// It has other segments than its manifest says.
     #[error("it has other segments than its manifest says")]
     Segments,
+    /// It has segments of another cluster than its manifest.
+    #[error("it has segments of another cluster")]
+    OtherCluster,
+    /// Its name is not the one that its content leads to.
+    #[error("its name is not that of an object with its segments and times")]
+    Name,
     /// A segment in it does not have the entries that it was sealed with.
     #[error("segment {0} in it does not have all entries that it was sealed with")]
     NotAsSealed(SegmentId),
@@ -61,14 +67,14 @@ pub async fn check_length(store: &StoreReader, object: &Found) -> Condition {
 
 /// Reads all of an object, and checks every byte of it. `read` is told how many bytes more were read.
 pub async fn check_bytes(store: &StoreReader, object: &Found, mut read: impl FnMut(u64)) -> Condition {
-    match faults_in(store, object, &mut read).await {
-        Ok(faults) if faults.is_empty() => Condition::Whole,
-        Ok(faults) => Condition::Damaged(faults),
+    match read_all(store, object, &mut read).await {
+        Ok(all) if all.faults.is_empty() => Condition::Whole,
+        Ok(all) => Condition::Damaged(all.faults),
         Err(error) => condition(error),
     }
 }
 
-fn condition(error: ReadError) -> Condition {
+pub(super) fn condition(error: ReadError) -> Condition {
     match error {
         ReadError::Store(StoreError::NotFound { .. }) => Condition::Missing,
         ReadError::Length { found, listed } => Condition::Damaged(vec![ObjectFault::Length { found, listed }]),
@@ -79,11 +85,19 @@ fn condition(error: ReadError) -> Condition {
     }
 }
 
-async fn faults_in(
+/// An object of which every byte was read.
+pub(super) struct ReadObject {
+    pub(super) index: ObjectIndex,
+    /// BLAKE3 over its bytes.
+    pub(super) digest: [u8; 32],
+    pub(super) faults: Vec<ObjectFault>,
+}
+
+pub(super) async fn read_all(
     store: &StoreReader,
     object: &Found,
     read: &mut impl FnMut(u64),
-) -> Result<Vec<ObjectFault>, ReadError> {
+) -> Result<ReadObject, ReadError> {
     same_length(store, object).await?;
     let index = index_of(store, object).await?;
     let mut digest = blake3::Hasher::new();
@@ -114,18 +128,19 @@ async fn faults_in(
         .collect();
     let mut faults: Vec<_> = verdict.faults.into_iter().map(ObjectFault::Part).collect();
     faults.extend(not_as_sealed);
+    let digest = *digest.finalize().as_bytes();
     if let Some(listed) = &object.listed {
-        if *digest.finalize().as_bytes() != listed.digest {
+        if digest != listed.digest {
             faults.push(ObjectFault::Digest);
         }
         if !has_segments(&index, &listed.segments) {
             faults.push(ObjectFault::Segments);
         }
     }
-    Ok(faults)
+    Ok(ReadObject { index, digest, faults })
 }
 
-fn has_segments(index: &ObjectIndex, segments: &[SegmentId]) -> bool {
+pub(super) fn has_segments(index: &ObjectIndex, segments: &[SegmentId]) -> bool {
     index
         .members()
         .iter()

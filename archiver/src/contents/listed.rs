@@ -9,6 +9,7 @@ use gophership_vault::ids::ClusterId;
 use super::Found;
 use super::chain::{Candidate, Chain, ContentsFault, Taken};
 use crate::limits::{MANIFEST_BYTES_MAX, MANIFESTS_AT_ONCE};
+use crate::round::Manifest;
 use crate::store::{MANIFESTS, StoreError, StoreReader, manifest_key_of, parse_manifest_key};
 
 /// The clusters that have manifests in a store.
@@ -28,8 +29,24 @@ pub async fn clusters(store: &StoreReader) -> Result<Vec<ClusterId>, StoreError>
 /// chain of manifests. After [`ContentsFault::Listing`] nothing follows. An object may come twice where two manifests
 /// of one number list it.
 pub fn listed(store: &StoreReader, cluster: ClusterId) -> impl Stream<Item = Result<Found, ContentsFault>> + use<'_> {
+    manifests(store, cluster).flat_map(|read| match read {
+        Ok((manifest, _)) => {
+            let found = manifest.objects.into_iter().map(|listed| Ok(Found::of(listed)));
+            stream::iter(found).left_stream()
+        }
+        Err(fault) => stream::iter([Err(fault)]).right_stream(),
+    })
+}
+
+/// The manifests of a cluster, from the newest to the oldest, each with the hash of its bytes, and what is wrong with
+/// their chain. The first is the end of the chain, as far as the store has it. After [`ContentsFault::Listing`] nothing
+/// follows.
+pub fn manifests(
+    store: &StoreReader,
+    cluster: ClusterId,
+) -> impl Stream<Item = Result<(Manifest, [u8; 32]), ContentsFault>> + use<'_> {
     stream::once(open(store, cluster)).flat_map(|opened| match opened {
-        Ok(reading) => reading.objects().left_stream(),
+        Ok(reading) => reading.manifests().left_stream(),
         Err(error) => stream::iter([Err(ContentsFault::Listing(error))]).right_stream(),
     })
 }
@@ -77,18 +94,13 @@ async fn fetch(store: &StoreReader, cluster: ClusterId, seq: u64, name_hash: [u8
 }
 
 impl<'a> Reading<'a> {
-    fn objects(self) -> impl Stream<Item = Result<Found, ContentsFault>> + use<'a> {
+    fn manifests(self) -> impl Stream<Item = Result<(Manifest, [u8; 32]), ContentsFault>> + use<'a> {
         stream::unfold(self, async |mut reading| {
             reading.next().await.map(|taken| (taken, reading))
         })
         .flat_map(|taken| {
-            let objects = taken.manifests.into_iter().flat_map(|manifest| manifest.objects);
-            let found = objects.map(|listed| Found {
-                key: listed.key.clone(),
-                bytes: listed.bytes,
-                listed: Some(listed),
-            });
-            stream::iter(taken.faults.into_iter().map(Err).chain(found.map(Ok)))
+            let manifests = taken.manifests.into_iter().map(Ok);
+            stream::iter(taken.faults.into_iter().map(Err).chain(manifests))
         })
     }
 

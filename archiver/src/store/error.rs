@@ -152,6 +152,22 @@ pub enum StoreError {
         /// The id that it has to have.
         id: Uuid,
     },
+    /// The archive was restored into another cluster, which goes on with it.
+    #[error(
+        "archive {store}: cluster {cluster} was restored from this archive elsewhere (restore {restore}, as {key} says), \
+         and the restored cluster goes on with it: this one puts nothing more there and deletes nothing. Stop this \
+         cluster, or give it another archive.url"
+    )]
+    Superseded {
+        /// The store's URL.
+        store: String,
+        /// The cluster.
+        cluster: Uuid,
+        /// The name of the marker.
+        key: String,
+        /// The id of the restore that has the say.
+        restore: String,
+    },
     /// The store overwrites objects although it was told not to, or cannot be told.
     #[error(
         "archive {store}: the store {how} (If-None-Match), so two writers could overwrite each other's objects: use \
@@ -175,6 +191,7 @@ impl StoreError {
             | Self::Frozen { .. }
             | Self::Temporary { .. }
             | Self::NoAnswer { .. }
+            | Self::Superseded { .. }
             | Self::IdMissing { .. }
             | Self::OtherId { .. } => Disposition::Retry,
             Self::OtherContent { .. } | Self::TooLarge { .. } | Self::NotAStore { .. } => Disposition::Corrupt,

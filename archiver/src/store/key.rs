@@ -58,6 +58,55 @@ pub(crate) fn parse_manifest_key(key: &str) -> Option<(u64, [u8; 4])> {
     (name == format!("{seq}-{a:02x}{b:02x}{c:02x}{d:02x}.json")).then_some((seq, hash))
 }
 
+/// The numbers in the name of an archive object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ObjectName {
+    /// The first digits of the cluster's id.
+    cluster: u32,
+    /// The node that wrote its segments.
+    pub node: NodeId,
+    /// The index of its first segment.
+    pub first: SegmentIndex,
+    /// Its lease.
+    pub lease: u64,
+    /// Its attempt.
+    pub attempt: u32,
+}
+
+impl ObjectName {
+    /// Reads a name, with or without folders; `None` for the name of something else.
+    pub fn parse(key: &str) -> Option<Self> {
+        let name = key.rsplit('/').next()?.strip_suffix(".binpb.zst")?;
+        let mut parts = name.split('-');
+        let cluster = parts.next().filter(|digits| digits.len() == 8)?;
+        let read = Self {
+            cluster: u32::from_str_radix(cluster, 16).ok()?,
+            node: NodeId::new(parts.next()?.parse().ok()?)?,
+            first: SegmentIndex::new(parts.next()?.parse().ok()?)?,
+            lease: parts.next()?.parse().ok()?,
+            attempt: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(read)
+    }
+
+    /// True where it may be that of an object of this cluster: the name has a part of the id.
+    pub fn is_of(&self, cluster: ClusterId) -> bool {
+        cluster.0.as_fields().0 == self.cluster
+    }
+
+    /// The first digits of the cluster's id, as the name has them.
+    pub fn digits(&self) -> String {
+        format!("{:08x}", self.cluster)
+    }
+}
+
+/// The number of a restore in the name of its marker; `None` for another name.
+pub(crate) fn parse_marker_key(key: &str) -> Option<u32> {
+    let (_, name) = key.rsplit_once('/')?;
+    let number = name.strip_prefix("superseded-by-")?.strip_suffix(".json")?;
+    number.parse().ok().filter(|number| *number > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -74,7 +123,22 @@ mod tests {
             object_key(cluster, NodeId::new(3).unwrap(), first, 12, 2, received),
             "v1/logs/year=2026/month=11/day=23/hour=02/01234567-3-7-12-2.binpb.zst"
         );
-        object_key(cluster, NodeId::new(3).unwrap(), first, u64::MAX, u32::MAX, u64::MAX);
+        let most = object_key(cluster, NodeId::new(3).unwrap(), first, u64::MAX, u32::MAX, u64::MAX);
+        let read = ObjectName::parse(&most).unwrap();
+        assert_eq!((read.node.get(), read.first), (3, first));
+        assert_eq!((read.lease, read.attempt), (u64::MAX, u32::MAX));
+        assert!(read.is_of(cluster) && !read.is_of(ClusterId(Uuid::from_u128(7))));
+        assert_eq!(read.digits(), "01234567");
+        for other in [
+            "01234567-3-7-12.binpb.zst",
+            "01234567-0-7-12-2.binpb.zst",
+            "1-3-7-12-2.binpb.zst",
+            "x",
+        ] {
+            assert_eq!(ObjectName::parse(other), None, "{other}");
+        }
+        assert_eq!(parse_marker_key("v1/manifests/a/superseded-by-2.json"), Some(2));
+        assert_eq!(parse_marker_key("v1/manifests/a/2-0001abcd.json"), None);
         let mut hash = [0xFF; 32];
         hash[..4].copy_from_slice(&[0, 1, 0xAB, 0xCD]);
         assert_eq!(

@@ -4,7 +4,7 @@
 //! - `folder_calls`: calls to a folder, which may hang.
 //! - `error`: what its answers mean. `archive_store`: objects put, and read back.
 //! - `probe`: what it can do, asked once at the start. `key`: the names of objects.
-//! - `reader`: a store that is only read: nothing is put into it.
+//! - `reader`: a store that is only read: nothing is put into it. `succession`: which restore of it has the say.
 
 mod archive_store;
 #[cfg(feature = "s3")]
@@ -17,6 +17,7 @@ mod key;
 mod probe;
 mod reader;
 mod settings;
+mod succession;
 #[cfg(test)]
 #[cfg(feature = "s3")]
 pub(crate) mod tests;
@@ -24,8 +25,9 @@ pub(crate) mod tests;
 pub use archive_store::{ArchiveStore, StoreId};
 pub use error::StoreError;
 pub(crate) use key::{LOGS, MANIFESTS, manifest_key_of, parse_manifest_key};
-pub use key::{manifest_key, object_key};
+pub use key::{ObjectName, manifest_key, object_key};
 pub(crate) use probe::Format;
 pub use probe::{open, open_known};
 pub use reader::{StoreReader, open_reader};
 pub use settings::StoreSettings;
+pub use succession::Succession;

@@ -9,6 +9,7 @@
 //! - I3: an object that was doomed is never committed. One that was committed is doomed only where no manifest lists
 //!   it, it is in another store than that of now, and each of its segments is sealed and held: nothing counts on it,
 //!   and nothing is only in it.
+//! - I4: while a restore runs nothing is leased and nothing listed.
 
 use std::collections::BTreeSet;
 
@@ -26,6 +27,7 @@ use crate::state::{Change, State};
 
 /// Leases segments to a node, or a lease that is there to another node or boot, which goes on with it.
 pub(super) fn lease(state: &State, store: Uuid, node: NodeId, epoch: Epoch, members: &[SegmentId]) -> Decision {
+    not_being_restored(state)?;
     within("a lease's list of segments", members.len(), ARCHIVE_MEMBERS_MAX)?;
     let first = *members.first().ok_or(Refusal::NoObject)?;
     let distinct: BTreeSet<_> = members.iter().collect();
@@ -178,6 +180,7 @@ pub(super) fn doom(
 /// Records the next manifest.
 pub(super) fn manifest(state: &State, next: ManifestHead, prev: [u8; 32], leases: &[LeaseNumber]) -> Decision {
     within("a manifest's list of objects", leases.len(), MANIFEST_OBJECTS_MAX)?;
+    not_being_restored(state)?;
     let head = state.archive.head;
     if head == next {
         return unchanged(Reply::Done);
@@ -216,6 +219,14 @@ pub(super) fn manifest(state: &State, next: ManifestHead, prev: [u8; 32], leases
         changes.push(Change::ArchiveObject(lease, object));
     }
     Ok((Reply::Done, changes))
+}
+
+/// Refuses what needs the numbers of leases or manifests, which a restore that runs has still to find.
+fn not_being_restored(state: &State) -> Result<(), Refusal> {
+    match state.is_being_restored() {
+        true => Err(Refusal::RestoreRuns),
+        false => Ok(()),
+    }
 }
 
 fn object_of(state: &State, lease: LeaseNumber) -> Result<&ArchiveObject, Refusal> {

@@ -16,6 +16,7 @@ use crate::event::{Event, What};
 use crate::job::{JobId, JobResult};
 use crate::limits::EVENTS_MAX;
 use crate::node::NodeState;
+use crate::restore::{RestoreEnd, RestoreRecord};
 use crate::segment::SegmentRecord;
 use crate::setting::{SettingSet, is_of_cluster};
 use crate::state::{Change, State};
@@ -186,7 +187,22 @@ fn event_of(state: &State, request: &Request, reply: Reply) -> Option<Event> {
             "settings".to_owned(),
             &format!("first values: those of the configuration of node {id}"),
         ),
+        Command::BeginRestore { origin, at_ns } => by_itself(
+            *at_ns,
+            What::RestoreBegun,
+            format!("archive {}", origin.url),
+            &format!("restore {}, generation {}", origin.id, origin.generation),
+        ),
+        Command::RestorePage { end: Some(end), .. } => state.restore().and_then(|restore| {
+            by_itself(
+                end.at_ns,
+                What::RestoreEnded,
+                format!("archive {}", restore.origin.url),
+                &restored(restore, end),
+            )
+        }),
         Command::BeginRecovery { .. }
+        | Command::RestorePage { .. }
         | Command::SealRecovered { .. }
         | Command::DescribeNode { .. }
         | Command::Roll { .. }
@@ -222,6 +238,16 @@ fn since_it_began(state: &State, seal: &SealRecord) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// What a run of a restore came to, in words.
+fn restored(restore: &RestoreRecord, end: &RestoreEnd) -> String {
+    let missing = match (end.missing, end.accept_loss) {
+        (0, _) => "complete".to_owned(),
+        (missing, true) => format!("the loss of {missing} parts was accepted"),
+        (missing, false) => format!("{missing} parts could not be taken in"),
+    };
+    format!("{} objects, {} segments; {missing}", restore.objects, restore.segments)
 }
 
 fn node(id: NodeId) -> String {

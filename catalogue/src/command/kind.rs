@@ -44,6 +44,8 @@ pub enum Kind {
     BeginExporter = 35,
     RemoveNode = 36,
     LetterCopied = 37,
+    BeginRestore = 38,
+    RestorePage = 39,
     Note = 40,
     BeginSettings = 41,
     SetSettings = 43,
@@ -55,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -99,6 +101,8 @@ impl Kind {
         Self::ArchiveCommit,
         Self::ManifestCommit,
         Self::ArchiveDoom,
+        Self::BeginRestore,
+        Self::RestorePage,
     ];
 
     /// The kind of a stored number.
@@ -152,6 +156,8 @@ impl Kind {
             Self::ArchiveCommit => "archive_commit",
             Self::ManifestCommit => "manifest_commit",
             Self::ArchiveDoom => "archive_doom",
+            Self::BeginRestore => "begin_restore",
+            Self::RestorePage => "restore_page",
         }
     }
 }
@@ -203,6 +209,8 @@ impl Command {
             Self::ArchiveCommit { .. } => Kind::ArchiveCommit,
             Self::ManifestCommit { .. } => Kind::ManifestCommit,
             Self::ArchiveDoom { .. } => Kind::ArchiveDoom,
+            Self::BeginRestore { .. } => Kind::BeginRestore,
+            Self::RestorePage { .. } => Kind::RestorePage,
         }
     }
 }

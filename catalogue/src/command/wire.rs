@@ -18,6 +18,7 @@ use crate::actor::Actor;
 use crate::job::{JobArchived, JobLoss, LossNames};
 use crate::row::archive::write_stored;
 use crate::row::job::{write_archived, write_loss, write_loss_names};
+use crate::row::restore::{write_end, write_origin, write_restored};
 use crate::row::segment::{reason_code, write_accepted, write_nodes};
 use crate::setting::SettingSet;
 use crate::wire::{Reader, WireError, Writer};
@@ -182,6 +183,11 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         } => {
             let w = w.u32(node.get()).u8(u8::from(*accept_loss));
             seen.iter().fold(w, parts::write_needed)
+        }
+        Command::BeginRestore { origin, at_ns } => write_origin(w, origin).u64(*at_ns),
+        Command::RestorePage { id, objects, end } => {
+            let w = w.uuid(*id).list(objects, write_restored);
+            w.option(end.as_ref(), write_end)
         }
         Command::Roll { seal, open, at_ns } => {
             parts::write_open(w.option(seal.as_ref(), parts::write_seal), open).u64(*at_ns)

@@ -15,9 +15,11 @@ use gophership_vault::time::now_unix_nano;
 
 use super::disk;
 use super::store::{OpenBackend, Store};
-use crate::apply::apply;
-use crate::command::Command;
+use crate::actor::Actor;
+use crate::apply::{apply, apply_request};
+use crate::command::{Command, Request};
 use crate::error::CatalogueError;
+use crate::restore::RestoreOrigin;
 use crate::state::State;
 
 /// The store and the state of the catalogue at `path`, which is made where there never was one.
@@ -73,6 +75,42 @@ fn refuse_data(path: &Path) -> Result<(), CatalogueError> {
         }
     }
     Ok(())
+}
+
+/// Makes the catalogue of the first node of a cluster that is to be restored. A file that is there stays as it is.
+///
+/// # Errors
+///
+/// The data folder holds a log, the node's number is not the first that the restore grants, or the file cannot be
+/// written.
+pub fn make_restored(path: &Path, identity: &Identity, origin: &RestoreOrigin) -> Result<(), CatalogueError> {
+    if exists(path)? {
+        return Ok(());
+    }
+    refuse_data(path)?;
+    if identity.node_id != origin.first_node {
+        return Err(CatalogueError::NotFirstNode {
+            path: path.to_owned(),
+            node: identity.node_id,
+        });
+    }
+    let at_ns = now_unix_nano();
+    let mut state = State::default();
+    for command in [
+        Command::BeginRestore {
+            origin: origin.clone(),
+            at_ns,
+        },
+        Command::RegisterNode {
+            storage_uuid: identity.storage_uuid,
+            at_ns,
+        },
+    ] {
+        let actor = Actor::Node;
+        apply_request(&mut state, &Request { actor, command })?;
+    }
+    make_file(path, identity, &state)?;
+    open_existing(path, identity, Box::new(disk::open)).map(drop)
 }
 
 /// The state of a new, single node.

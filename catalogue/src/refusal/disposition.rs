@@ -16,6 +16,13 @@ impl Refusal {
             | Self::NotNextManifest { .. } => Disposition::Fenced,
             Self::TooManyJobs { .. } | Self::TooManyDeadLetters { .. } => Disposition::Overloaded,
             Self::UnknownNode { .. }
+            | Self::NotEmptyForRestore
+            | Self::NoRestore
+            | Self::OtherRestore { .. }
+            | Self::RestoreOver
+            | Self::RestoreRuns
+            | Self::NotBelow { .. }
+            | Self::LeaseGiven { .. }
             | Self::OtherStorage { .. }
             | Self::NameTaken { .. }
             | Self::NameMoved { .. }

@@ -28,7 +28,11 @@ pub(crate) fn read_counters(v: &mut Reader<'_>) -> Result<ArchiveCounters, WireE
 }
 
 pub(crate) fn write_object(object: &ArchiveObject) -> Writer {
-    let w = value().uuid(object.store).u32(object.attempt).u32(object.holder.get());
+    write_object_fields(value(), object)
+}
+
+pub(crate) fn write_object_fields(w: Writer, object: &ArchiveObject) -> Writer {
+    let w = w.uuid(object.store).u32(object.attempt).u32(object.holder.get());
     let w = w.u64(object.epoch.get()).u64(object.entries).u64(object.records);
     let w = write_range(write_range(w, object.received), object.event);
     let w = w.list(&object.members, |w, id| w.segment(*id));

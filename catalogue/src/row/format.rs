@@ -35,6 +35,7 @@ pub(super) const KIND_EXPORT_TAKEN: u8 = 15;
 pub(super) const KIND_CONFIGURED: u8 = 16;
 pub(super) const KIND_LOSS_ACCEPTED: u8 = 17;
 pub(super) const KIND_COPY_LOSS_ACCEPTED: u8 = 18;
+pub(super) const KIND_RESTORE: u8 = 19;
 pub(super) const KIND_EVENT: u8 = 20;
 pub(super) const KIND_EARLIER_LOSSES: u8 = 23;
 pub(super) const KIND_ARCHIVE: u8 = 24;

@@ -8,8 +8,9 @@ use crate::exporter::{DeadLetter, Generation, LetterCause};
 use crate::job::{JobArchived, JobLoss, JobPosition, JobResult, LossNames};
 use crate::segment::{SegmentRecord, SegmentState};
 use crate::testkit::{
-    accepted_loss, archive_commit, archive_doom, archive_lease, bytes, configure, configure_all, cursor, describe,
-    entry, exporter, history, letter, lsn, manifest_commit, node, open, register, seal_record, segment, up, uuid,
+    accepted_loss, archive_commit, archive_doom, archive_lease, begin_restore, bytes, configure, configure_all, cursor,
+    describe, entry, exporter, history, letter, lsn, manifest_commit, node, open, register, restore_end, restore_page,
+    restored, seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::{FormerSegment, KeptClock, OpenRecord, SealRecord, TrimReason};
@@ -463,6 +464,7 @@ fn golden() -> [(State, &'static str); 22] {
             include_str!("../../testdata/v1/rows_earlier_losses.txt"),
         ),
         (golden_archived(), include_str!("../../testdata/v1/rows_archived.txt")),
+        (golden_restored(), include_str!("../../testdata/v1/rows_restored.txt")),
     ]
 }
 
@@ -472,6 +474,20 @@ fn golden_archived() -> State {
     let job = state.jobs.values_mut().next_back().unwrap();
     let at = job.positions.values_mut().next().unwrap();
     at.archived = JobArchived { entries: 8, bytes: 9 };
+    state
+}
+
+/// A cluster that takes in an archive.
+fn golden_restored() -> State {
+    let mut state = State::default();
+    for command in [
+        begin_restore(),
+        register(1),
+        restore_page(&[restored(0x0304, 2, &[5, 0x0102])]),
+        restore_end(2, false),
+    ] {
+        apply(&mut state, &command).unwrap();
+    }
     state
 }
 
@@ -814,6 +830,7 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
         .chain(bytes(&golden_losses()))
         .chain(bytes(&golden_archive()))
         .chain(bytes(&golden_archived()))
+        .chain(bytes(&golden_restored()))
     {
         for len in 0..value.len() {
             assert!(
@@ -833,7 +850,12 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
 
 #[test]
 fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
-    let rows = [bytes(&golden_both()), bytes(&golden_archive())].concat();
+    let rows = [
+        bytes(&golden_both()),
+        bytes(&golden_archive()),
+        bytes(&golden_restored()),
+    ]
+    .concat();
     let unknown = |key: &[u8], value: &[u8], what: &str| match change_of(key, value) {
         Err(WireError::Unknown { what: said, .. }) => assert_eq!(said, what),
         other => panic!("{other:?}"),
@@ -902,7 +924,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_archived.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_restored.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_archived())).unwrap();
+    std::fs::write(newest, as_text(&golden_restored())).unwrap();
 }

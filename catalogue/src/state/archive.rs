@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{Change, Setting, State};
 use crate::archive::{ArchiveObject, LeaseNumber, ManifestHead, ObjectState};
+use crate::restore::{RestoreRecord, RestoreState};
 use crate::segment::SegmentRecord;
 use crate::setting::{ARCHIVE_NONE, ARCHIVE_STORES, ARCHIVE_URL};
 
@@ -15,6 +16,18 @@ impl State {
     /// The newest manifest.
     pub fn manifest_head(&self) -> ManifestHead {
         self.archive.head
+    }
+
+    /// The restore with which the cluster began, if it began with one.
+    pub fn restore(&self) -> Option<&RestoreRecord> {
+        self.restore.as_ref()
+    }
+
+    /// True while objects of an archive are taken in for the first time. Until then nobody knows which manifest the
+    /// next one follows, and which leases are free.
+    pub fn is_being_restored(&self) -> bool {
+        self.restore()
+            .is_some_and(|restore| restore.state == RestoreState::Running)
     }
 
     /// The object of a lease.
@@ -65,7 +78,7 @@ impl State {
 
     /// True where only the archive has a segment: it is archived, and no node holds it any more, or ever did.
     pub fn is_only_archived(&self, id: SegmentId) -> bool {
-        let is_on_no_node = match self.segments.get(&id) {
+        let is_on_no_node = match self.segments.get(id) {
             None | Some(SegmentRecord::Trimmed { .. }) => true,
             Some(
                 SegmentRecord::Open { .. }

@@ -42,6 +42,7 @@ impl State {
                     .iter()
                     .map(|(id, loss)| Change::CopyLossAccepted(*id, loss.clone())),
             )
+            .chain(self.restore.iter().cloned().map(Change::Restore))
             .chain(
                 self.events
                     .iter()

@@ -82,7 +82,7 @@ pub(crate) struct StoreArgs {
 
 impl StoreArgs {
     /// True where no option was given.
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.endpoint.is_none() && self.region.is_none() && self.cluster.is_none() && !self.scan
     }
 }

@@ -15,7 +15,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("cluster status", &["gs-ctl cluster status"]),
     (
         "cluster provision",
-        &["gs-ctl cluster provision", "gs-ctl cluster provision --abort"],
+        &[
+            "gs-ctl cluster provision",
+            "gs-ctl cluster provision --abort",
+            "gs-ctl cluster provision --restore-from s3://logs/prod --dry-run",
+            "gs-ctl cluster provision --restore-from s3://logs/prod",
+            "gs-ctl cluster provision --restore-from file:///mnt/archive --scan --full",
+        ],
     ),
     ("node list", &["gs-ctl node list"]),
     (

@@ -7,6 +7,7 @@ pub(crate) enum SchemaName {
     Check,
     ClusterStatus,
     ClusterProvision,
+    ClusterRestore,
     NodeList,
     NodeChange,
     RaftStatus,

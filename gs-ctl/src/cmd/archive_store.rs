@@ -1,7 +1,8 @@
-//! `gs-ctl archive` on a store, without a node: what `ls`, `cat` and `verify` share.
+//! `gs-ctl archive` on a store, without a node: what `ls`, `cat`, `verify` and `restore` share.
 
 pub(super) mod cat;
 pub(super) mod ls;
+pub(super) mod restore;
 pub(super) mod verify;
 
 use anyhow::{Context, bail};
@@ -100,7 +101,7 @@ fn times(asked: &TimesArgs) -> anyhow::Result<TimeRange> {
 }
 
 /// The worse of two outcomes of something that was damaged, or could not be read.
-fn worse(before: Outcome, is_damage: bool) -> Outcome {
+pub(super) fn worse(before: Outcome, is_damage: bool) -> Outcome {
     match (before, is_damage) {
         (Outcome::Damage, _) | (_, true) => Outcome::Damage,
         (Outcome::Done | Outcome::Failed | Outcome::GaveUp, false) => Outcome::Failed,

@@ -25,8 +25,8 @@ const STOP_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) async fn cluster(node: &mut ClusterClient, asked: Cluster, format: Format) -> anyhow::Result<Outcome> {
     match asked {
         Cluster::Status => print(&ClusterView::from(status(node).await?), format)?,
-        Cluster::Provision { abort: false } => {
-            let answer = node.provision(ProvisionClusterRequest {}).await;
+        Cluster::Provision { abort: false, .. } => {
+            let answer = node.provision(ProvisionClusterRequest::default()).await;
             let done = answer.map_err(|e| refused(&e))?.into_inner();
             let shown = ProvisionView {
                 cluster_id: Some(done.cluster_id),
@@ -36,7 +36,7 @@ pub(crate) async fn cluster(node: &mut ClusterClient, asked: Cluster, format: Fo
             };
             print(&shown, format)?;
         }
-        Cluster::Provision { abort: true } => {
+        Cluster::Provision { abort: true, .. } => {
             let answer = node.abort_provision(AbortProvisionRequest {}).await;
             let shown = ProvisionView {
                 cluster_id: None,

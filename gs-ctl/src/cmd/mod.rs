@@ -10,6 +10,7 @@
 //! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, shown by a node or read here.
 //! - `replay`, `replay_start`, `replay_watch`: replay jobs; the start of one; its progress.
 //! - `zone_override`: an override of the zone, set or cleared.
+//! - `restore`: an empty cluster provisioned to the content of an archive.
 //! - `schema`: the JSON Schemas of all answers.
 
 mod archive;
@@ -24,6 +25,7 @@ mod exporter;
 mod replay;
 mod replay_start;
 mod replay_watch;
+mod restore;
 mod schema;
 mod segment_describe;
 mod segment_list;
@@ -39,7 +41,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::arg::archive::{Archive, CatOf, cat_of, verify_of};
-use crate::arg::cli::{Cli, Command, Config, Global, Node, Segment, Wal};
+use crate::arg::cli::{Cli, Cluster, Command, Config, Global, Node, Segment, Wal};
 use crate::arg::help;
 use crate::arg::replay::Replay;
 use crate::connect;
@@ -133,6 +135,15 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         dead_letter::check(asked)?;
     }
     let format = global.format;
+    if let Command::Cluster(Cluster::Provision { restore: asked, .. }) = &command
+        && let Some(url) = asked.check().map_err(|what| Failure::Usage(what.to_owned()))?
+    {
+        // A dry run needs no node.
+        return match asked.dry_run {
+            true => restore::dry_run(url, asked, format).await,
+            false => restore::restore(&connect::find(global.socket.as_deref())?, url, asked, format).await,
+        };
+    }
     let socket = connect::find(global.socket.as_deref())?;
     let command = match command {
         Command::Cluster(asked) => {

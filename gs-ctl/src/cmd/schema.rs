@@ -19,6 +19,7 @@ use super::config::{SettingDiffs, SettingList, SettingsChanged};
 use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
 use super::replay_start::Summary;
+use super::restore::RestoreView;
 use super::segment_describe::DetailView;
 use super::segment_verify::Verdict;
 use super::wal_dump::DumpView;
@@ -38,6 +39,7 @@ fn named(name: SchemaName) -> (String, Value) {
         SchemaName::Check => schema::<CheckView>,
         SchemaName::ClusterStatus => schema::<ClusterView>,
         SchemaName::ClusterProvision => schema::<ProvisionView>,
+        SchemaName::ClusterRestore => schema::<RestoreView>,
         SchemaName::NodeList => schema::<NodeList>,
         SchemaName::NodeChange => schema::<NodeChangeView>,
         SchemaName::RaftStatus => schema::<RaftView>,

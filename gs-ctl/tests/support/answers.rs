@@ -259,6 +259,7 @@ pub(crate) fn cluster() -> ClusterStatusReply {
     };
     ClusterStatusReply {
         archive: None,
+        restore: None,
         name: "prod".to_owned(),
         cluster_id: "5f1d7a84-0f0e-4c2f-9a59-5e3b3f9d2c11".to_owned(),
         node_name: "node-1".to_owned(),

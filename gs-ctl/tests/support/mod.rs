@@ -125,6 +125,10 @@ impl Cluster for Service {
     ) -> Result<Response<AbortProvisionReply>, Status> {
         Ok(Response::new(AbortProvisionReply { forgotten: true }))
     }
+
+    async fn restore(&self, _: Request<RestoreRequest>) -> Result<Response<RestoreReply>, Status> {
+        no()
+    }
 }
 
 #[tonic::async_trait]

@@ -77,6 +77,9 @@ pub(super) async fn delete(archive: &OpenArchive, examined: &mut BTreeSet<String
         .read(|state| names(state, &asking, cluster, archive.store.id().0));
     names.retain(|name| !examined.contains(name));
     for name in names {
+        if archive.same_store().await.is_none() {
+            return;
+        }
         match delete_one(&archive.store, parts.catalogue.as_ref(), cluster, &name).await {
             Ok(true) => tracing::info!(key = name, "archive.doomed.deleted"),
             Ok(false) => tracing::info!(

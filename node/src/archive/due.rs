@@ -4,6 +4,7 @@
 //! - I1: the owner of a segment archives it where it is there and holds it, else the first holder by number that is
 //!   there.
 //! - I2: a lease, or a committed object, of a node that is gone is gone on with by whoever archives its first segment.
+//! - I3: nothing is due while the cluster takes in an archive for the first time.
 
 use gophership_archiver::round::Candidate;
 use gophership_catalogue::State;
@@ -63,6 +64,9 @@ pub(super) struct Due {
 /// What is due at a node with this store.
 pub(super) fn due(state: &State, asking: &Asking<'_>, store: Uuid) -> Due {
     let mut due = Due::default();
+    if state.is_being_restored() {
+        return due;
+    }
     for (lease, object) in state.unlisted_objects() {
         match object.state {
             ObjectState::Leased if asking.is_mine(state, object) => {

@@ -102,13 +102,16 @@ async fn act(
     let hash = *blake3::hash(&bytes).as_bytes();
     let key = manifest_key(manifest.cluster, manifest.seq, &hash);
     match action {
-        ManifestAction::Put { .. } => match archive.store.put(&key, &bytes).await {
-            Err(StoreError::OtherContent { .. }) => Some(ManifestEvent::NameTaken { attempt }),
-            other => {
-                archive.note_answer(other)?;
-                Some(ManifestEvent::Put { attempt })
+        ManifestAction::Put { .. } => {
+            archive.same_store().await?;
+            match archive.store.put(&key, &bytes).await {
+                Err(StoreError::OtherContent { .. }) => Some(ManifestEvent::NameTaken { attempt }),
+                other => {
+                    archive.note_answer(other)?;
+                    Some(ManifestEvent::Put { attempt })
+                }
             }
-        },
+        }
         ManifestAction::Verify { .. } => {
             archive.same_store().await?;
             let is_same = match archive.store.has(&key, &bytes).await {

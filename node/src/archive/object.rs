@@ -211,6 +211,7 @@ impl Making<'_> {
 
     async fn put(&self, attempt: u32) -> Option<ObjectEvent> {
         self.archive.parts.pass(Duration::ZERO).await;
+        self.archive.same_store().await?;
         match self.archive.store.put(&self.key(attempt), &self.bytes).await {
             Err(StoreError::OtherContent { .. }) => Some(ObjectEvent::NameTaken { attempt }),
             other => {

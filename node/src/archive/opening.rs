@@ -1,4 +1,5 @@
-//! Opens the store, probes it, and checks that it is the one on record.
+//! Opens the store, probes it, and checks that it is the one on record, and that no other cluster was restored from it
+//! after this one. A cluster that was restored from it says so there.
 
 use std::sync::Arc;
 
@@ -53,6 +54,11 @@ pub(super) async fn open(parts: &Arc<ArchiveParts>, archive: &Archive, url: &str
     };
     let checked = parts.blocking(check).await.map_err(|error| chain(&error))?;
     checked.map_err(|error| chain(&error))?;
+    if let Some(own) = parts.succession(&store) {
+        let cluster = parts.vault.identity().cluster_id;
+        store.put_marker(cluster, own).await.map_err(|error| chain(&error))?;
+    }
+    parts.not_superseded(&store).await.map_err(|error| chain(&error))?;
     let (checks_bytes, url) = (store.checks_bytes(), store.url());
     tracing::info!(url, store = %id, checks_bytes, "archive.store.open");
     Ok(store)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gophership_archiver::store::{ArchiveStore, StoreError};
+use gophership_archiver::store::{ArchiveStore, StoreError, Succession};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_somatic::{Job, Throttle};
 use gophership_vault::ids::NodeId;
@@ -49,6 +49,24 @@ impl ArchiveParts {
         called.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
+    /// Succeeds where no other cluster was restored from the archive in a store after this one.
+    pub(super) async fn not_superseded(&self, store: &ArchiveStore) -> Result<(), StoreError> {
+        let cluster = self.vault.identity().cluster_id;
+        store.not_superseded(cluster, self.succession(store)).await
+    }
+
+    /// The restore with which this cluster began, if that was from this store.
+    pub(super) fn succession(&self, store: &ArchiveStore) -> Option<Succession> {
+        self.catalogue.read(|state| {
+            let origin = state.restore().map(|restore| &restore.origin);
+            let of_store = origin.filter(|origin| origin.store == store.id().0);
+            of_store.map(|origin| Succession {
+                generation: origin.generation,
+                restore: origin.id,
+            })
+        })
+    }
+
     /// Submits a command.
     pub(super) async fn submit(self: &Arc<Self>, command: Command) -> Result<(), CatalogueError> {
         self.blocking(move |parts| parts.catalogue.submit(Actor::Node, command).map(drop))
@@ -76,11 +94,18 @@ impl ArchiveParts {
 }
 
 impl OpenArchive {
-    /// Asks the store whether it still is the one that was opened: its mount may be gone, and what is put and read back
-    /// then is in the bare folder. `None`: it is not, or does not say. Where it is not, it is opened anew.
+    /// Asks the store whether it still is the one that was opened, and no other cluster has gone on with its archive:
+    /// its mount may be gone, and what is put and read back then is in the bare folder. `None`: it is not, or does not
+    /// say. Where it is not, it is opened anew.
     pub(super) async fn same_store(&self) -> Option<()> {
-        let answer = self.store.is_the_same().await;
-        let is_other = matches!(answer, Err(StoreError::IdMissing { .. } | StoreError::OtherId { .. }));
+        let answer = match self.store.is_the_same().await {
+            Ok(()) => self.parts.not_superseded(&self.store).await,
+            other => other,
+        };
+        let is_other = matches!(
+            answer,
+            Err(StoreError::IdMissing { .. } | StoreError::OtherId { .. } | StoreError::Superseded { .. })
+        );
         self.is_other.fetch_or(is_other, Ordering::Relaxed);
         self.note_answer(answer)
     }

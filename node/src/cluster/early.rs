@@ -10,7 +10,9 @@ use axum::body::Body;
 use gophership_proto::control::v1;
 use gophership_proto::control::v1::cluster_server::{Cluster, ClusterServer};
 use gophership_vault::ids::{ClusterId, NodeId};
-use gophership_vault_replication::join::{Candidate, JoinError, JoinHandler, JoinSetup, Provisioned, Standing};
+use gophership_vault_replication::join::{
+    Candidate, JoinError, JoinHandler, JoinSetup, Provisioned, Restoring, Standing,
+};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -151,14 +153,16 @@ impl Cluster for EarlyControl {
         Ok(Response::new(reply))
     }
 
-    async fn provision(&self, _: Request<v1::ProvisionClusterRequest>) -> Answer<v1::ProvisionClusterReply> {
+    async fn provision(&self, request: Request<v1::ProvisionClusterRequest>) -> Answer<v1::ProvisionClusterReply> {
+        let restore = request.into_inner().restore.as_ref().map(Restoring::read).transpose();
+        let restore = restore.map_err(|odd| Status::invalid_argument(odd.to_string()))?;
         let done = match self.standing() {
             Ok((cluster, _)) => Provisioned {
                 cluster,
                 first: self.setup.name.clone(),
                 already: true,
             },
-            Err(candidate) => candidate.provision().await.map_err(refused)?,
+            Err(candidate) => candidate.provision(restore.as_ref()).await.map_err(refused)?,
         };
         Ok(Response::new(provisioned_shown(&done)))
     }
@@ -174,5 +178,12 @@ impl Cluster for EarlyControl {
                 Ok(Response::new(v1::AbortProvisionReply { forgotten }))
             }
         }
+    }
+    async fn restore(&self, _: Request<v1::RestoreRequest>) -> Answer<v1::RestoreReply> {
+        let why = self
+            .awaited
+            .in_words()
+            .unwrap_or_else(|| "starting: try again".to_owned());
+        Err(Status::unavailable(why))
     }
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use anyhow::{Context, bail};
+use gophership_catalogue::local::make_restored;
 use gophership_catalogue::{CatalogueError, LocalCatalogue};
 use gophership_vault::ids::{ClusterId, NodeId};
 use gophership_vault::{DataDir, Identity, OpenError};
@@ -169,7 +170,7 @@ async fn find(config: &Config, setup: &Arc<JoinSetup>) -> anyhow::Result<Found> 
     let (ask, asked) = oneshot::channel();
     let (grant, granted) = mpsc::channel();
     let (path, any_filesystem) = (config.node.data_dir.clone(), config.vault.any_filesystem);
-    let name = setup.cluster.clone();
+    let (name, cluster) = (setup.cluster.clone(), setup.cluster.clone());
     let mut done = tokio::task::spawn_blocking(move || {
         let admit = |storage| {
             let gone = || OpenError::NotAdmitted {
@@ -177,7 +178,7 @@ async fn find(config: &Config, setup: &Arc<JoinSetup>) -> anyhow::Result<Found> 
             };
             ask.send(storage).map_err(|_| gone())?;
             let settled = granted.recv().map_err(|_| gone())?;
-            make_catalogue(&path, storage, settled)
+            make_catalogue(&path, &cluster, storage, settled)
         };
         Ok(DataDir::open_in_cluster(&path, any_filesystem, &name, admit)?)
     });
@@ -187,20 +188,32 @@ async fn find(config: &Config, setup: &Arc<JoinSetup>) -> anyhow::Result<Found> 
     }
 }
 
-/// Makes the catalogue of a node that is settled: that of a first node knows itself, that of another is empty.
-fn make_catalogue(folder: &Path, storage: Uuid, settled: Settled) -> Result<(ClusterId, NodeId), OpenError> {
+/// Makes the catalogue of a node that is settled: that of a first node knows itself, and the archive that its cluster
+/// is to take in; that of another is empty.
+fn make_catalogue(
+    folder: &Path,
+    name: &str,
+    storage: Uuid,
+    settled: Settled,
+) -> Result<(ClusterId, NodeId), OpenError> {
     let (Settled::First { cluster, node } | Settled::Joined { cluster, node }) = settled;
+    let not_admitted = |why: String| OpenError::NotAdmitted { why };
+    let invitation = Invitation::load(folder, name).map_err(|e| not_admitted(e.to_string()))?;
+    let restore = invitation
+        .filter(|kept| kept.cluster == cluster)
+        .and_then(|kept| kept.restore);
     let identity = Identity {
         cluster_id: cluster,
         node_id: node,
         storage_uuid: storage,
     };
     let path = folder.join(CATALOGUE);
-    let made = match settled {
-        Settled::First { .. } => LocalCatalogue::open(&path, identity).map(drop),
-        Settled::Joined { .. } => make_empty(&path, &identity),
+    let made = match (settled, restore) {
+        (Settled::First { .. }, Some(origin)) => make_restored(&path, &identity, &origin),
+        (Settled::First { .. }, None) => LocalCatalogue::open(&path, identity).map(drop),
+        (Settled::Joined { .. }, _) => make_empty(&path, &identity),
     };
-    made.map_err(|e| OpenError::NotAdmitted { why: e.to_string() })?;
+    made.map_err(|e| not_admitted(e.to_string()))?;
     Ok((cluster, node))
 }
 

@@ -14,7 +14,9 @@ use crate::control::{SOCKET_NAME, connect};
 /// The node does not answer, or its cluster cannot be provisioned now.
 pub async fn provision(folder: &Path) -> anyhow::Result<()> {
     let channel = connect(&folder.join(SOCKET_NAME)).await?;
-    let done = ClusterClient::new(channel).provision(ProvisionClusterRequest {}).await;
+    let done = ClusterClient::new(channel)
+        .provision(ProvisionClusterRequest::default())
+        .await;
     done.map(drop)
         .map_err(|refused| anyhow::anyhow!("{}", refused.message()))
 }

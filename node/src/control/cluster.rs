@@ -6,6 +6,7 @@ use gophership_proto::control::v1;
 use gophership_proto::control::v1::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
 
+use super::convert::who;
 use crate::operate::Operator;
 
 pub(super) struct ClusterCalls {
@@ -27,10 +28,15 @@ impl Cluster for ClusterCalls {
     }
 
     async fn provision(&self, _: Request<v1::ProvisionClusterRequest>) -> Answer<v1::ProvisionClusterReply> {
+        // Whether what is there takes an archive in is the answer of `restore`.
         Ok(Response::new(self.operator.provision()?))
     }
 
     async fn abort_provision(&self, _: Request<v1::AbortProvisionRequest>) -> Answer<v1::AbortProvisionReply> {
         Err(self.operator.abort_provision().into())
+    }
+    async fn restore(&self, request: Request<v1::RestoreRequest>) -> Answer<v1::RestoreReply> {
+        let by = who(&request);
+        Ok(Response::new(self.operator.restore(request.into_inner(), by).await?))
     }
 }

@@ -23,7 +23,7 @@ use super::live_copies::LiveCopies;
 use super::nodes::{is_asked_to_stop, lacking_copies, participation, why_not_to_stop};
 use super::peers::Answers;
 use super::shown::segment_ref;
-use super::{archive, bad_copies, exporters, settings, status, zone};
+use super::{archive, bad_copies, exporters, restore, settings, status, zone};
 use crate::context::NodeContext;
 
 /// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports`
@@ -294,6 +294,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         not_joined: not_joined.unwrap_or_default(),
         bad_segments: Vec::new(),
         given_up_segments: counts.lost + counts.accepted_copy_losses,
+        restore: restore::if_any(context),
     };
     for node in &mut reply.nodes {
         let heard = life.iter().find(|life| life.node.get() == node.id);

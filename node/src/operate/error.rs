@@ -114,6 +114,9 @@ pub(crate) enum OperateError {
     /// A single node is asked to provision.
     #[error("this is a single node: set `cluster` in its configuration, and start it again")]
     Single,
+    /// What is to be restored is no part of an archive.
+    #[error("this cannot be restored: {0}")]
+    BadRestore(&'static str),
     /// A member is asked to forget its invitation.
     #[error("this node is a member of its cluster: there is no invitation to forget")]
     Member,
@@ -234,7 +237,7 @@ impl OperateError {
             Self::NodeRefused { refusal, .. } => of_record(refusal.disposition()),
             Self::Export(error) => of_export(error),
             Self::Replay(error) => of_replay(error),
-            Self::NoReason | Self::BadSetting(_) | Self::BadPause { .. } => Kind::Invalid,
+            Self::NoReason | Self::BadRestore(_) | Self::BadSetting(_) | Self::BadPause { .. } => Kind::Invalid,
             Self::ForgetLoses { .. }
             | Self::BadCopiesElsewhere { .. }
             | Self::StillThere { .. }

@@ -10,6 +10,7 @@
 //! - `status`, `cluster`, `zone`, `segments`, `accept_loss`, `verify`, `archive`, `exporters`, `letters`, `events`,
 //!   `settings`: the verbs, by their subject. `live_copies`: counts of segments by their copies.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
+//! - `restore`: the restore of an archive into the cluster.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
 //! - `error`: errors of verbs, and their kinds.
 //! - `blocking`, `limits`, `shown`: permits for calls that block, bounds, ids in the form of answers.
@@ -30,6 +31,7 @@ mod nodes;
 mod operator;
 mod peers;
 mod replays;
+mod restore;
 mod segments;
 mod settings;
 mod shown;

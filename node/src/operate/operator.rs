@@ -21,7 +21,7 @@ use super::error::OperateError;
 use super::nodes::Wish;
 use super::verify::{self, Verifies};
 use super::viewer::Viewer;
-use super::{accept_loss, archive, exporters, letters, nodes, segments, settings, zone};
+use super::{accept_loss, archive, exporters, letters, nodes, restore, segments, settings, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo, ToldDebts};
 use crate::flag::raised;
@@ -92,6 +92,14 @@ impl Operator {
             }),
             None => Err(OperateError::Single),
         }
+    }
+
+    pub(crate) async fn restore(
+        &self,
+        asked: v1::RestoreRequest,
+        by: String,
+    ) -> Result<v1::RestoreReply, OperateError> {
+        self.call(move |context| restore::restore(context, asked, &by)).await?
     }
 
     pub(crate) fn abort_provision(&self) -> OperateError {

@@ -4,6 +4,7 @@
 mod identity;
 mod node;
 mod reading;
+mod restore;
 #[path = "../debt/sink.rs"]
 #[allow(dead_code)] // the other tests use all of it
 mod sink;

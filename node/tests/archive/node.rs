@@ -88,6 +88,21 @@ pub(crate) fn single(dir: &Path, rest: &str) -> Node {
 /// The nodes of a cluster, started and made one. An acknowledgement has time: what is refused for being late is stored
 /// all the same, and sent again it would be there twice.
 pub(crate) async fn cluster(dir: &Path, rest: &str) -> Vec<Node> {
+    let nodes = candidates(dir, rest);
+    until("the cluster", async || {
+        let channel = nodes[0].channel().await.ok_or_else(|| nodes[0].log())?;
+        let made = ClusterClient::new(channel)
+            .provision(ProvisionClusterRequest::default())
+            .await;
+        made.map(drop).map_err(|e| e.to_string())
+    })
+    .await;
+    until_whole(&nodes).await;
+    nodes
+}
+
+/// The nodes of a cluster that is not made yet, started.
+pub(crate) fn candidates(dir: &Path, rest: &str) -> Vec<Node> {
     let all = ports(12);
     let peers: Vec<String> = (0..3)
         .map(|n| format!("{{ name: node-{}, address: \"{}\" }}", n + 1, all[4 * n + 3]))
@@ -103,14 +118,12 @@ pub(crate) async fn cluster(dir: &Path, rest: &str) -> Vec<Node> {
         node.start();
         node
     };
-    let nodes: Vec<Node> = (0..3).map(of).collect();
-    until("the cluster", async || {
-        let channel = nodes[0].channel().await.ok_or_else(|| nodes[0].log())?;
-        let made = ClusterClient::new(channel).provision(ProvisionClusterRequest {}).await;
-        made.map(drop).map_err(|e| e.to_string())
-    })
-    .await;
-    for node in &nodes {
+    (0..3).map(of).collect()
+}
+
+/// Waits until each of the nodes has heard of all.
+pub(crate) async fn until_whole(nodes: &[Node]) {
+    for node in nodes {
         until("a whole cluster", async || {
             let cluster = node.cluster().await?;
             match cluster.nodes.iter().filter(|node| node.report.is_some()).count() {
@@ -120,7 +133,6 @@ pub(crate) async fn cluster(dir: &Path, rest: &str) -> Vec<Node> {
         })
         .await;
     }
-    nodes
 }
 
 impl Node {

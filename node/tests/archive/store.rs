@@ -113,6 +113,11 @@ impl Store {
         files_below(&self.root.path().join("logs/some/prefix/v1/logs"))
     }
 
+    /// The files below a folder of the bucket.
+    pub(crate) fn files(&self, below: &str) -> Vec<PathBuf> {
+        files_below(&self.root.path().join("logs").join(below))
+    }
+
     /// The files of manifests.
     pub(crate) fn manifests(&self) -> Vec<PathBuf> {
         files_below(&self.root.path().join("logs/some/prefix/v1/manifests"))

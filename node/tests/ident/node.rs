@@ -222,7 +222,10 @@ impl Starting {
 }
 
 pub(crate) async fn provision(folder: &Path) -> Result<ProvisionClusterReply, Status> {
-    let answer = control(folder).await.provision(ProvisionClusterRequest {}).await;
+    let answer = control(folder)
+        .await
+        .provision(ProvisionClusterRequest::default())
+        .await;
     Ok(answer?.into_inner())
 }
 

@@ -59,6 +59,8 @@ pub struct ClusterView {
     pub debt: Option<DebtView>,
     /// The archive; null where there is none.
     pub archive: Option<ArchiveStatusView>,
+    /// The restore with which the cluster began; null where it did not begin with one.
+    pub restore: Option<RestoreView>,
     /// What lost nodes owe exporters.
     pub lost_debt: Vec<LostDebtView>,
     /// The nodes on record.
@@ -67,6 +69,36 @@ pub struct ClusterView {
     pub not_joined: Vec<ConfiguredNodeView>,
     /// Sealed segments of which a node says that its copy is missing or damaged.
     pub bad_segments: Vec<BadSegmentView>,
+}
+
+/// The restore of an archive with which a cluster began.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct RestoreView {
+    /// The URL of the archive.
+    pub url: String,
+    /// `running` until its first run has ended, `incomplete` where something could not be taken in, or `complete`.
+    pub state: String,
+    /// Objects that were taken in.
+    pub objects: u64,
+    /// Segments in them.
+    pub segments: u64,
+    /// Parts of the archive that could not be; where it is complete, their loss was accepted.
+    pub missing: u64,
+    /// Names of some of these parts.
+    pub names: Vec<String>,
+}
+
+impl From<v1::RestoreReply> for RestoreView {
+    fn from(restore: v1::RestoreReply) -> Self {
+        Self {
+            url: restore.origin.unwrap_or_default().url,
+            state: restore.state,
+            objects: restore.objects,
+            segments: restore.segments,
+            missing: restore.missing,
+            names: restore.names,
+        }
+    }
 }
 
 /// A sealed segment with a copy that is missing or damaged.

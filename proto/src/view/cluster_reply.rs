@@ -2,7 +2,8 @@
 
 use super::archive::ArchiveStatusView;
 use super::cluster::{
-    BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView, RecoveryWaitView, UnprovisionedView, WaitingView,
+    BadSegmentView, ClusterNodeView, ClusterView, ConfiguredNodeView, RecoveryWaitView, RestoreView, UnprovisionedView,
+    WaitingView,
 };
 use super::exporter::LostDebtView;
 use super::problems::problems;
@@ -48,6 +49,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
             recoveries_unknown,
             debt: reply.debt.map(DebtView::from),
             archive: reply.archive.map(ArchiveStatusView::from),
+            restore: reply.restore.map(RestoreView::from),
             lost_debt: reply.lost_debt.into_iter().map(LostDebtView::from).collect(),
             nodes: reply.nodes.into_iter().map(ClusterNodeView::from).collect(),
             not_joined: reply

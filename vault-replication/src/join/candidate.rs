@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
+use gophership_catalogue::restore::RestoreOrigin;
 use gophership_vault::ids::{ClusterId, NodeId};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -21,6 +22,7 @@ use super::error::JoinError;
 use super::invitation::Invitation;
 use super::limits::SEEK_INTERVAL;
 use super::plan::{Plan, Provisioned, Standing, Who, plan};
+use super::restoring::Restoring;
 use super::service::JoinHandler;
 use super::setup::JoinSetup;
 use crate::consensus::network::Pending;
@@ -112,22 +114,24 @@ impl Candidate {
         self.state().not_admitted.clone()
     }
 
-    /// Provisions the cluster, for an operator: at this node, or at the one that is to be the first.
+    /// Provisions the cluster, for an operator: at this node, or at the one that is to be the first. It takes in an
+    /// archive if one is named.
     ///
     /// # Errors
     /// See [`JoinError`].
-    pub async fn provision(&self) -> Result<Provisioned, JoinError> {
+    pub async fn provision(&self, restore: Option<&Restoring>) -> Result<Provisioned, JoinError> {
         let _turn = self.turn.lock().await;
         let answers = self.ask_all().await;
+        nothing_to_keep(&answers, restore)?;
         match plan(&answers)? {
             Plan::Already { cluster, member } => Ok(Provisioned {
                 cluster,
                 first: member,
                 already: true,
             }),
-            Plan::First { first } if first == self.setup.name => self.invite_all().await,
+            Plan::First { first } if first == self.setup.name => self.invite_all(restore).await,
             Plan::First { first } => match self.setup.peer(&first) {
-                Some(to) => self.client.provision(to).await,
+                Some(to) => self.client.provision(to, restore).await,
                 None => Err(JoinError::NotFirst { first }),
             },
         }
@@ -171,8 +175,8 @@ impl Candidate {
     }
 
     /// Begins the cluster here, once a majority has accepted this node's invitation.
-    async fn invite_all(&self) -> Result<Provisioned, JoinError> {
-        let own = self.own_invitation()?;
+    async fn invite_all(&self, restore: Option<&Restoring>) -> Result<Provisioned, JoinError> {
+        let own = self.own_invitation(restore)?;
         let others: Vec<&Member> = self.setup.others().collect();
         let invited = join_all(others.into_iter().map(|to| self.client.invite(to, &own))).await;
         let refusals: Vec<String> = invited
@@ -191,7 +195,7 @@ impl Candidate {
         }
         let node = match self.state().standing {
             Standing::Single { node, .. } | Standing::Member { node, .. } => node,
-            Standing::Empty => NodeId::FIRST,
+            Standing::Empty => own.restore.as_ref().map_or(NodeId::FIRST, |origin| origin.first_node),
         };
         let cluster = own.cluster;
         match self.settle_as(Settled::First { cluster, node }) {
@@ -207,20 +211,27 @@ impl Candidate {
         }
     }
 
-    /// The invitation to the cluster that this node begins: the one that it keeps, or a new one.
-    fn own_invitation(&self) -> Result<Invitation, JoinError> {
+    /// The invitation to the cluster that this node begins: the one that it keeps, or a new one. One that is kept has
+    /// its restore, and goes on with no other.
+    fn own_invitation(&self, restore: Option<&Restoring>) -> Result<Invitation, JoinError> {
         let (kept, standing) = {
             let state = self.state();
             (state.invitation.clone(), state.standing)
         };
         let own = kept.filter(|kept| kept.first == self.setup.name);
+        let own = match (own, restore) {
+            (Some(own), Some(restore)) => Some(going_on(own, restore)?),
+            (own, _) => own,
+        };
         let own = own.unwrap_or_else(|| Invitation {
-            cluster: match standing {
-                Standing::Single { cluster, .. } | Standing::Member { cluster, .. } => cluster,
-                Standing::Empty => ClusterId(Uuid::new_v4()),
+            cluster: match (restore, standing) {
+                (Some(restore), _) => restore.cluster,
+                (None, Standing::Single { cluster, .. } | Standing::Member { cluster, .. }) => cluster,
+                (None, Standing::Empty) => ClusterId(Uuid::new_v4()),
             },
             request: Uuid::new_v4(),
             first: self.setup.name.clone(),
+            restore: restore.map(|restore| restore.origin.clone()),
         });
         self.accept(&own)?;
         Ok(own)
@@ -236,6 +247,8 @@ impl Candidate {
         }
         match &state.invitation {
             Some(kept) if kept == invitation => return Ok(()),
+            // Its first node goes on with it, and may have looked at the archive anew.
+            Some(kept) if kept.is_continued_by(invitation) => {}
             Some(kept) => {
                 return Err(JoinError::Invited {
                     name: name(),
@@ -320,6 +333,34 @@ impl Candidate {
     }
 }
 
+/// The invitation that is kept, with what was read of the same archive since. It stays the same restore.
+fn going_on(own: Invitation, restore: &Restoring) -> Result<Invitation, JoinError> {
+    let known = own
+        .restore
+        .filter(|known| (own.cluster, known.store) == (restore.cluster, restore.origin.store));
+    let known = known.ok_or_else(|| JoinError::OtherRestore {
+        name: own.first.clone(),
+    })?;
+    let origin = RestoreOrigin {
+        id: known.id,
+        first_node: known.first_node.max(restore.origin.first_node),
+        ..restore.origin.clone()
+    };
+    Ok(Invitation {
+        restore: Some(origin),
+        ..own
+    })
+}
+
+/// Refuses a restore where a node has data: what it would take in has the same numbers as that may have.
+fn nothing_to_keep(answers: &[(String, Who)], restore: Option<&Restoring>) -> Result<(), JoinError> {
+    let has_data = |(_, who): &&(String, Who)| matches!(who.standing, Standing::Single { .. });
+    match answers.iter().find(has_data).filter(|_| restore.is_some()) {
+        Some((name, _)) => Err(JoinError::NotEmptyForRestore { name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, JoinError> + Send + 'static,
 ) -> Result<T, JoinError> {
@@ -348,16 +389,18 @@ impl JoinHandler for Candidate {
         Box::pin(blocking(move || self.accept(&invitation)))
     }
 
-    fn begin(self: Arc<Self>) -> Pending<'static, Result<Provisioned, JoinError>> {
+    fn begin(self: Arc<Self>, restore: Option<Restoring>) -> Pending<'static, Result<Provisioned, JoinError>> {
         Box::pin(async move {
             let _turn = self.turn.lock().await;
-            match plan(&self.ask_all().await)? {
+            let answers = self.ask_all().await;
+            nothing_to_keep(&answers, restore.as_ref())?;
+            match plan(&answers)? {
                 Plan::Already { cluster, member } => Ok(Provisioned {
                     cluster,
                     first: member,
                     already: true,
                 }),
-                Plan::First { first } if first == self.setup.name => self.invite_all().await,
+                Plan::First { first } if first == self.setup.name => self.invite_all(restore.as_ref()).await,
                 // It is not passed on a second time.
                 Plan::First { first } => Err(JoinError::NotFirst { first }),
             }
@@ -372,5 +415,49 @@ impl JoinHandler for Candidate {
     ) -> Pending<'static, Result<(ClusterId, NodeId), JoinError>> {
         let name = self.setup.name.clone();
         Box::pin(async move { Err(JoinError::NoMember { name }) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_that_was_begun_goes_on_as_the_same_one_and_with_no_other_archive() {
+        let id = |n: u8| Uuid::from_bytes([n; 16]);
+        let restoring = |restore: u8, store: u8, first: u32| Restoring {
+            cluster: ClusterId(id(1)),
+            origin: RestoreOrigin {
+                id: id(restore),
+                store: id(store),
+                url: "s3://logs".to_owned(),
+                first_node: NodeId::new(first).unwrap(),
+                generation: 1,
+            },
+        };
+        let kept = |restore: Option<Restoring>| Invitation {
+            cluster: ClusterId(id(1)),
+            request: id(9),
+            first: "a".to_owned(),
+            restore: restore.map(|restore| restore.origin),
+        };
+        // The archive has a node more by now.
+        let own = going_on(kept(Some(restoring(2, 4, 5))), &restoring(3, 4, 6)).unwrap();
+        assert_eq!(own, kept(Some(restoring(2, 4, 6))));
+        assert!(kept(Some(restoring(2, 4, 5))).is_continued_by(&own));
+        assert!(!kept(Some(restoring(3, 4, 5))).is_continued_by(&own));
+        assert!(!kept(None).is_continued_by(&own));
+        // It never goes back.
+        let own = going_on(kept(Some(restoring(2, 4, 5))), &restoring(3, 4, 3)).unwrap();
+        assert_eq!(own, kept(Some(restoring(2, 4, 5))));
+        for other in [kept(None), kept(Some(restoring(2, 5, 5)))] {
+            let refused = going_on(other, &restoring(3, 4, 6)).unwrap_err().to_string();
+            assert!(refused.contains("--abort"), "{refused}");
+        }
+        let of_another = Restoring {
+            cluster: ClusterId(id(8)),
+            ..restoring(3, 4, 6)
+        };
+        assert!(going_on(kept(Some(restoring(2, 4, 5))), &of_another).is_err());
     }
 }

@@ -19,6 +19,7 @@ use super::error::JoinError;
 use super::invitation::Invitation;
 use super::limits::{ADMIT_TIMEOUT, ASK_TIMEOUT, MESSAGE_BYTES_MAX, PROVISION_TIMEOUT};
 use super::plan::{Provisioned, Who};
+use super::restoring::Restoring;
 use super::service::{CLUSTER, FROM, TO};
 use super::setup::JoinSetup;
 use super::wire;
@@ -58,8 +59,11 @@ impl JoinClient {
         answer.await.map(|v1::InviteResponse {}| ())
     }
 
-    pub(super) async fn provision(&self, to: &Member) -> Result<Provisioned, JoinError> {
-        let call = self.call(to, v1::ProvisionRequest {}, PROVISION_TIMEOUT);
+    pub(super) async fn provision(&self, to: &Member, restore: Option<&Restoring>) -> Result<Provisioned, JoinError> {
+        let asked = v1::ProvisionRequest {
+            restore: restore.map(wire::write_restoring),
+        };
+        let call = self.call(to, asked, PROVISION_TIMEOUT);
         let answer = self.answered(to, PROVISION_TIMEOUT, async |mut calls| calls.provision(call).await);
         sensible(to, wire::read_provisioned(answer.await?))
     }

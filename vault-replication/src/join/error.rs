@@ -106,6 +106,24 @@ pub enum JoinError {
         /// The first node of the cluster.
         first: String,
     },
+    /// A node that is to take in an archive has data of its own.
+    #[error(
+        "{name} has the data of a single node, and an archive is restored into an empty cluster only: start {name} \
+         with an empty node.data_dir"
+    )]
+    NotEmptyForRestore {
+        /// The node.
+        name: String,
+    },
+    /// The invitation that stands is without this restore.
+    #[error(
+        "{name} has invited already, without this restore: to begin anew with it, run gs-ctl cluster provision --abort \
+         on each node that accepted"
+    )]
+    OtherRestore {
+        /// The node.
+        name: String,
+    },
     /// The node is a member already.
     #[error("{name} is a member of cluster {} already", .cluster.0)]
     IsMember {

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use gophership_catalogue::restore::RestoreOrigin;
 use gophership_vault::ids::ClusterId;
 use gophership_vault::{VaultError, write_whole};
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,11 @@ use uuid::Uuid;
 
 use super::error::JoinError;
 use super::limits::INVITATION_BYTES_MAX;
+use super::restoring::StoredOrigin;
 
+/// The format without a restore, and that with one. A version that knows no restore refuses the latter.
 const FORMAT: u32 = 1;
+const FORMAT_WITH_RESTORE: u32 = 2;
 
 /// An invitation to a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +30,8 @@ pub struct Invitation {
     pub request: Uuid,
     /// The name of the node that begins the cluster.
     pub first: String,
+    /// What the cluster is to take in, at the node that begins it; the others learn it from the catalogue.
+    pub restore: Option<RestoreOrigin>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,6 +42,8 @@ struct Stored {
     cluster_id: ClusterId,
     request: Uuid,
     first: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restore: Option<StoredOrigin>,
 }
 
 impl Invitation {
@@ -59,9 +67,10 @@ impl Invitation {
             what,
         };
         let stored: Stored = serde_json::from_str(&text).map_err(|e| bad(format!("it cannot be read: {e}")))?;
-        if stored.format != FORMAT {
+        let expected = format_of(stored.restore.is_some());
+        if stored.format != expected {
             return Err(bad(format!(
-                "it has format {}, and this version knows {FORMAT}",
+                "it has format {}, and this version knows {FORMAT}, and {FORMAT_WITH_RESTORE} with a restore",
                 stored.format
             )));
         }
@@ -75,17 +84,25 @@ impl Invitation {
             cluster: stored.cluster_id,
             request: stored.request,
             first: stored.first,
+            restore: stored.restore.map(StoredOrigin::origin),
         }))
+    }
+
+    /// True where another one differs in nothing but in what was read of the archive that is to be restored.
+    pub(super) fn is_continued_by(&self, other: &Self) -> bool {
+        let what = |of: &Self| (of.cluster, of.request, of.restore.as_ref().map(|restore| restore.id));
+        what(self) == what(other) && self.first == other.first
     }
 
     /// Keeps it in the folder.
     pub(super) fn save(&self, folder: &Path, cluster: &str) -> Result<(), JoinError> {
         let stored = Stored {
-            format: FORMAT,
+            format: format_of(self.restore.is_some()),
             cluster: cluster.to_owned(),
             cluster_id: self.cluster,
             request: self.request,
             first: self.first.clone(),
+            restore: self.restore.as_ref().map(StoredOrigin::of),
         };
         let json = serde_json::to_vec(&stored).expect("texts and numbers have a form in JSON");
         Ok(write_whole(&path(folder), &json)?)
@@ -104,6 +121,10 @@ impl Invitation {
             Err(source) => Err(failed("remove", path, source)),
         }
     }
+}
+
+fn format_of(has_restore: bool) -> u32 {
+    if has_restore { FORMAT_WITH_RESTORE } else { FORMAT }
 }
 
 fn path(folder: &Path) -> PathBuf {
@@ -126,6 +147,7 @@ mod tests {
             cluster: ClusterId(Uuid::from_bytes([1; 16])),
             request: Uuid::from_bytes([2; 16]),
             first: "node-1".to_owned(),
+            restore: None,
         };
         invitation.save(folder.path(), "prod").unwrap();
         let text = fs::read_to_string(path(folder.path())).unwrap();
@@ -142,5 +164,30 @@ mod tests {
         Invitation::remove(folder.path()).unwrap();
         Invitation::remove(folder.path()).unwrap();
         assert_eq!(Invitation::load(folder.path(), "prod").unwrap(), None);
+    }
+    #[test]
+    fn an_invitation_to_a_restore_has_a_format_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let invitation = Invitation {
+            cluster: ClusterId(Uuid::from_bytes([1; 16])),
+            request: Uuid::from_bytes([2; 16]),
+            first: "node-1".to_owned(),
+            restore: Some(RestoreOrigin {
+                id: Uuid::from_bytes([3; 16]),
+                store: Uuid::from_bytes([4; 16]),
+                url: "s3://logs".to_owned(),
+                first_node: gophership_vault::ids::NodeId::new(8).unwrap(),
+                generation: 2,
+            }),
+        };
+        invitation.save(folder.path(), "prod").unwrap();
+        let text = fs::read_to_string(path(folder.path())).unwrap();
+        let golden = r#"{"format":2,"cluster":"prod","cluster_id":"01010101-0101-0101-0101-010101010101","request":"02020202-0202-0202-0202-020202020202","first":"node-1","restore":{"id":"03030303-0303-0303-0303-030303030303","store_id":"04040404-0404-0404-0404-040404040404","url":"s3://logs","first_node":8,"generation":2}}"#;
+        assert_eq!(text, golden);
+        assert_eq!(Invitation::load(folder.path(), "prod").unwrap(), Some(invitation));
+        // The format of one without a restore.
+        fs::write(path(folder.path()), text.replace("\"format\":2", "\"format\":1")).unwrap();
+        let refused = Invitation::load(folder.path(), "prod").unwrap_err().to_string();
+        assert!(refused.contains("it has format 1"), "{refused}");
     }
 }

@@ -22,6 +22,7 @@ use super::error::JoinError;
 use super::invitation::Invitation;
 use super::limits::HEARD_TIMEOUT;
 use super::plan::{Provisioned, Standing, Who};
+use super::restoring::Restoring;
 use super::service::JoinHandler;
 use super::setup::JoinSetup;
 use crate::consensus::network::Pending;
@@ -162,7 +163,7 @@ impl JoinHandler for MemberJoin {
         Box::pin(async move { Err(JoinError::IsMember { name, cluster }) })
     }
 
-    fn begin(self: Arc<Self>) -> Pending<'static, Result<Provisioned, JoinError>> {
+    fn begin(self: Arc<Self>, _: Option<Restoring>) -> Pending<'static, Result<Provisioned, JoinError>> {
         let there = Provisioned {
             cluster: self.catalogue.identity().cluster_id,
             first: self.setup.name.clone(),

@@ -8,7 +8,7 @@
 //! - `invitation`: the invitation that a candidate accepted, on disk.
 //! - `candidate`: a node without a cluster. `member`: a member that admits others.
 //! - `setup`: this node and its peers, by name. `service`, `client`, `wire`: the calls. `port`: the peers' port of a
-//!   candidate.
+//!   candidate. `restoring`: the wish to take in an archive.
 //! - `error`: what can go wrong, with the way out. `limits`: the bounds.
 //!
 //! **Not here**: the beginning of consensus (`consensus/bootstrap.rs`), and the members that vote
@@ -22,6 +22,7 @@ mod limits;
 mod member;
 mod plan;
 mod port;
+mod restoring;
 mod service;
 mod setup;
 mod wire;
@@ -33,5 +34,6 @@ pub use invitation::Invitation;
 pub use member::{MemberJoin, known_peers};
 pub use plan::{Provisioned, Standing, Who};
 pub use port::JoinPort;
+pub use restoring::Restoring;
 pub use service::{JoinHandler, JoinService};
 pub use setup::JoinSetup;

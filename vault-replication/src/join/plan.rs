@@ -123,6 +123,7 @@ mod tests {
             cluster: cluster(9),
             request: Uuid::from_bytes([8; 16]),
             first: first.to_owned(),
+            restore: None,
         });
         let who = Who {
             standing,

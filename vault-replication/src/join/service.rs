@@ -17,6 +17,7 @@ use super::error::JoinError;
 use super::invitation::Invitation;
 use super::limits::{CALLS_MAX, MESSAGE_BYTES_MAX};
 use super::plan::{Provisioned, Who};
+use super::restoring::Restoring;
 use super::setup::JoinSetup;
 use super::wire;
 use crate::consensus::network::Pending;
@@ -37,8 +38,8 @@ pub trait JoinHandler: Send + Sync + 'static {
     /// Accepts an invitation, or refuses it.
     fn invite(self: Arc<Self>, invitation: Invitation) -> Pending<'static, Result<(), JoinError>>;
 
-    /// Begins the cluster as its first node.
-    fn begin(self: Arc<Self>) -> Pending<'static, Result<Provisioned, JoinError>>;
+    /// Begins the cluster as its first node, which takes in an archive if one is named.
+    fn begin(self: Arc<Self>, restore: Option<Restoring>) -> Pending<'static, Result<Provisioned, JoinError>>;
 
     /// Grants a number to an empty storage of the node `caller`.
     fn admit(
@@ -137,7 +138,11 @@ impl Join for JoinService {
 
     async fn provision(&self, request: Request<v1::ProvisionRequest>) -> Answer<v1::ProvisionResponse> {
         let (_, _place) = self.admitted(&request)?;
-        let begun = Arc::clone(&self.handler).begin().await.map_err(status)?;
+        let restore = request.into_inner().restore.map(wire::read_restoring).transpose();
+        let begun = Arc::clone(&self.handler)
+            .begin(restore.map_err(invalid)?)
+            .await
+            .map_err(status)?;
         Ok(Response::new(wire::write_provisioned(&begun)))
     }
 

@@ -3,11 +3,14 @@
 //! **Invariants**:
 //! - I1: what is read is a value that its type allows, or an error.
 
+use gophership_catalogue::limits::SETTING_URL_BYTES_MAX;
+use gophership_catalogue::restore::RestoreOrigin;
 use gophership_proto::peer::v1;
 use gophership_vault::ids::{ClusterId, NodeId};
 
 use super::invitation::Invitation;
 use super::plan::{Provisioned, Standing, Who};
+use super::restoring::Restoring;
 use crate::peer::limits::NAME_BYTES_MAX;
 use crate::peer::wire::{Wire, WireError, at_most, node, uuid, uuid_bytes};
 
@@ -33,6 +36,37 @@ pub(super) fn read_invitation(of: v1::Invitation) -> Wire<Invitation> {
         cluster: cluster(&of.cluster_id)?,
         request: uuid("a request", &of.request)?,
         first: name(of.first)?,
+        restore: None,
+    })
+}
+
+pub(super) fn write_restoring(of: &Restoring) -> v1::RestoreOrigin {
+    let origin = &of.origin;
+    v1::RestoreOrigin {
+        cluster_id: uuid_bytes(of.cluster.0),
+        restore_id: uuid_bytes(origin.id),
+        store_id: uuid_bytes(origin.store),
+        url: origin.url.clone(),
+        first_node: origin.first_node.get(),
+        generation: origin.generation,
+    }
+}
+
+pub(super) fn read_restoring(of: v1::RestoreOrigin) -> Wire<Restoring> {
+    at_most(
+        "the URL of an archive",
+        of.url.len() as u64,
+        SETTING_URL_BYTES_MAX as u64,
+    )?;
+    Ok(Restoring {
+        cluster: cluster(&of.cluster_id)?,
+        origin: RestoreOrigin {
+            id: uuid("a restore", &of.restore_id)?,
+            store: uuid("a store", &of.store_id)?,
+            url: of.url,
+            first_node: node("the first node", of.first_node)?,
+            generation: of.generation,
+        },
     })
 }
 

@@ -12,6 +12,7 @@ use crate::job::{JobPosition, LossNames};
 use crate::row::archive::read_stored;
 use crate::row::event;
 use crate::row::job::{read_archived, read_loss, read_loss_names};
+use crate::row::restore::{read_end, read_origin, read_restored};
 use crate::row::segment::{read_accepted, read_nodes, read_reason};
 use crate::setting::SettingSet;
 use crate::wire::{Reader, WireError};
@@ -64,6 +65,8 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::ArchiveCommit => archive_commit(v),
         Kind::ManifestCommit => manifest_commit(v),
         Kind::ArchiveDoom => archive_doom(v),
+        Kind::BeginRestore => begin_restore(v),
+        Kind::RestorePage => restore_page(v),
     }
 }
 
@@ -429,5 +432,20 @@ fn archive_doom(v: &mut Reader<'_>) -> Read {
         node: v.node()?,
         epoch: v.epoch()?,
         ends: v.bool("end of a lease")?,
+    })
+}
+
+fn begin_restore(v: &mut Reader<'_>) -> Read {
+    Ok(Command::BeginRestore {
+        origin: read_origin(v)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn restore_page(v: &mut Reader<'_>) -> Read {
+    Ok(Command::RestorePage {
+        id: v.uuid()?,
+        objects: v.list(read_restored)?,
+        end: v.option(read_end)?,
     })
 }

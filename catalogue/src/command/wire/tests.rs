@@ -12,8 +12,9 @@ use crate::job::{JobArchived, JobId, JobLoss, JobPosition, JobResult, LossNames}
 use crate::node::NodeState;
 use crate::setting::SettingSet;
 use crate::testkit::{
-    accepted_loss, archive_commit, archive_doom, archive_lease, command, configure, configure_all, cursor, describe,
-    entry, letter, lsn, manifest_commit, needed_of, node, open_record, seal_record, segment, uuid,
+    accepted_loss, archive_commit, archive_doom, archive_lease, begin_restore, command, configure, configure_all,
+    cursor, describe, entry, letter, lsn, manifest_commit, needed_of, node, open_record, restore_end, restore_page,
+    restored, seal_record, segment, uuid,
 };
 
 /// Requests of the first 21 kinds, with what may be absent both there and not, and of every actor.
@@ -478,6 +479,22 @@ fn golden_archive() -> Vec<Request> {
     commands.map(request).to_vec()
 }
 
+/// A restore, from its beginning to its end.
+fn golden_restored() -> Vec<Request> {
+    let commands = [
+        begin_restore(),
+        restore_page(&[restored(0x0304, 2, &[5, 0x0102]), restored(7, 3, &[9])]),
+        restore_page(&[]),
+        restore_end(0x0506, true),
+        restore_end(0, false),
+    ];
+    let request = |command| Request {
+        actor: Actor::Node,
+        command,
+    };
+    commands.map(request).to_vec()
+}
+
 /// The first settings of a cluster.
 fn golden_settings() -> Vec<Request> {
     let begin = |node, settings: &[(&str, &str)]| Request {
@@ -602,6 +619,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 19] {
             include_str!("../../../testdata/v1/commands_settings_at_once.txt"),
             golden_settings_at_once(),
         ),
+        (
+            include_str!("../../../testdata/v1/commands_restored.txt"),
+            golden_restored(),
+        ),
     ]
 }
 
@@ -718,9 +739,9 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_archived.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_restored.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_archived())).unwrap();
+    std::fs::write(path, as_text(&golden_restored())).unwrap();
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::out::progress::Bar;
 use crate::out::table::{Table, pairs};
 
 /// Objects that are read whole at once: some 10 MiB of memory each.
-const READS_AT_ONCE: usize = 4;
+pub(super) const READS_AT_ONCE: usize = 4;
 /// Names of objects that no manifest lists which are shown.
 const UNLISTED_SHOWN: usize = 100;
 
@@ -47,7 +47,7 @@ pub(in crate::cmd) struct StoreVerdict {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct StoreFault {
+pub(in crate::cmd) struct StoreFault {
     /// Name of the object; null where the fault is one of manifests, or of the list of objects.
     key: Option<String>,
     state: State,
@@ -150,18 +150,18 @@ async fn verdict(store: &StoreReader, full: bool, asked: &StoreArgs) -> anyhow::
 }
 
 /// What is missing in a store that another one has replaced proves nothing.
-async fn still_the_same(store: &StoreReader) -> anyhow::Result<()> {
+pub(super) async fn still_the_same(store: &StoreReader) -> anyhow::Result<()> {
     let is_same = store.is_the_same().await;
-    if !is_same.context("the store went away while it was verified")? {
+    if !is_same.context("the store went away while it was read")? {
         bail!(
-            "archive {}: another store took its place while it was verified: verify it again",
+            "archive {}: another store took its place while it was read: try again",
             store.url()
         );
     }
     Ok(())
 }
 
-fn short(key: &str) -> [u8; 16] {
+pub(super) fn short(key: &str) -> [u8; 16] {
     let hash = blake3::hash(key.as_bytes());
     *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
@@ -187,7 +187,7 @@ async fn unlisted(
 }
 
 impl StoreFault {
-    fn of_contents(fault: ContentsFault) -> Self {
+    pub(super) fn of_contents(fault: ContentsFault) -> Self {
         let state = match &fault {
             ContentsFault::Missing { .. } => State::Missing,
             ContentsFault::Changed { .. } | ContentsFault::Forked { .. } => State::Damaged,
@@ -201,7 +201,7 @@ impl StoreFault {
     }
 
     /// The fault of an object in this condition, if it has one.
-    fn of_object(key: String, condition: Condition) -> Option<Self> {
+    pub(super) fn of_object(key: String, condition: Condition) -> Option<Self> {
         let (state, what) = match condition {
             Condition::Whole => return None,
             Condition::Damaged(faults) => (State::Damaged, faults.into_iter().map(story).collect()),
@@ -213,6 +213,67 @@ impl StoreFault {
             state,
             what,
         })
+    }
+
+    /// An object that is there, and does not fit.
+    pub(super) fn damaged(key: String, what: String) -> Self {
+        Self {
+            key: Some(key),
+            state: State::Damaged,
+            what: vec![what],
+        }
+    }
+
+    /// Manifests that are not in this store.
+    pub(super) fn unread(what: String) -> Self {
+        Self {
+            key: None,
+            state: State::Unread,
+            what: vec![what],
+        }
+    }
+
+    pub(super) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        self.state == State::Missing
+    }
+
+    /// True where nothing is known of it.
+    pub(in crate::cmd) fn is_unread(&self) -> bool {
+        self.state == State::Unread
+    }
+
+    /// What it is about, and what is wrong with it, in one line.
+    pub(in crate::cmd) fn in_words(&self) -> String {
+        let what = human::one_line(&self.what.join("; "));
+        match (&self.key, what.is_empty()) {
+            (Some(key), true) => format!("{key}: {}", self.state.name()),
+            (Some(key), false) => format!("{key}: {}: {what}", self.state.name()),
+            (None, _) => what,
+        }
+    }
+
+    /// Its row in a table.
+    pub(in crate::cmd) fn row(&self) -> Vec<String> {
+        let key = self.key.clone().unwrap_or_else(|| "(manifests)".to_owned());
+        vec![
+            self.state.name().to_owned(),
+            key,
+            human::one_line(&self.what.join("; ")),
+        ]
+    }
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Missing => "missing",
+            Self::Unread => "unread",
+        }
     }
 }
 
@@ -261,13 +322,7 @@ impl Answer for StoreVerdict {
         let mut text = pairs(&rows);
         let mut table = Table::new(&["STATE", "OBJECT", "WHAT"]);
         for fault in &self.faults {
-            let state = match fault.state {
-                State::Damaged => "damaged",
-                State::Missing => "missing",
-                State::Unread => "unread",
-            };
-            let key = fault.key.clone().unwrap_or_else(|| "(manifests)".to_owned());
-            table.row(vec![state.to_owned(), key, human::one_line(&fault.what.join("; "))]);
+            table.row(fault.row());
         }
         if !self.faults.is_empty() {
             text += &format!("\n{}", table.text());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::problem::{ProblemView, problem};
-use crate::view::cluster::ClusterNodeView;
+use crate::view::cluster::{ClusterNodeView, RestoreView};
 
 /// What keeps nodes from archiving, each once for all nodes that it keeps.
 pub(super) fn archive(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
@@ -24,4 +24,59 @@ pub(super) fn archive(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
         )
     };
     by_fault.into_iter().map(fails).collect()
+}
+
+/// A restore that is not complete.
+pub(super) fn restore(restore: &RestoreView) -> Option<ProblemView> {
+    let RestoreView {
+        url,
+        objects,
+        missing,
+        names,
+        ..
+    } = restore;
+    let again = format!("run gs-ctl cluster provision --restore-from {url} again");
+    match restore.state.as_str() {
+        "running" => Some(problem(
+            format!("the archive {url} is being taken in: {objects} objects so far; nothing is archived meanwhile"),
+            format!("wait for the gs-ctl that does it; where none runs any more, {again}"),
+        )),
+        "incomplete" => Some(problem(
+            format!(
+                "of the archive {url} {missing} parts could not be taken in: {}",
+                names.join("; ")
+            ),
+            format!(
+                "put back what is missing and {again}; what is lost for good is given up with --accept-loss, and \
+                 where manifests are lost --scan finds their objects"
+            ),
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_is_a_problem_until_it_is_complete() {
+        let of = |state: &str| RestoreView {
+            url: "s3://logs".to_owned(),
+            state: state.to_owned(),
+            objects: 7,
+            segments: 8,
+            missing: 2,
+            names: vec!["a: missing".to_owned(), "b: damaged".to_owned()],
+        };
+        let running = restore(&of("running")).unwrap();
+        assert!(running.what.contains("7 objects so far"), "{running:?}");
+        let incomplete = restore(&of("incomplete")).unwrap();
+        assert!(incomplete.what.ends_with("a: missing; b: damaged"), "{incomplete:?}");
+        assert!(
+            incomplete.remedy.contains("--restore-from s3://logs again"),
+            "{incomplete:?}"
+        );
+        assert_eq!(restore(&of("complete")), None);
+    }
 }

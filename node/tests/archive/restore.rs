@@ -1,0 +1,258 @@
+//! Clusters that begin with what an archive has, by `gs-ctl cluster provision --restore-from`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::node::{Node, candidates, cluster, single, until, until_whole};
+use crate::store::{KEY_ID, Mood, SECRET, Store, files_below};
+use crate::{VAULT, in_bucket, once, records, until_archived};
+
+/// The exit code of `gs-ctl` where something is damaged or missing.
+const DAMAGED: i32 = 4;
+
+/// Runs the tool that is built beside the node. Returns its exit code, and what it printed, as JSON where it is that.
+fn gs_ctl(node: Option<&Node>, args: &[&str]) -> (i32, Value, String) {
+    let tool = Path::new(env!("CARGO_BIN_EXE_gophership")).with_file_name("gs-ctl");
+    assert!(tool.exists(), "build gs-ctl first: cargo test --workspace does");
+    let mut command = Command::new(tool);
+    if let Some(node) = node {
+        command.arg("--socket").arg(node.data.join("gophership.sock"));
+    }
+    let ran = command
+        .args(args)
+        .args(["-o", "json"])
+        .env("AWS_ACCESS_KEY_ID", KEY_ID)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    eprintln!("{args:?}: {:?} {said}", ran.status.code());
+    let shown = serde_json::from_slice(&ran.stdout).unwrap_or(Value::Null);
+    (ran.status.code().unwrap_or(-1), shown, said)
+}
+
+/// The names of all objects on record, of which each is listed.
+async fn listed(node: &Node) -> BTreeSet<String> {
+    let objects = node.archived().await.unwrap();
+    assert!(objects.iter().all(|object| object.state == "listed"), "{objects:?}");
+    objects.into_iter().map(|object| object.key).collect()
+}
+
+fn names_below(folder: &Path) -> BTreeSet<String> {
+    let name = |path: PathBuf| path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+    files_below(&folder.join("v1/logs")).into_iter().map(name).collect()
+}
+
+/// The names of the objects with faults.
+fn faulty(view: &Value) -> BTreeSet<String> {
+    let faults = view["faults"].as_array().unwrap_or_else(|| panic!("{view}"));
+    let key = |fault: &Value| fault["key"].as_str().unwrap_or_default().to_owned();
+    faults.iter().map(key).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_cluster_has_all_that_the_archive_of_a_lost_one_has_and_the_lost_one_never_writes_to_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old_dir, new_dir, folder) = (
+        dir.path().join("old"),
+        dir.path().join("new"),
+        dir.path().join("archive"),
+    );
+    for made in [&old_dir, &new_dir, &folder] {
+        fs::create_dir(made).unwrap();
+    }
+    let url = format!("file://{}", folder.display());
+    let rest = format!("{VAULT}archive: {{ url: \"{url}\", object_size: 64KiB }}\n");
+    let mut old = cluster(&old_dir, &rest).await;
+    let all = records("lost", 18);
+    for (node, sent) in old.iter().zip(all.chunks(6)) {
+        node.send(sent).await;
+        node.seal().await;
+    }
+    until_archived(&old[0], 3).await;
+    old.iter_mut().for_each(Node::kill);
+    let there = names_below(&folder);
+    let highest = there
+        .iter()
+        .map(|key| key.split('-').nth(3).unwrap().parse::<u64>().unwrap())
+        .max();
+
+    // Of two objects, one is gone and one is damaged.
+    let (gone, bad) = (there.first().unwrap().clone(), there.last().unwrap().clone());
+    let kept = [&gone, &bad].map(|key| (folder.join(key), fs::read(folder.join(key)).unwrap()));
+    fs::remove_file(folder.join(&gone)).unwrap();
+    let mut damaged = kept[1].1.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(folder.join(&bad), damaged).unwrap();
+    let wrong = BTreeSet::from([gone.clone(), bad.clone()]);
+
+    let restore = ["cluster", "provision", "--restore-from", &url, "--full"];
+    let (code, dry, said) = gs_ctl(None, &[&restore[..], &["--dry-run"]].concat());
+    assert_eq!((code, faulty(&dry)), (DAMAGED, wrong.clone()), "{said}");
+    let new = candidates(&new_dir, &rest);
+    until("a socket", async || match new[0].cluster().await {
+        Ok(_) => Ok(()),
+        Err(why) => Err(why),
+    })
+    .await;
+    let (code, shown, said) = gs_ctl(Some(&new[0]), &restore);
+    assert_eq!((code, faulty(&shown)), (DAMAGED, wrong.clone()), "{shown} {said}");
+    assert_eq!(shown["state"], "incomplete");
+    assert_eq!(shown["objects"].as_u64().unwrap() as usize, there.len() - 2);
+    until_whole(&new).await;
+    for node in &new {
+        until("what was taken in", async || {
+            let seen = listed(node).await;
+            let whole: BTreeSet<String> = there.difference(&wrong).cloned().collect();
+            let known = seen.intersection(&there).cloned().collect::<BTreeSet<_>>();
+            if known == whole {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}"))
+            }
+        })
+        .await;
+    }
+    let status = new[0].cluster().await.unwrap();
+    let first = u32::try_from(shown["first_node"].as_u64().unwrap()).unwrap();
+    let alive = status.nodes.iter().filter(|node| node.report.is_some());
+    assert!(
+        alive.clone().count() == 3 && alive.clone().all(|node| node.id >= first),
+        "{status:?}"
+    );
+    assert!(first > 3);
+
+    // What it receives goes on behind the old chain.
+    let more = records("new", 3);
+    new[1].send(&more).await;
+    new[1].seal().await;
+    until_archived(&new[1], there.len() as u64 - 1).await;
+    let (code, verdict, said) = gs_ctl(None, &["archive", "verify", &url, "--full"]);
+    assert_eq!((code, faulty(&verdict)), (DAMAGED, wrong), "{verdict} {said}");
+    let by_new: BTreeSet<String> = names_below(&folder).difference(&there).cloned().collect();
+    assert!(!by_new.is_empty());
+    for key in &by_new {
+        assert!(key.split('-').nth(3).unwrap().parse::<u64>().ok() > highest, "{key}");
+    }
+
+    // What is put back is taken in by the same command, and once.
+    for (path, bytes) in &kept {
+        fs::write(path, bytes).unwrap();
+    }
+    for _ in 0..2 {
+        let (code, shown, said) = gs_ctl(Some(&new[2]), &restore);
+        assert_eq!((code, shown["state"].as_str()), (0, Some("complete")), "{shown} {said}");
+    }
+    assert_eq!(listed(&new[0]).await, names_below(&folder));
+    let (code, verdict, said) = gs_ctl(None, &["archive", "verify", &url, "--full"]);
+    assert_eq!((code, verdict["ok"].as_bool()), (0, Some(true)), "{verdict} {said}");
+    let both: Vec<String> = all.iter().chain(&more).cloned().collect();
+    assert_eq!(crate::content(&files_below(&folder.join("v1/logs"))), once(&both));
+
+    // The lost cluster wakes: it takes logs, and leaves the archive alone.
+    drop(new);
+    let before = (names_below(&folder), files_below(&folder.join("v1/manifests")));
+    old.iter_mut().for_each(Node::start);
+    until_whole(&old).await;
+    old[0].send(&records("late", 2)).await;
+    old[0].seal().await;
+    for node in &old {
+        until("a cluster that knows it was superseded", async || {
+            let seen = node.archive().await?;
+            match seen.fault.contains("was restored from this archive elsewhere") {
+                true => Ok(()),
+                false => Err(format!("{seen:?}")),
+            }
+        })
+        .await;
+    }
+    assert_eq!(
+        (names_below(&folder), files_below(&folder.join("v1/manifests"))),
+        before
+    );
+    let (code, _, said) = gs_ctl(Some(&old[0]), &restore);
+    assert!(
+        code == 1 && said.contains("did not begin with a restore"),
+        "{code} {said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_bucket_with_two_clusters_one_is_restored_by_name_also_where_a_manifest_is_gone() {
+    let store = Store::start(Mood::Works).await;
+    let rest = format!("{VAULT}{}", in_bucket(&store));
+    let mut ids = Vec::new();
+    for (name, count) in [("one", 6), ("other", 4)] {
+        let dir = tempfile::tempdir().unwrap();
+        let node = single(dir.path(), &rest);
+        node.send(&records(name, count)).await;
+        node.seal().await;
+        until_archived(&node, 1).await;
+        ids.push(node.cluster().await.unwrap().cluster_id);
+    }
+    let url = "s3://logs/some/prefix";
+    let options = ["cluster", "provision", "--restore-from", url, "--endpoint", &store.url];
+    let run = |node: Option<&Node>, more: &[&str]| {
+        tokio::task::block_in_place(|| gs_ctl(node, &[&options[..], more].concat()))
+    };
+    let (code, _, said) = run(None, &["--dry-run"]);
+    assert!(
+        code == 2 && ids.iter().all(|id| said.contains(id.as_str())),
+        "{code} {said}"
+    );
+    let (code, dry, said) = run(None, &["--dry-run", "--cluster", &ids[0]]);
+    assert_eq!(
+        (code, dry["faults"].as_array().map(Vec::len)),
+        (0, Some(0)),
+        "{dry} {said}"
+    );
+
+    // The newest manifest is damaged: what it alone lists is found by a scan.
+    let manifests = store.files(&format!("some/prefix/v1/manifests/{}", ids[0]));
+    let last = manifests.iter().max_by_key(|path| number_of(path)).unwrap();
+    fs::write(last, b"{").unwrap();
+    let (code, dry, said) = run(None, &["--dry-run", "--cluster", &ids[0]]);
+    assert_eq!((code, dry["ok"].as_bool()), (DAMAGED, Some(false)), "{dry} {said}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let new = candidates(dir.path(), &rest);
+    until("a socket", async || new[0].cluster().await.map(drop)).await;
+    let (code, shown, said) = run(Some(&new[0]), &["--cluster", &ids[0], "--scan"]);
+    assert_eq!((code, shown["state"].as_str()), (0, Some("complete")), "{shown} {said}");
+    assert_eq!(shown["cluster_id"].as_str(), Some(ids[0].as_str()));
+    until_whole(&new).await;
+    // What no manifest lists is listed by the new cluster.
+    until("every object in a manifest", async || {
+        let objects = new[0].archived().await?;
+        let is_all = objects.len() as u64 == shown["objects"].as_u64().unwrap_or(0);
+        match is_all && objects.iter().all(|object| object.state == "listed") {
+            true => Ok(()),
+            false => Err(format!("{objects:?} {:?}", new[0].archive().await)),
+        }
+    })
+    .await;
+    assert_eq!(
+        new[0]
+            .archived()
+            .await
+            .unwrap()
+            .iter()
+            .map(|of| of.entries)
+            .sum::<u64>(),
+        6
+    );
+}
+
+/// The number in the name of a manifest; 0 for another file.
+fn number_of(path: &Path) -> u64 {
+    let name = path.file_name().unwrap().to_string_lossy();
+    name.split('-')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
