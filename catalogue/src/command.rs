@@ -76,8 +76,7 @@ pub enum Command {
         node: NodeId,
         /// True where an operator accepts that acknowledged entries may be lost by it.
         accept_loss: bool,
-        /// What needed the node when its loss was accepted: where something else needs it by now, the command is
-        /// refused. `None` in a command of before, and where no loss is accepted.
+        /// What needed the node when its loss was accepted; `None` where it was not, and in a command of before.
         seen: Option<Needed>,
     },
     /// Opens a segment that is about to take entries, and seals an earlier one of its shard where that is complete:

@@ -5,9 +5,9 @@
 //! as what ever was. I3: equal histories give equal rows, byte for byte. I4: what is derived of the segments
 //! (`state/tally.rs`, `state/archive.rs`) is what a walk over them gives.
 //! **Not here**: which change follows from a command (`apply.rs`), how segments are kept in little memory
-//! (`state/segments.rs`), what is asked about exporters (`state/export.rs`),
-//! which nodes hold a segment (`state/holding.rs`), which losses were accepted (`state/losses.rs`), what is archived (`state/archive.rs`), the bytes of a row
-//! (`row.rs`).
+//! (`state/segments.rs`), what is asked about exporters (`state/export.rs`), which nodes hold a segment
+//! (`state/holding.rs`), which losses were accepted (`state/losses.rs`), what is archived (`state/archive.rs`), the
+//! bytes of a row (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -269,6 +269,14 @@ fn a_flipped_bit_in_the_header_or_the_footer_of_a_copy_or_of_an_own_file_is_foun
     let sealed = sealed.concat();
     let segments: Vec<SegmentRef> = sealed.iter().map(|(segment, _)| *segment).collect();
     until_clean(&cluster, &segments);
+    // A file whose WAL file is still there would be read at the start, and cut again from that.
+    sealed_by(&cluster, 2);
+    let has_wal = |segment: &SegmentRef| cluster.wal_file(2, *segment).exists();
+    until(
+        "the WAL files to be used again",
+        || !segments.iter().any(has_wal),
+        || cluster.logs(),
+    );
     cluster.kill(2);
     for (segment, (at, from_end)) in &sealed {
         flip_bit(&cluster.file(2, *segment), *at, *from_end);

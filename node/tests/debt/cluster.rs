@@ -197,6 +197,12 @@ impl Cluster {
         self.nodes[i].data.join(name)
     }
 
+    /// The WAL file of a segment at a node.
+    pub(crate) fn wal_file(&self, i: usize, of: v1::SegmentRef) -> PathBuf {
+        let name = format!("wal/{:010}/{:04}/{:012}.wal", of.node, of.shard, of.index);
+        self.nodes[i].data.join(name)
+    }
+
     /// The folder of all segments of a node.
     pub(crate) fn segments(&self, i: usize) -> PathBuf {
         self.nodes[i].data.join("segments")
