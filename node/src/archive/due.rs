@@ -190,7 +190,12 @@ mod tests {
     fn a_segment_with_an_accepted_loss_is_still_archived_and_is_no_debt() {
         let mut state = ready();
         let loss = accepted_loss("op", 9, 1);
-        say(&mut state, &[Command::AcceptCopyLoss { id: id(2), loss }]);
+        let accepted = Command::AcceptCopyLoss {
+            id: id(2),
+            loss,
+            asked: None,
+        };
+        apply_all(&mut state, &[accepted]);
         assert_eq!(due_at(&state, 3, &[]), (vec![], vec![1, 2, 3], vec![]));
         assert_eq!(tally(&state).debt_segments, 2);
     }

@@ -83,7 +83,7 @@ impl LeftAlone {
     /// archived. Of one whose loss was accepted nobody is to be told again.
     pub(super) fn unreadable(&self, state: &State) -> u64 {
         let is_owed = |id: &&SegmentId| match state.segment(**id) {
-            Some(SegmentRecord::Sealed(seal)) => state.owes_archive(seal),
+            Some(SegmentRecord::Sealed(seal)) => state.owes_archive(&seal),
             Some(_) | None => false,
         };
         self.unreadable.keys().filter(is_owed).count() as u64
@@ -154,7 +154,11 @@ mod tests {
             ]
         });
         let loss = accepted_loss("op", 9, 1);
-        let accepted = Command::AcceptCopyLoss { id: ids[0], loss };
+        let accepted = Command::AcceptCopyLoss {
+            id: ids[0],
+            loss,
+            asked: None,
+        };
         for command in nodes
             .chain([archive])
             .chain(sealed.into_iter().flatten())

@@ -336,7 +336,7 @@ impl Lane {
             return own;
         }
         let id = LogId { node, shard }.segment(lsn.index());
-        let sealed_ns = |state: &State| match state.segment(id).map(SegmentRecord::known) {
+        let sealed_ns = |state: &State| match state.segment(id).as_ref().map(SegmentRecord::known) {
             Some(KnownSegment::Sealed(seal)) => Some(seal.sealed_ns),
             Some(KnownSegment::Open(_) | KnownSegment::Lost(_)) => None,
             // It was archived after it was sealed.

@@ -139,7 +139,7 @@ pub(super) fn change_several(
     context.catalogue.catch_up()?;
     let before: Vec<_> = keys.iter().map(|key| settings.stands(key)).collect();
     let pairs = asked.settings.iter().map(|set| (set.key.as_str(), set.value.as_str()));
-    let wanted = settings.look(None).config;
+    let wanted = settings.read_wanted(None).config;
     let changed = config::with_changes(&wanted, pairs, &Environment::of_process(), &Machine::detect());
     let mut values = config::cluster_values(&changed.map_err(OperateError::BadSetting)?);
     let mut to_set = Vec::new();

@@ -238,7 +238,9 @@ impl<'a> Merged<'a> {
     /// that a node may have, or, where there are none, all the others. Returns true where it is the former.
     fn add_what_is_only_archived(&mut self) -> bool {
         let (gaps, is_before) = self.source.catalogue.read(|state| {
-            let kept = state.segments_of(self.log.node, self.log.shard).map(SegmentRecord::id);
+            let kept = state
+                .segments_of(self.log.node, self.log.shard)
+                .map(|record| record.id());
             let kept = kept.filter(|id| !state.is_only_archived(*id) && Some(id.index) >= self.done.map(Lsn::index));
             let kept = kept.map(|id| id.index).min();
             let only = || self.archived(state).filter(|id| state.is_only_archived(*id));
@@ -300,8 +302,8 @@ impl<'a> Merged<'a> {
     /// What is known of the log, may have something that is asked for, and is not archived.
     fn not_archived(&self, state: &State) -> BTreeMap<Lsn, ScanFault> {
         let part = self.reading.part;
-        let missing = |record: &SegmentRecord| {
-            let (id, what) = match record {
+        let missing = |record: SegmentRecord| {
+            let (id, what) = match &record {
                 SegmentRecord::Sealed(seal) if seal.stats.entries == 0 || !plan::overlaps(seal, self.reading.range) => {
                     return None;
                 }

@@ -321,7 +321,7 @@ mod tests {
         let node = TestNode::open(dir.path(), 1);
         let lsn = |number| Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap());
         let mut delivery = Delivery {
-            source: Source::new(&node.vault, &node.catalogue, None),
+            source: Source::new(&node.vault, &node.catalogue, None, None, spec::Source::Vault),
             part: Part {
                 owner: None,
                 shard: ShardId::new(0),
@@ -339,6 +339,7 @@ mod tests {
             max_message: 1024,
             frontier: Frontier::default(),
             ahead: BTreeMap::new(),
+            archived: BTreeSet::new(),
         };
         delivery.advance(lsn(2), None);
         delivery.advance(lsn(2), None);

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use gophership_catalogue::exporter::EntryId;
-use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Catalogue, State};
 use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::KnownSegment;
@@ -196,7 +195,7 @@ impl LostLogs {
 
 /// The position before the first segment of a log that a node has: an exporter without a cursor begins there.
 fn before_what_nodes_have(state: &State, log: LogId) -> Option<Lsn> {
-    let mut known = state.segments_of(log.node, log.shard).map(SegmentRecord::id);
+    let mut known = state.segments_of(log.node, log.shard).map(|record| record.id());
     let first = known.find(|id| !state.is_only_archived(*id));
     match first {
         Some(first) => Lsn::at(first.index, EntryNumber::FIRST).before(),
