@@ -311,6 +311,7 @@ mod tests {
     use gophership_somatic::ZoneCell;
     use gophership_vault::ids::SegmentIndex;
 
+    use super::super::spec;
     use super::*;
     use crate::control::testkit::TestNode;
 

@@ -539,7 +539,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 19] {
+fn golden_files() -> [(&'static str, Vec<Request>); 22] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
