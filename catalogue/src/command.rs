@@ -9,7 +9,6 @@ use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::{KeptClock, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
-use crate::actor::Actor;
 use crate::archive::{LeaseNumber, ManifestHead, Stored};
 use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor};
@@ -20,9 +19,11 @@ use crate::restore::{RestoreEnd, RestoreOrigin, RestoredObject};
 use crate::segment::AcceptedLoss;
 
 mod kind;
+mod request;
 mod wire;
 
 pub use kind::Kind;
+pub use request::{Outcome, Reply, Request};
 
 /// A command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -485,30 +486,3 @@ impl Command {
         }
     }
 }
-
-/// A command and its submitter.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Request {
-    /// The submitter.
-    pub actor: Actor,
-    /// The command.
-    pub command: Command,
-}
-
-/// The answer to a command that was accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reply {
-    /// The command was executed, now or before.
-    Done,
-    /// The storage has this node id.
-    Registered(NodeId),
-    /// The boot has this epoch.
-    Up(Epoch),
-    /// The request has this job.
-    Job(JobId),
-    /// The recovery has this number.
-    Recovering(RecoveryNumber),
-}
-
-/// The answer to a command.
-pub type Outcome = Result<Reply, Refusal>;

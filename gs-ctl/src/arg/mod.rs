@@ -17,6 +17,7 @@ pub(crate) mod help;
 pub(crate) mod letter_name;
 pub(crate) mod rate;
 pub(crate) mod replay;
+pub(crate) mod restore;
 pub(crate) mod schema_name;
 pub(crate) mod seek_to;
 pub(crate) mod segment_name;
