@@ -91,14 +91,14 @@ impl Kind {
         Self::BeginExporter,
         Self::RemoveNode,
         Self::LetterCopied,
+        Self::BeginRestore,
+        Self::RestorePage,
         Self::Note,
         Self::BeginSettings,
         Self::ArchiveLease,
         Self::ArchiveCommit,
         Self::ManifestCommit,
         Self::ArchiveDoom,
-        Self::BeginRestore,
-        Self::RestorePage,
     ];
 
     /// The kind of a stored number.
