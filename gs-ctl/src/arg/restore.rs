@@ -9,9 +9,10 @@ use super::archive::StoreArgs;
 pub(crate) struct RestoreArgs {
     /// Begin with what an archive has: s3://BUCKET/PREFIX or file:///FOLDER; credentials for S3 come from the
     /// environment. All nodes must be empty. Objects are taken in by reference, as segments that were archived and
-    /// trimmed. What is missing or damaged is named and the rest is taken in: then the exit code is 4 (1 where something
-    /// cannot be read now), the restore is incomplete on record, and the same command again goes on with it, as after
-    /// any interruption. Exporters do not come back: those of the configuration send what the new cluster receives
+    /// trimmed. What is missing or damaged is named and the rest is taken in: then the exit code is 4 (1 where
+    /// something cannot be read now), the restore is incomplete on record, and the same command again goes on with it,
+    /// as after any interruption. Exporters do not come back: those of the configuration send what the new cluster
+    /// receives
     #[arg(long, value_name = "URL")]
     pub(crate) restore_from: Option<String>,
     #[command(flatten)]
