@@ -9,7 +9,6 @@ use gophership_vault::ledger::{KeptClock, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{NodeSet, RecoveryNumber};
 use uuid::Uuid;
 
-use crate::actor::Actor;
 use crate::archive::{LeaseNumber, ManifestHead, Stored};
 use crate::event::What;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor};
@@ -21,9 +20,11 @@ use crate::segment::AcceptedLoss;
 use crate::setting::SettingSet;
 
 mod kind;
+mod request;
 mod wire;
 
 pub use kind::Kind;
+pub use request::{Outcome, Reply, Request};
 
 /// A command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -447,29 +448,3 @@ pub enum Command {
     },
 }
 
-/// A command and its submitter.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Request {
-    /// The submitter.
-    pub actor: Actor,
-    /// The command.
-    pub command: Command,
-}
-
-/// The answer to a command that was accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reply {
-    /// The command was executed, now or before.
-    Done,
-    /// The storage has this node id.
-    Registered(NodeId),
-    /// The boot has this epoch.
-    Up(Epoch),
-    /// The request has this job.
-    Job(JobId),
-    /// The recovery has this number.
-    Recovering(RecoveryNumber),
-}
-
-/// The answer to a command.
-pub type Outcome = Result<Reply, Refusal>;

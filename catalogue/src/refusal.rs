@@ -12,45 +12,16 @@ use crate::node::Needed;
 use crate::segment::{SegmentState, Step};
 
 mod disposition;
+mod restore;
+
+pub use restore::RestoreRefusal;
 
 /// The reason for which a command was refused. Nothing has changed.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Refusal {
-    /// A restore is to begin where something is on record.
-    #[error("a restore begins in an empty cluster, and this one has something on record")]
-    NotEmptyForRestore,
-    /// The cluster did not begin with a restore.
-    #[error(
-        "this cluster did not begin with a restore, and takes in nothing from another archive: a restore needs nodes \
-         with an empty node.data_dir"
-    )]
-    NoRestore,
-    /// The cluster began with another restore.
-    #[error("this cluster began with restore {known}, and goes on with no other")]
-    OtherRestore {
-        /// The restore.
-        known: Uuid,
-    },
-    /// The restore is complete.
-    #[error("the restore of this cluster is complete: nothing more is taken in")]
-    RestoreOver,
-    /// The restore takes objects in for the first time.
-    #[error("the cluster is being restored: it archives once that has ended (gs-ctl cluster status)")]
-    RestoreRuns,
-    /// An object is of a node with the number of one of this cluster.
-    #[error("node {node} of the archive is not below node {first}, the first of this cluster")]
-    NotBelow {
-        /// The node.
-        node: NodeId,
-        /// The first node of this cluster.
-        first: NodeId,
-    },
-    /// An object has the lease of another one.
-    #[error("lease {lease} is that of another object")]
-    LeaseGiven {
-        /// The lease.
-        lease: LeaseNumber,
-    },
+    /// Something about a restore.
+    #[error(transparent)]
+    Restore(#[from] RestoreRefusal),
     /// The node does not exist.
     #[error("node {node} is not registered")]
     UnknownNode {

@@ -2,7 +2,8 @@
 //!
 //! **Invariants**:
 //! - I1: a cluster is restored at its beginning or never: the record is made before its first node is registered.
-//! - I2: every node of the archive has a lower number than the cluster's own nodes, so no segment number is given twice.
+//! - I2: every node of the archive has a lower number than the cluster's own nodes, so no segment number is given
+//!   twice.
 //!
 //! **Not here**: the rules of the commands (`apply/restore.rs`); the reading of an archive (crate `archiver`).
 

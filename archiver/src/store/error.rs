@@ -154,9 +154,9 @@ pub enum StoreError {
     },
     /// The archive was restored into another cluster, which goes on with it.
     #[error(
-        "archive {store}: cluster {cluster} was restored from this archive elsewhere (restore {restore}, as {key} says), \
-         and the restored cluster goes on with it: this one puts nothing more there and deletes nothing. Stop this \
-         cluster, or give it another archive.url"
+        "archive {store}: cluster {cluster} was restored from this archive elsewhere (restore {restore}, as {key} \
+         says), and the restored cluster goes on with it: this one puts nothing more there and deletes nothing. Stop \
+         this cluster, or give it another archive.url"
     )]
     Superseded {
         /// The store's URL.

@@ -111,3 +111,54 @@ async fn superseded(client: &Client, cluster: ClusterId, generation: u32) -> Sto
         restore: restore.map_or_else(|| "unknown".to_owned(), |id| id.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{StoreSettings, open, open_reader};
+
+    #[tokio::test]
+    async fn whoever_finds_a_later_restore_or_another_one_under_its_own_number_is_superseded() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            url: format!("file://{}", dir.path().display()),
+            endpoint: None,
+            region: None,
+            unsafe_store: false,
+        };
+        let store = open(&settings).await.unwrap();
+        let (cluster, other) = (ClusterId(Uuid::from_u128(1)), ClusterId(Uuid::from_u128(2)));
+        let restore = |generation, id| Succession {
+            generation,
+            restore: Uuid::from_u128(id),
+        };
+        assert!(store.not_superseded(cluster, None).await.is_ok());
+        for _ in 0..2 {
+            store.put_marker(cluster, restore(1, 7)).await.unwrap();
+        }
+        let is_superseded = |answer: Result<(), StoreError>| match answer {
+            Ok(()) => false,
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("restore 00000000-0000-0000-0000-000000000007"), "{text}");
+                true
+            }
+        };
+        assert!(is_superseded(store.not_superseded(cluster, None).await));
+        assert!(
+            is_superseded(store.put_marker(cluster, restore(1, 8)).await),
+            "its twin"
+        );
+        assert!(!is_superseded(store.not_superseded(cluster, Some(restore(1, 7))).await));
+        assert!(
+            !is_superseded(store.not_superseded(other, None).await),
+            "another cluster"
+        );
+        let reader = open_reader(&settings).await.unwrap();
+        assert_eq!(reader.generation(cluster).await.unwrap(), 1);
+        assert_eq!(reader.generation(other).await.unwrap(), 0);
+        store.put_marker(cluster, restore(2, 7)).await.unwrap();
+        assert!(is_superseded(store.not_superseded(cluster, Some(restore(1, 7))).await));
+        assert_eq!(reader.generation(cluster).await.unwrap(), 2);
+    }
+}

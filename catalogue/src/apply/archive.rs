@@ -21,7 +21,7 @@ use super::decision::{Decision, node_of, rule_for, unchanged, within};
 use crate::archive::{ArchiveCounters, ArchiveObject, LeaseNumber, ManifestHead, ObjectState, Stored};
 use crate::command::Reply;
 use crate::limits::{ARCHIVE_DOOMED_MAX, ARCHIVE_MEMBERS_MAX, MANIFEST_OBJECTS_MAX};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RestoreRefusal};
 use crate::segment::{SegmentRecord, Step};
 use crate::state::{Change, State};
 
@@ -224,7 +224,7 @@ pub(super) fn manifest(state: &State, next: ManifestHead, prev: [u8; 32], leases
 /// Refuses what needs the numbers of leases or manifests, which a restore that runs has still to find.
 fn not_being_restored(state: &State) -> Result<(), Refusal> {
     match state.is_being_restored() {
-        true => Err(Refusal::RestoreRuns),
+        true => Err(RestoreRefusal::Runs.into()),
         false => Ok(()),
     }
 }

@@ -25,7 +25,7 @@ use crate::limits::{
     RESTORE_PAGE_OBJECTS_MAX, SETTING_URL_BYTES_MAX,
 };
 use crate::node::{NodeFacts, NodeRecord, NodeState};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RestoreRefusal};
 use crate::restore::{RestoreEnd, RestoreOrigin, RestoreRecord, RestoreState, RestoredObject};
 use crate::setting::ARCHIVE_STORES;
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
@@ -36,7 +36,7 @@ pub(super) fn begin(state: &State, origin: &RestoreOrigin, at_ns: u64) -> Decisi
         return unchanged(Reply::Done);
     }
     if *state != State::default() {
-        return Err(Refusal::NotEmptyForRestore);
+        return Err(RestoreRefusal::NotEmpty.into());
     }
     within("the URL of a store", origin.url.len(), SETTING_URL_BYTES_MAX)?;
     let counters = Counters {
@@ -82,7 +82,7 @@ pub(super) fn page(state: &State, id: Uuid, objects: &[RestoredObject]) -> Decis
             continue;
         }
         if record.state == RestoreState::Complete {
-            return Err(Refusal::RestoreOver);
+            return Err(RestoreRefusal::Over.into());
         }
         taken.add(state, record, *lease, object)?;
     }
@@ -134,12 +134,13 @@ pub(super) fn end(state: &State, id: Uuid, end: &RestoreEnd) -> Decision {
 }
 
 fn record_of(state: &State, id: Uuid) -> Result<&RestoreRecord, Refusal> {
-    let record = state.restore().ok_or(Refusal::NoRestore)?;
+    let record = state.restore().ok_or(RestoreRefusal::None)?;
     match record.origin.id == id {
         true => Ok(record),
-        false => Err(Refusal::OtherRestore {
+        false => Err(RestoreRefusal::Other {
             known: record.origin.id,
-        }),
+        }
+        .into()),
     }
 }
 
@@ -182,10 +183,10 @@ impl Taken {
         }
         if node >= record.origin.first_node {
             let first = record.origin.first_node;
-            return Err(Refusal::NotBelow { node, first });
+            return Err(RestoreRefusal::NotBelow { node, first }.into());
         }
         if state.archive_object(lease).is_some() || self.objects.contains_key(&lease) {
-            return Err(Refusal::LeaseGiven { lease });
+            return Err(RestoreRefusal::LeaseGiven { lease }.into());
         }
         for id in &object.members {
             if let Some((lease, _)) = state.archive_of(*id) {

@@ -94,6 +94,8 @@ impl Kind {
         Self::BeginExporter,
         Self::RemoveNode,
         Self::LetterCopied,
+        Self::BeginRestore,
+        Self::RestorePage,
         Self::Note,
         Self::BeginSettings,
         Self::SetSettings,
@@ -101,8 +103,6 @@ impl Kind {
         Self::ArchiveCommit,
         Self::ManifestCommit,
         Self::ArchiveDoom,
-        Self::BeginRestore,
-        Self::RestorePage,
     ];
 
     /// The kind of a stored number.

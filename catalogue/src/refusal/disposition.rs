@@ -16,13 +16,7 @@ impl Refusal {
             | Self::NotNextManifest { .. } => Disposition::Fenced,
             Self::TooManyJobs { .. } | Self::TooManyDeadLetters { .. } => Disposition::Overloaded,
             Self::UnknownNode { .. }
-            | Self::NotEmptyForRestore
-            | Self::NoRestore
-            | Self::OtherRestore { .. }
-            | Self::RestoreOver
-            | Self::RestoreRuns
-            | Self::NotBelow { .. }
-            | Self::LeaseGiven { .. }
+            | Self::Restore(_)
             | Self::OtherStorage { .. }
             | Self::NameTaken { .. }
             | Self::NameMoved { .. }

@@ -1,6 +1,7 @@
 //! The command line and its values, read from text. Nothing here connects to a node.
 //!
-//! - `cli`: the commands and their options; `replay`, `archive`: those of a replay and of the archive.
+//! - `cli`: the commands and their options; `replay`, `archive`, `restore`: those of a replay, of the archive, and of a
+//!   restore from one.
 //! - `help`: the command line with an example for every verb, and the completions of shells.
 //! - `format`: the format of an answer.
 //! - `when`: points in time and intervals.
@@ -17,6 +18,7 @@ pub(crate) mod help;
 pub(crate) mod letter_name;
 pub(crate) mod rate;
 pub(crate) mod replay;
+pub(crate) mod restore;
 pub(crate) mod schema_name;
 pub(crate) mod seek_to;
 pub(crate) mod segment_name;

@@ -5,8 +5,9 @@
 
 use gophership_catalogue::archive::{ArchiveObject, ManifestHead, ObjectState, Stored};
 use gophership_catalogue::limits::RESTORE_PAGE_OBJECTS_MAX;
+use gophership_catalogue::refusal::RestoreRefusal;
 use gophership_catalogue::restore::{RestoreEnd, RestoreRecord, RestoredObject};
-use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
+use gophership_catalogue::{Actor, CatalogueError, Command};
 use gophership_proto::control::v1;
 use gophership_vault::ids::{ClusterId, Epoch, SegmentId};
 use gophership_vault::time::{TimeRange, now_unix_nano};
@@ -25,7 +26,7 @@ pub(super) fn restore(
 ) -> Result<v1::RestoreReply, OperateError> {
     let catalogue = &context.catalogue;
     let read = || catalogue.read_latest(|state| state.restore().cloned());
-    let known = read()?.ok_or(CatalogueError::Refused(Refusal::NoRestore))?;
+    let known = read()?.ok_or(CatalogueError::Refused(RestoreRefusal::None.into()))?;
     let submit = |command| catalogue.submit(Actor::operator(by), command);
     if !asked.objects.is_empty() {
         let (id, objects) = (id_of(&asked)?, taken_in(&asked.objects, &known)?);

@@ -49,7 +49,7 @@ fn i1_a_restore_begins_in_an_empty_catalogue_only_and_its_first_node_has_the_num
         let before = bytes(&state);
         assert_eq!(
             apply_by_node(&mut state, &begin_restore()),
-            Err(Refusal::NotEmptyForRestore)
+            Err(RestoreRefusal::NotEmpty.into())
         );
         assert_eq!(bytes(&state), before);
     }
@@ -66,7 +66,7 @@ fn i1_a_restore_begins_in_an_empty_catalogue_only_and_its_first_node_has_the_num
         },
         at_ns: 3,
     };
-    assert_eq!(apply_by_node(&mut state, &other), Err(Refusal::NotEmptyForRestore));
+    assert_eq!(apply_by_node(&mut state, &other), Err(RestoreRefusal::NotEmpty.into()));
     let stores: Vec<_> = state.archive_stores().collect();
     assert_eq!(stores, [(uuid(9), "s3://logs")]);
 }
@@ -77,10 +77,11 @@ fn i1_an_object_of_a_node_that_this_cluster_has_is_refused_and_no_other_cluster_
     let before = bytes(&state);
     assert_eq!(
         apply_by_node(&mut state, &restore_page(&[restored(1, 1, &[1]), restored(2, 4, &[1])])),
-        Err(Refusal::NotBelow {
+        Err(RestoreRefusal::NotBelow {
             node: node(4),
             first: node(4)
-        })
+        }
+        .into())
     );
     assert_eq!(bytes(&state), before);
     let of_another = Command::RestorePage {
@@ -90,13 +91,13 @@ fn i1_an_object_of_a_node_that_this_cluster_has_is_refused_and_no_other_cluster_
     };
     assert_eq!(
         apply_by_node(&mut state, &of_another),
-        Err(Refusal::OtherRestore { known: uuid(7) })
+        Err(RestoreRefusal::Other { known: uuid(7) }.into())
     );
     let mut plain = State::default();
     say(&mut plain, &[register(1)]);
     assert_eq!(
         apply_by_node(&mut plain, &restore_page(&[restored(1, 1, &[1])])),
-        Err(Refusal::NoRestore)
+        Err(RestoreRefusal::None.into())
     );
 }
 
@@ -133,7 +134,10 @@ fn i3_no_object_takes_a_lease_or_a_segment_of_another_one() {
     say(&mut state, &[restore_page(&[restored(3, 2, &[5, 7])])]);
     let before = bytes(&state);
     for (objects, refusal) in [
-        (vec![restored(3, 2, &[8])], Refusal::LeaseGiven { lease: 3 }),
+        (
+            vec![restored(3, 2, &[8])],
+            RestoreRefusal::LeaseGiven { lease: 3 }.into(),
+        ),
         (
             vec![restored(4, 2, &[7])],
             Refusal::Leased {
@@ -150,7 +154,7 @@ fn i3_no_object_takes_a_lease_or_a_segment_of_another_one() {
         ),
         (
             vec![restored(4, 2, &[8]), restored(4, 2, &[9])],
-            Refusal::LeaseGiven { lease: 4 },
+            RestoreRefusal::LeaseGiven { lease: 4 }.into(),
         ),
         (vec![restored(4, 2, &[])], Refusal::NoObject),
     ] {
@@ -173,10 +177,10 @@ fn i4_nothing_is_archived_before_the_restore_ends_and_then_it_goes_on_behind_the
         ],
     );
     let lease = archive_lease(4, 1, &[own]);
-    assert_eq!(apply_by_node(&mut state, &lease), Err(Refusal::RestoreRuns));
+    assert_eq!(apply_by_node(&mut state, &lease), Err(RestoreRefusal::Runs.into()));
     assert_eq!(
         apply_by_node(&mut state, &manifest_commit(1, &[3])),
-        Err(Refusal::RestoreRuns)
+        Err(RestoreRefusal::Runs.into())
     );
     say(&mut state, &[restore_end(1, false)]);
     assert_eq!(state.restore().unwrap().state, RestoreState::Incomplete);
@@ -197,7 +201,7 @@ fn i4_nothing_is_archived_before_the_restore_ends_and_then_it_goes_on_behind_the
     assert_eq!(state.restore().unwrap().state, RestoreState::Complete);
     assert_eq!(
         apply_by_node(&mut state, &restore_page(&[restored(21, 1, &[3])])),
-        Err(Refusal::RestoreOver)
+        Err(RestoreRefusal::Over.into())
     );
     say(&mut state, &[restore_page(&[restored(20, 1, &[2])])]);
 }
