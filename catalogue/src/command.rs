@@ -447,4 +447,3 @@ pub enum Command {
         end: Option<RestoreEnd>,
     },
 }
-
