@@ -93,7 +93,7 @@ fn every_command_answers_in_every_format_on_stdout() {
         (
             &["archive", "pause", "--for", "90m"],
             "until 2023-11-14T23:43:20Z; uid 0 paused it",
-            "paused_until_unix_nano: 1700005400000000000",
+            "paused_until_unix_nano: \"1700005400000000000\"",
         ),
         (&["archive", "resume"], "s3://logs", "paused_until_unix_nano: null"),
         (&["exporter", "remove", "backend"], "exporter.backend", "new: null"),

@@ -8,13 +8,14 @@
 //! **Not here**: the check of the configuration in itself (`config`); the start (`run`).
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::{DataDir, OpenError};
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
+use self::existing::existing;
 use crate::cluster;
 use crate::config::{Config, Export, Finding, Listener, TlsFiles, show_size};
 use crate::control::{SOCKET_NAME, SOCKET_PATH_BYTES_MAX};
@@ -25,6 +26,7 @@ use crate::sink::{Sink, reaches_self};
 use crate::tls::{self, Protocols, ServerTls, TlsError};
 
 mod archive;
+mod existing;
 
 /// Longest time for resolving the address of one sink.
 const RESOLVE_TIME: Duration = Duration::from_millis(500);
@@ -97,16 +99,6 @@ fn finding(path: &str, reason: impl Into<String>) -> Finding {
         path: path.to_owned(),
         reason: reason.into(),
     }
-}
-
-/// The folder itself, or the nearest existing one above it.
-fn existing(path: &Path) -> PathBuf {
-    let here = Path::new(".");
-    path.ancestors()
-        .map(|path| if path.as_os_str().is_empty() { here } else { path })
-        .find(|path| path.exists())
-        .unwrap_or(here)
-        .to_path_buf()
 }
 
 fn cluster_of(config: &Config) -> Option<&str> {

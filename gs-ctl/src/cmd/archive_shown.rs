@@ -164,7 +164,7 @@ impl Answer for ArchiveList {
 
 #[cfg(test)]
 mod tests {
-    use gophership_proto::control::v1::ArchiveStatus;
+    use gophership_proto::control::v1::ArchiveObject;
 
     use super::*;
 
@@ -203,5 +203,28 @@ mod tests {
             assert!(text.contains(words), "{words} in {text}");
         }
         assert!(shown(ArchiveStatus::default()).contains("none: archive.url is none"));
+    }
+
+    #[test]
+    fn the_list_names_stores_where_there_are_several() {
+        let of = |stores: &[&str]| {
+            let object = |store: &&str| {
+                ArchiveObjectView::from(ArchiveObject {
+                    store_id: (*store).to_owned(),
+                    key: "v1/logs/x".to_owned(),
+                    ..ArchiveObject::default()
+                })
+            };
+            let objects = stores.iter().map(object).collect();
+            ArchiveList { objects }.table()
+        };
+        assert!(!of(&[]).contains("STORE") && !of(&["a", "a"]).contains("STORE"));
+        let several = of(&["a", "a", "b"]);
+        assert!(several.contains("STORE"), "{several}");
+        assert_eq!(
+            several.lines().filter(|line| line.contains(" b ")).count(),
+            1,
+            "{several}"
+        );
     }
 }

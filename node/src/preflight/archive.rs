@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::existing;
+use super::existing::existing;
 use crate::config::Config;
 
 /// The key that names the folder.

@@ -1,5 +1,6 @@
 use std::fs;
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue};
 use gophership_vault::ids::{ClusterId, NodeId};

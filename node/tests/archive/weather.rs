@@ -23,7 +23,7 @@ async fn a_folder_that_hangs_is_told_and_holds_up_no_stop() {
     let all = records("hangs", 4);
     node.send(&all[..2]).await;
     node.seal().await;
-    until_archived(&node, 2).await;
+    until_archived(&node, 1).await;
 
     let (json, away) = (folder.join("v1/store.json"), dir.path().join("away"));
     fs::rename(&json, &away).unwrap();
@@ -49,7 +49,7 @@ async fn a_folder_that_hangs_is_told_and_holds_up_no_stop() {
     // It is back, and so is the node: it goes on where it was.
     fs::rename(&away, &json).unwrap();
     node.start();
-    until_archived(&node, 4).await;
+    until_archived(&node, 2).await;
     assert_eq!(content(&files_below(&folder.join("v1/logs"))), once(&all));
 }
 
@@ -81,12 +81,12 @@ async fn a_pause_is_the_clusters_is_shown_and_ends_by_an_operator_or_by_itself()
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     assert_eq!(store.objects().len(), 0);
     until("its end", async || nodes[2].pause(0).await.map(drop)).await;
-    until_archived(&nodes[1], 2).await;
+    until_archived(&nodes[1], 1).await;
 
     until("a short pause", async || nodes[0].pause(3).await.map(drop)).await;
     nodes[1].send(&all[2..]).await;
     nodes[1].seal().await;
-    until_archived(&nodes[1], 4).await;
+    until_archived(&nodes[1], 2).await;
     assert_eq!(content(&store.objects()), once(&all));
     let seen = nodes[1].archive().await.unwrap();
     assert_eq!((seen.paused_until_unix_nano, seen.waits_for.as_str()), (0, ""));
@@ -104,7 +104,7 @@ async fn a_cluster_goes_from_a_folder_to_a_bucket_in_one_change_and_back() {
     let all = records("moves", 6);
     nodes[1].send(&all[..2]).await;
     nodes[1].seal().await;
-    until_archived(&nodes[1], 2).await;
+    until_archived(&nodes[1], 1).await;
 
     let bucket = [
         ("archive.url", "s3://logs/some/prefix"),
@@ -134,7 +134,7 @@ async fn a_cluster_goes_from_a_folder_to_a_bucket_in_one_change_and_back() {
     .await;
     nodes[1].send(&all[2..4]).await;
     nodes[1].seal().await;
-    until_archived(&nodes[1], 4).await;
+    until_archived(&nodes[1], 2).await;
     assert_eq!(content(&store.objects()), once(&all[2..4]));
     // No node has asked another store meanwhile, and failed.
     for node in &nodes {
@@ -152,7 +152,7 @@ async fn a_cluster_goes_from_a_folder_to_a_bucket_in_one_change_and_back() {
     .await;
     nodes[1].send(&all[4..]).await;
     nodes[1].seal().await;
-    until_archived(&nodes[1], 6).await;
+    until_archived(&nodes[1], 3).await;
     until("no region", async || {
         nodes[0]
             .set_all(&[("archive.region", "none"), ("archive.endpoint", "none")])

@@ -1,6 +1,7 @@
 //! A folder that hangs, as one behind a network does: an object in it is a FIFO, whose opening waits for a writer.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path as FsPath, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -37,6 +38,18 @@ impl Hanging {
         let writer = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
         until(|| calls.under_way() == 0).await;
         drop(writer);
+    }
+}
+
+impl Drop for Hanging {
+    /// Lets the threads of a test that failed go on: its runtime waits for them.
+    fn drop(&mut self) {
+        for name in [self.name.clone(), self.name.with_file_name("fifo")] {
+            let is_fifo = fs::metadata(&name).is_ok_and(|found| found.file_type().is_fifo());
+            if is_fifo && let Ok(both_ends) = OpenOptions::new().read(true).write(true).open(name) {
+                std::mem::forget(both_ends);
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::apply::apply;
 use crate::event::EventNumber;
 use crate::limits::EVENT_TEXT_BYTES_MAX;
+use crate::setting::SettingSet;
 use crate::testkit::{
     accepted_loss, configure, entry, exporter, letter, node, open, register, seal_record, segment, up, uuid,
 };
@@ -169,6 +170,36 @@ fn what_an_operator_changes_is_on_record_with_who_what_and_when() {
         [What::LettersReplayed],
         "what nodes do by themselves is none of an operator's"
     );
+}
+
+#[test]
+fn settings_that_are_changed_at_once_are_one_event_of_those_that_change() {
+    let mut state = state_of(&[register(1)]);
+    let settings = ["archive.url", "vault.retention"].map(|key| (key.to_owned(), "a".to_owned()));
+    let begin = Command::BeginSettings {
+        node: node(1),
+        settings: settings.to_vec(),
+        at_ns: 3,
+    };
+    submit(&mut state, Actor::Node, begin);
+    let set = |key: &str, value: &str, seen| SettingSet {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        seen,
+    };
+    let settings = vec![
+        set("archive.url", "b", 1),
+        set("vault.retention", "a", 2),
+        set("archive.region", "eu-1", 0),
+    ];
+    let all = Command::SetSettings { settings, at_ns: 4 };
+    submit(&mut state, jo(70), all.clone());
+    submit(&mut state, jo(71), all);
+    let told: Vec<_> = state
+        .events_after(1)
+        .map(|(_, e)| format!("{} {}: {}", e.who, e.subject, e.detail))
+        .collect();
+    assert_eq!(told, ["jo settings: archive.url from a to b; archive.region eu-1"]);
 }
 
 #[test]
