@@ -19,8 +19,8 @@ use gophership_vault::ids::ClusterId;
 use uuid::Uuid;
 
 use super::due::Asking;
-use super::object::key_of;
 use super::parts::{OpenArchive, chain};
+use super::words::key_of;
 
 /// The names of doomed objects in this store whose segments are all archived, and for which this node is responsible
 /// (`Asking::is_mine`).

@@ -9,8 +9,8 @@ use gophership_catalogue::{CatalogueError, Command};
 use gophership_vault::ids::ClusterId;
 
 use super::limits::MANIFEST_MEMBERS_MAX;
-use super::object::key_of;
 use super::parts::OpenArchive;
+use super::words::key_of;
 use crate::sink::Backoff;
 
 /// Puts the manifest behind `head` that lists these objects, or as many as one takes. What another manifest overtakes

@@ -10,7 +10,7 @@
 //! - `left_alone`: segments that are tried again only later. `pause`: archiving paused by an operator.
 //! - `archiver`: the thread that does all this. `status`: how it fares. `tally`: what is archived, and what is not yet.
 //! - `reader`: archived segments read back, for replays and exporters. It needs none of the above but the record.
-//! - `limits`: every bound.
+//! - `words`: names of objects, and errors in words. `limits`: every bound.
 //!
 //! **Not here**: the format of objects, the rounds and the store (crate `archiver`); the rules of the record (crate
 //! `catalogue`).
@@ -31,11 +31,12 @@ mod status;
 mod tally;
 #[cfg(test)]
 mod two_nodes;
+mod words;
 
 pub use archiver::{Archiver, ArchiverSeen};
-pub(crate) use object::key_of;
 pub(crate) use parts::ArchiveParts;
 pub use reader::ArchiveReader;
 pub(crate) use reader::Unread;
 pub(crate) use record::put_on_record;
 pub(crate) use status::ArchiveView;
+pub(crate) use words::key_of;

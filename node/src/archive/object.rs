@@ -11,25 +11,20 @@ use bytes::Bytes;
 use gophership_archiver::WriteError;
 use gophership_archiver::object::ObjectWriter;
 use gophership_archiver::round::{ObjectAction, ObjectEnding, ObjectEvent, ObjectRound};
-use gophership_archiver::store::{StoreError, object_key};
+use gophership_archiver::store::StoreError;
 use gophership_catalogue::archive::{ArchiveObject, LeaseNumber, ObjectState, Stored};
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{CatalogueError, Command, Refusal};
 use gophership_vault::Identity;
 use gophership_vault::SegmentFile;
-use gophership_vault::ids::{ClusterId, SegmentId};
+use gophership_vault::ids::SegmentId;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::parts::{ArchiveParts, OpenArchive, chain};
+use super::words::key_of;
 use crate::config::ArchiveVerify;
 use crate::sink::Backoff;
-
-/// The name of an object, in the attempt that is given.
-pub(crate) fn key_of(cluster: ClusterId, lease: LeaseNumber, object: &ArchiveObject, attempt: u32) -> String {
-    let first = object.members.first().expect("an object has a member");
-    object_key(cluster, first.node, first.index, lease, attempt, object.received.min)
-}
 
 /// An object under way.
 struct Making<'a> {

@@ -1,6 +1,5 @@
 //! What the parts of archiving use: the catalogue asked without blocking the thread, the throttle, the store.
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::task::spawn_blocking;
 use super::limits::TIER_INTERVAL;
 use super::pause::{Pause, pause};
 use super::status::Status;
+pub(super) use super::words::chain;
 use crate::config::Archive;
 use crate::settings::Settings;
 
@@ -123,22 +123,4 @@ impl OpenArchive {
             }
         }
     }
-}
-
-/// An error and its causes, each once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = join(&text, &more);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-fn join(text: &dyn Display, more: &dyn Display) -> String {
-    format!("{text}: {more}")
 }

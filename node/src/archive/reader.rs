@@ -25,15 +25,13 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::limits::{INDEXES_KEPT, READ_STOP_INTERVAL};
-use super::object::key_of;
-use super::parts::chain;
+use super::words::{chain, key_of};
 use crate::config::Archive;
-use crate::settings::Settings;
 
 /// Reads what is archived (see the module).
 pub struct ArchiveReader {
     catalogue: Arc<dyn Catalogue>,
-    settings: Arc<Settings>,
+    settings: Box<dyn Fn() -> Archive + Send + Sync>,
     runtime: Handle,
     open: Mutex<Open>,
 }
@@ -75,11 +73,15 @@ impl fmt::Debug for ArchiveReader {
 }
 
 impl ArchiveReader {
-    /// A reader whose calls to stores run on `runtime`.
-    pub(crate) fn new(catalogue: Arc<dyn Catalogue>, settings: Arc<Settings>, runtime: Handle) -> Arc<Self> {
+    /// A reader whose calls to stores run on `runtime`. `settings` gives those in force.
+    pub(crate) fn new(
+        catalogue: Arc<dyn Catalogue>,
+        settings: impl Fn() -> Archive + Send + Sync + 'static,
+        runtime: Handle,
+    ) -> Arc<Self> {
         Arc::new(Self {
             catalogue,
-            settings,
+            settings: Box::new(settings),
             runtime,
             open: Mutex::default(),
         })
@@ -150,7 +152,7 @@ impl ArchiveReader {
 
     /// The store with this id, opened where it is not.
     fn store(&self, id: Uuid, stop: &dyn Fn() -> bool) -> Result<Arc<StoreReader>, Unread> {
-        let now = self.settings.archive();
+        let now = (self.settings)();
         {
             let mut open = self.open();
             if open.settings.as_ref() != Some(&now) {

@@ -17,18 +17,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::State;
-use gophership_catalogue::archive::ObjectState;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId, SegmentIndex};
-use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry};
 
 use super::limits::{ARCHIVE_RETRY_MAX, ARCHIVE_RETRY_MIN, ARCHIVE_TELL_INTERVAL, GAPS_AT_ONCE};
 use super::plan;
+use super::read_from;
 use super::reader::Found;
 use super::reading::Reading;
 use super::source::Source;
-use super::spec;
 use crate::archive::{ArchiveReader, Unread};
 
 /// The reading of one log (see the module).
@@ -65,7 +63,7 @@ impl<'a> Merged<'a> {
 
     /// Reads the log: see [`Source::read`].
     pub(super) fn read(mut self, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
-        if self.source.from == spec::Source::Archive {
+        if self.source.from == read_from::Source::Archive {
             return self.read_archive(each);
         }
         // These first, so that no file of a node is held meanwhile; it takes long, and more may be trimmed until then.
@@ -351,26 +349,4 @@ fn missing(gap: &Gap, (first, last): (EntryNumber, EntryNumber), why: &str) -> S
         what: format!("{from}{of_nodes}; and in the archive: {why}"),
         is_for_now: false,
     }
-}
-
-/// The last archived segment of each log that may have something of a range of event times, and the bytes of what only
-/// the archive has of it, as they are stored there.
-pub(super) fn archived_logs(state: &State, range: TimeRange) -> BTreeMap<LogId, (SegmentIndex, u64)> {
-    let mut logs = BTreeMap::new();
-    for (_, object) in state.archive_objects() {
-        let ObjectState::Listed { stored, .. } = object.state else {
-            continue;
-        };
-        if !object.event.overlaps(range) {
-            continue;
-        }
-        for id in &object.members {
-            let (last, bytes) = logs.entry(id.log()).or_insert((id.index, 0));
-            *last = id.index.max(*last);
-            if state.is_only_archived(*id) {
-                *bytes += stored.bytes / object.members.len() as u64;
-            }
-        }
-    }
-    logs
 }

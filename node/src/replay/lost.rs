@@ -23,10 +23,10 @@ use tokio::sync::{Semaphore, mpsc};
 use super::limits::{ENTRY_OVERHEAD_BYTES, LOST_CHUNK_BYTES, LOST_CHUNKS_AHEAD, LOST_READINGS_MAX, LOST_TURN};
 use super::plan::{self, Part};
 use super::read::kept_at;
+use super::read_from;
 use super::reader::Found;
 use super::reading::Reading;
 use super::source::{Source, part_of};
-use super::spec;
 use crate::archive::ArchiveReader;
 use crate::peers::Peers;
 
@@ -65,14 +65,14 @@ impl LostLogs {
         archive: Option<&Arc<ArchiveReader>>,
     ) -> Self {
         let runtime = peers.runtime.clone();
-        let source = Source::new(vault, catalogue, Some(peers), archive, spec::Source::Auto);
+        let source = Source::new(vault, catalogue, Some(peers), archive, read_from::Source::Auto);
         Self::of(source, runtime)
     }
 
     /// The logs of a single node, read from it and from the archive.
     pub(crate) fn single(vault: &Vault, catalogue: &Arc<dyn Catalogue>, archive: &Arc<ArchiveReader>) -> Self {
         let runtime = archive.runtime().clone();
-        let source = Source::new(vault, catalogue, None, Some(archive), spec::Source::Auto);
+        let source = Source::new(vault, catalogue, None, Some(archive), read_from::Source::Auto);
         Self::of(source, runtime)
     }
 

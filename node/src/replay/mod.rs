@@ -4,7 +4,8 @@
 //! - `spec`: the request, checked. `plan`: the end of each log's reading. `reader`: the reading of local files.
 //!   `source`: all nodes' logs; `for_peers`: its other end. `read`: the reading of one log or entry of it, as a
 //!   `reading` asks. `log_reading`: that of one log in a cluster, `copies`: of one sealed segment, `holders`: the
-//!   holder that is asked next. `archived`: one log from nodes and archive as one. `lost`: a lost node's logs for exporters.
+//!   holder that is asked next. `archived`: one log from nodes and archive as one, `read_from`:
+//!   which of the two. `lost`: a lost node's logs for exporters.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
 //!   rate. `loss`: what they passed over. `lease`: how long they send alone. `due`: what a node is to do
@@ -33,6 +34,7 @@ mod pace;
 mod plan;
 mod progress;
 mod read;
+mod read_from;
 mod reader;
 mod reading;
 mod source;

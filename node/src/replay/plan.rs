@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use gophership_catalogue::archive::ObjectState;
 use gophership_catalogue::dropped::DroppedRange;
 use gophership_catalogue::{Catalogue, State};
 use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentIndex, ShardId};
@@ -151,6 +152,28 @@ fn dropped(state: &State, vault: &Vault, shard: ShardId, range: TimeRange) -> Op
         last: all.last,
         entries: all.entries,
     })
+}
+
+/// The last archived segment of each log that may have something of a range of event times, and the bytes of what only
+/// the archive has of it, as they are stored there.
+pub(super) fn archived_logs(state: &State, range: TimeRange) -> BTreeMap<LogId, (SegmentIndex, u64)> {
+    let mut logs = BTreeMap::new();
+    for (_, object) in state.archive_objects() {
+        let ObjectState::Listed { stored, .. } = object.state else {
+            continue;
+        };
+        if !object.event.overlaps(range) {
+            continue;
+        }
+        for id in &object.members {
+            let (last, bytes) = logs.entry(id.log()).or_insert((id.index, 0));
+            *last = id.index.max(*last);
+            if state.is_only_archived(*id) {
+                *bytes += stored.bytes / object.members.len() as u64;
+            }
+        }
+    }
+    logs
 }
 
 /// Adds what only the archive has: logs that no node has anything of, and ends of logs behind what nodes have. For each

@@ -10,11 +10,10 @@ use gophership_vault::Vault;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::time::TimeRange;
 
-use super::archived::archived_logs;
 use super::error::ReplayError;
 use super::limits::PEER_PLAN_TIMEOUT;
 use super::plan::{self, Part};
-use super::spec;
+use super::read_from;
 use crate::archive::ArchiveReader;
 use crate::peers::Peers;
 
@@ -27,7 +26,7 @@ pub(super) struct Source {
     /// The reader of the archive; `None` in tests that have no archive.
     pub(super) archive: Option<Arc<ArchiveReader>>,
     /// What is read, the nodes, the archive, or both.
-    pub(super) from: spec::Source,
+    pub(super) from: read_from::Source,
 }
 
 impl Source {
@@ -37,7 +36,7 @@ impl Source {
         catalogue: &Arc<dyn Catalogue>,
         peers: Option<&Arc<Peers>>,
         archive: Option<&Arc<ArchiveReader>>,
-        from: spec::Source,
+        from: read_from::Source,
     ) -> Self {
         Self {
             vault: vault.clone(),
@@ -53,17 +52,19 @@ impl Source {
     pub(super) fn check(&self) -> Result<(), ReplayError> {
         let is_there = |state: &State| state.has_archive() || state.listed_objects().0 > 0;
         match self.from {
-            spec::Source::Archive if self.archive.is_none() || !self.catalogue.read(is_there) => {
+            read_from::Source::Archive if self.archive.is_none() || !self.catalogue.read(is_there) => {
                 let why = "there is no archive (archive.url): replay from the vault, or `auto`";
                 Err(ReplayError::Invalid(why.to_owned()))
             }
-            spec::Source::Archive | spec::Source::Auto | spec::Source::Vault => Ok(()),
+            read_from::Source::Archive | read_from::Source::Auto | read_from::Source::Vault => Ok(()),
         }
     }
 
     /// The reader of the archive, where the archive is to be read.
     pub(super) fn archive(&self) -> Option<&ArchiveReader> {
-        self.archive.as_deref().filter(|_| self.from != spec::Source::Vault)
+        self.archive
+            .as_deref()
+            .filter(|_| self.from != read_from::Source::Vault)
     }
 
     /// The parts that hold everything of this time range that is acknowledged now, on any node or in the archive. It may
@@ -72,7 +73,7 @@ impl Source {
         let mut parts = self.parts_of_nodes(range);
         if self.archive().is_some() {
             let own = self.vault.identity().node_id;
-            let logs = self.catalogue.read(|state| archived_logs(state, range));
+            let logs = self.catalogue.read(|state| plan::archived_logs(state, range));
             plan::add_archived(&mut parts, own, logs);
         }
         parts

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::ReplayError;
 use super::limits::{ANSWER_TIMEOUT, CA_PEM_BYTES_MAX};
+use super::read_from::Source;
 use crate::config::{Compression, Endpoint, ExportKind, ExportTarget, ExportTls};
 use crate::export::Exporters;
 
@@ -97,18 +98,6 @@ pub(crate) fn request_id(asked: &v1::ReplaySpec) -> Result<Option<Uuid>, ReplayE
             Ok(_) | Err(_) => Err(invalid("the id of a request is a UUID, and not that of zeros")),
         },
     }
-}
-
-/// The source of the entries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
-    /// What nodes have from them, and all else from the archive.
-    Auto,
-    /// What nodes have.
-    Vault,
-    /// What is archived, from there.
-    Archive,
 }
 
 /// The specification of a replay.

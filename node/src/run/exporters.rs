@@ -26,9 +26,10 @@ pub(super) async fn start(
     member: Option<&Member>,
 ) -> anyhow::Result<(Arc<Exporters>, Vec<Export>)> {
     let config = &settings.config();
+    let in_force = Arc::clone(settings);
     let archive = ArchiveReader::new(
         Arc::clone(cursors.catalogue()),
-        Arc::clone(settings),
+        move || in_force.archive(),
         tokio::runtime::Handle::current(),
     );
     let mut parts = ExportParts {

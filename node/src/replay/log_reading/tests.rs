@@ -6,13 +6,19 @@ use gophership_vault::time::TimeRange;
 
 use super::*;
 use crate::control::testkit::TestNode;
+use crate::replay::read_from;
 use crate::replay::silent_peer::{ENTRIES, SilentPeers, node};
 use crate::replay::source::part_of;
-use crate::replay::spec;
 
 /// Reads the segment of these peers, and returns the number of entries, with what it told that it waits for.
 fn read(own: &TestNode, peers: &SilentPeers, for_good: bool, waits: &dyn Fn(&str)) -> usize {
-    let source = Source::new(&own.vault, &own.catalogue, Some(&peers.peers), None, spec::Source::Auto);
+    let source = Source::new(
+        &own.vault,
+        &own.catalogue,
+        Some(&peers.peers),
+        None,
+        read_from::Source::Auto,
+    );
     let begun = Instant::now();
     let reading = Reading {
         part: &part_of(peers.segment),
@@ -74,7 +80,13 @@ fn i2_a_reading_that_is_stopped_while_a_peer_gives_nothing_has_not_read_all() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let peers = SilentPeers::serve(&own, 2, runtime.handle());
     peers.set_silent(2, true);
-    let source = Source::new(&own.vault, &own.catalogue, Some(&peers.peers), None, spec::Source::Auto);
+    let source = Source::new(
+        &own.vault,
+        &own.catalogue,
+        Some(&peers.peers),
+        None,
+        read_from::Source::Auto,
+    );
     let reading = Reading {
         part: &part_of(peers.segment),
         range: TimeRange::ALL,

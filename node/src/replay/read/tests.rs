@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::control::testkit::{TestNode, payload};
 use crate::replay::plan;
-use crate::replay::spec;
+use crate::replay::read_from;
 
 /// Registers node 2, which is gone, with a segment that takes entries in each of two shards.
 fn with_a_lost_peer(node: &TestNode) -> [SegmentId; 2] {
@@ -61,7 +61,7 @@ fn without_peers(node: &TestNode) -> (Source, tokio::runtime::Runtime) {
         &node.catalogue,
         Some(&node.lost_peers(runtime.handle())),
         None,
-        spec::Source::Auto,
+        read_from::Source::Auto,
     );
     (source, runtime)
 }
