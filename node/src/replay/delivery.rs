@@ -311,7 +311,7 @@ mod tests {
     use gophership_somatic::ZoneCell;
     use gophership_vault::ids::SegmentIndex;
 
-    use super::super::spec;
+    use super::super::read_from;
     use super::*;
     use crate::control::testkit::TestNode;
 
@@ -322,7 +322,7 @@ mod tests {
         let node = TestNode::open(dir.path(), 1);
         let lsn = |number| Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap());
         let mut delivery = Delivery {
-            source: Source::new(&node.vault, &node.catalogue, None, None, spec::Source::Vault),
+            source: Source::new(&node.vault, &node.catalogue, None, None, read_from::Source::Vault),
             part: Part {
                 owner: None,
                 shard: ShardId::new(0),
