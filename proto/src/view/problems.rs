@@ -587,12 +587,12 @@ mod tests {
         );
         at(1, "node-3 (node 3) is not heard");
         at(
-            2,
+            3,
             "2 of 3 copies of segment 1/0/1 cannot be read: missing on node-2 (x), damaged on node-3 (x); good on \
              node-1 => nothing: what is bad is fetched anew from there",
         );
         at(
-            3,
+            2,
             "1 of 2 copies of segment 1/0/3 cannot be read: damaged on node-1 (x) => bring back node-3 with its data",
         );
         at(4, "10 sealed segments have fewer than 3 live copies => start node-3");
@@ -780,11 +780,11 @@ mod tests {
         let stopped = exporter(ExporterState::Stopped, 1.0, "401");
         let told = with([paused(), paused(), stopped]);
         assert!(
-            told[0].starts_with("exporter backend is paused (on node-1, node-2) => gs-ctl exporter resume backend"),
+            told[1].starts_with("exporter backend is paused (on node-1, node-2) => gs-ctl exporter resume backend"),
             "{told:?}"
         );
         assert!(
-            told[1].starts_with("exporter backend is refused by its sink: 401 (on node-3) => "),
+            told[0].starts_with("exporter backend is refused by its sink: 401 (on node-3) => "),
             "{told:?}"
         );
         let full = exporter(ExporterState::Full, 1.0, "");
@@ -884,7 +884,9 @@ mod tests {
         let replica = &mut reply.nodes[1].report.as_mut().unwrap().shards[0].replicas[1];
         replica.still_seconds = 10.0;
         reply.nodes[1].report.as_mut().unwrap().shards[0].cut_fault = "no folder".to_owned();
-        expected.push(
+        // Critical ones come first.
+        expected.insert(
+            1,
             "node-2 cannot write the segment of shard 0: no folder => mend that: what is acknowledged is in its WAL, \
              and is copied and sealed once it can be written",
         );
