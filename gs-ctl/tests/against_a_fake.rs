@@ -61,7 +61,7 @@ fn check_says_in_its_first_line_and_its_code_whether_something_is_wrong() {
     support::fits("check", &serde_json::from_str(&run.out).unwrap());
 
     let nobody = dir.path().join("nobody.sock");
-    let run = fake.ctl(&["--socket", nobody.to_str().unwrap(), "check"]);
+    let run = support::ctl(&nobody, &["check"]);
     assert_eq!(run.code, 3, "{}", run.out);
     assert!(run.out.starts_with("UNKNOWN: "), "{}", run.out);
     assert_eq!(run.err, "");

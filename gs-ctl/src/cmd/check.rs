@@ -68,10 +68,11 @@ impl From<ClusterView> for CheckView {
             .as_deref()
             .map_or_else(|| "a single node".to_owned(), human::one_line);
         let of = format!("{name}, answered by {}", human::one_line(&cluster.answered_by));
-        let mut problems = cluster.problems;
-        if cluster.nodes.is_empty() {
-            problems.push(is_outside(cluster.waiting));
-        }
+        // A node that is in no cluster yet knows nothing else.
+        let problems = match cluster.nodes.is_empty() {
+            true => vec![is_outside(cluster.waiting)],
+            false => cluster.problems,
+        };
         let Some(worst) = problems.first() else {
             return Self {
                 state: State::Ok,
