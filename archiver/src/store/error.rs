@@ -130,8 +130,8 @@ pub enum StoreError {
     /// A store whose id is known has no `store.json`.
     #[error(
         "archive {store}: v1/store.json is missing, and the archive is in the store {id}: is a mount missing, or is \
-         the folder not the same on all nodes? Mend that. Where only this file was lost, put it back with this content: \
-         {{\"format\":1,\"store_id\":\"{id}\"}}"
+         the folder not the same on all nodes? Mend that. Where only this file was lost, put it back with this \
+         content: {{\"format\":1,\"store_id\":\"{id}\"}}"
     )]
     IdMissing {
         /// The store's URL.

@@ -106,8 +106,8 @@ impl State {
     }
 
     /// What only the archive has of a log behind `done`: entries, and bytes as they are stored, both estimated by those
-    /// of the objects, and not 0 where there is anything. Nothing where there is no cursor: it stands at the oldest that
-    /// nodes have.
+    /// of the objects, and not 0 where there is anything. Nothing where there is no cursor: it stands at the oldest
+    /// that nodes have.
     pub fn archived_behind(&self, log: LogId, done: Option<Lsn>) -> (u64, u64) {
         let Some(done) = done else { return (0, 0) };
         let behind = self.archived_of(log, done.index());

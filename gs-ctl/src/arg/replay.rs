@@ -63,8 +63,8 @@ pub(crate) struct ReplayStart {
     /// The first event time no longer wanted, in the same forms
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
-    /// Where to read: auto (from the nodes, and what they do not have from the archive), vault (from the nodes only), or
-    /// archive (what is archived, from the archive only; all else is named as missing)
+    /// Where to read: auto (from the nodes, and what they do not have from the archive), vault (from the nodes only),
+    /// or archive (what is archived, from the archive only; all else is named as missing)
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Source::Auto)]
     pub(crate) source: Source,
     /// exporter:NAME (the sink of that exporter, with its TLS and headers), otlp-grpc://HOST:PORT or

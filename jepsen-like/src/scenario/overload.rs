@@ -173,7 +173,8 @@ async fn burst(
     Ok((offered, probe.recv()??.stop()))
 }
 
-/// The status once the node is not Red, or as it is after a long wait: what else the machine does makes a node Red, too.
+/// The status once the node is not Red, or as it is after a long wait: what else the machine does makes a node Red,
+/// too.
 async fn left_red(setup: &NodeSetup) -> anyhow::Result<StatusView> {
     let began = Instant::now();
     loop {

@@ -1,5 +1,5 @@
-//! The check of an archive that is a folder. Of a cluster the record decides which archive there is, so there its faults
-//! are warnings.
+//! The check of an archive that is a folder. Of a cluster the record decides which archive there is, so there its
+//! faults are warnings.
 
 use std::path::{Path, PathBuf};
 

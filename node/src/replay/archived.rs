@@ -118,7 +118,8 @@ impl<'a> Merged<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Reads one gap from the archive. What that does not give is waited for by a reader for good, and named for others.
+    /// Reads one gap from the archive. What that does not give is waited for by a reader for good, and named for
+    /// others.
     fn fill_one(&mut self, first: Lsn, gap: &Gap, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
         let end = Lsn::at(gap.segment.index, gap.last).min(self.reading.part.until);
         let (began, mut pause) = (Instant::now(), ARCHIVE_RETRY_MIN);

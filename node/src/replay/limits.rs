@@ -86,8 +86,8 @@ const _: () = assert!(LOST_READINGS_MAX * gophership_catalogue::limits::EXPORTER
 /// The forms in which a reading has a block of the archive: as it is stored, decoded, and as entries.
 const ARCHIVE_BLOCK_COPIES: usize = 3;
 
-/// The most bytes that the readings of lost nodes' logs, and of the archive, hold for one exporter, where an entry has at most
-/// `max_message`.
+/// The most bytes that the readings of lost nodes' logs, and of the archive, hold for one exporter, where an entry has
+/// at most `max_message`.
 pub(crate) fn lost_bytes_max(max_message: u64) -> u64 {
     let chunk = (LOST_CHUNK_BYTES as u64).max(max_message + ENTRY_OVERHEAD_BYTES as u64);
     (LOST_READINGS_MAX * (LOST_CHUNKS_AHEAD + 2 + ARCHIVE_BLOCK_COPIES)) as u64 * chunk

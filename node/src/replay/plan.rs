@@ -177,7 +177,8 @@ pub(super) fn archived_logs(state: &State, range: TimeRange) -> BTreeMap<LogId, 
 }
 
 /// Adds what only the archive has: logs that no node has anything of, and ends of logs behind what nodes have. For each
-/// log its last archived segment, and an estimate of the bytes. `own` is the node that reads the parts without an owner.
+/// log its last archived segment, and an estimate of the bytes. `own` is the node that reads the parts without an
+/// owner.
 pub(super) fn add_archived(parts: &mut Vec<Part>, own: NodeId, logs: BTreeMap<LogId, (SegmentIndex, u64)>) {
     for (log, (last, bytes)) in logs {
         let until = Lsn::last_of(last);

@@ -67,8 +67,8 @@ impl Source {
             .filter(|_| self.from != read_from::Source::Vault)
     }
 
-    /// The parts that hold everything of this time range that is acknowledged now, on any node or in the archive. It may
-    /// wait for peers, for a bounded time.
+    /// The parts that hold everything of this time range that is acknowledged now, on any node or in the archive. It
+    /// may wait for peers, for a bounded time.
     pub(super) fn parts(&self, range: TimeRange) -> Vec<Part> {
         let mut parts = self.parts_of_nodes(range);
         if self.archive().is_some() {

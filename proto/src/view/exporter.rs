@@ -128,8 +128,8 @@ pub const REFUSED_REMEDY: &str =
     "mend that there, then kill -HUP the node; a variable counts from the node's next start on";
 
 impl ExporterView {
-    /// The cause of its delay, in words: why it cannot run, else what it waits for, else the sink's last answer that was
-    /// not acceptance.
+    /// The cause of its delay, in words: why it cannot run, else what it waits for, else the sink's last answer that
+    /// was not acceptance.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let waiting = self.waiting.as_ref().map(|why| format!("waiting: {why}"));

@@ -2,8 +2,8 @@
 //! nodes, seal it.
 //!
 //! - `leader`: the node that recovers a segment, as a state machine.
-//! - `recoveries`: all segments that a leader recovers. `led_recovery`: one of them, driven. `requests`: what it asks of
-//!   nodes and of the catalogue.
+//! - `recoveries`: all segments that a leader recovers. `led_recovery`: one of them, driven. `requests`: what it asks
+//!   of nodes and of the catalogue.
 //! - `parts`: what recoveries need of their node. `noted_events`: what only a leader knows, as events.
 //! - `participant`: a node that is asked.
 //! - `refetch`: files of its own segments that a node lacks, or that are bad, are fetched from another holder.
