@@ -5,10 +5,12 @@ pub(super) mod ls;
 pub(super) mod restore;
 pub(super) mod verify;
 
+use std::pin::pin;
+
 use anyhow::{Context, bail};
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
-use gophership_archiver::contents::{ContentsFault, Found, ReadError, clusters, listed, scan};
+use gophership_archiver::contents::{ContentsFault, Found, ReadError, clusters, listed, manifests, scan};
 use gophership_archiver::store::{StoreReader, StoreSettings, open_reader};
 use gophership_vault::Disposition;
 use gophership_vault::ids::ClusterId;
@@ -16,6 +18,7 @@ use gophership_vault::time::TimeRange;
 
 use crate::arg::archive::{StoreArgs, TimesArgs};
 use crate::arg::when::now_unix_nano;
+use crate::out::human;
 use crate::out::outcome::{Failure, Outcome};
 
 async fn open(url: &str, asked: &StoreArgs) -> anyhow::Result<StoreReader> {
@@ -33,7 +36,6 @@ async fn open(url: &str, asked: &StoreArgs) -> anyhow::Result<StoreReader> {
 /// The cluster whose manifests are read.
 async fn cluster_of(store: &StoreReader, asked: &StoreArgs) -> anyhow::Result<ClusterId> {
     let there = clusters(store).await.context("cannot list the manifests")?;
-    let names = || there.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ");
     match (asked.cluster.map(ClusterId), there.as_slice()) {
         (Some(asked), there) if there.contains(&asked) => Ok(asked),
         (None, [one]) => Ok(*one),
@@ -45,7 +47,7 @@ async fn cluster_of(store: &StoreReader, asked: &StoreArgs) -> anyhow::Result<Cl
             let text = format!(
                 "archive {} has several clusters: name one of them with --cluster: {}",
                 store.url(),
-                names()
+                described(store, &there).await
             );
             Err(Failure::Usage(text).into())
         }
@@ -54,11 +56,31 @@ async fn cluster_of(store: &StoreReader, asked: &StoreArgs) -> anyhow::Result<Cl
                 "archive {} has no manifest of cluster {}, but of: {}",
                 store.url(),
                 asked.0,
-                names()
+                described(store, &there).await
             );
             Err(Failure::Usage(text).into())
         }
     }
+}
+
+/// Clusters, each with its newest manifest, so that somebody can tell them apart.
+async fn described(store: &StoreReader, clusters: &[ClusterId]) -> String {
+    let mut all = Vec::new();
+    for cluster in clusters {
+        let mut newest = pin!(manifests(store, *cluster).filter_map(async |read| read.ok()));
+        all.push(match newest.next().await {
+            Some((manifest, _)) => {
+                let until = manifest.objects.iter().map(|object| object.received.max).max();
+                let (seq, until) = (manifest.seq, human::time(until));
+                format!(
+                    "{} (newest manifest {seq}, of entries received until {until})",
+                    cluster.0
+                )
+            }
+            None => format!("{} (no manifest of it can be read)", cluster.0),
+        });
+    }
+    all.join(", ")
 }
 
 /// The objects that were asked for.

@@ -310,14 +310,17 @@ fn no_cluster(answers: &[Answer]) -> (String, String) {
     let others = answers.len();
     if belong_to_none == others {
         let what = "a cluster: this node belongs to none, and no other node of cluster.peers does";
-        return (what.to_owned(), "run gs-ctl cluster provision on one node".to_owned());
+        let remedy = "run gs-ctl cluster provision on one node; to bring back what a lost cluster has archived, with \
+                      --restore-from and the archive's URL";
+        return (what.to_owned(), remedy.to_owned());
     }
     let what = format!(
         "a cluster: this node belongs to none, and of the {others} other nodes of cluster.peers {belong_to_none} say \
          that they belong to none either"
     );
     let remedy = "where there is a cluster, mend what keeps its nodes from answering: this node joins by itself then. \
-                  Where all nodes are new, start all, then run gs-ctl cluster provision on one";
+                  Where all nodes are new, start all, then run gs-ctl cluster provision on one (to bring back what a \
+                  lost cluster has archived, with --restore-from and the archive's URL)";
     (what, remedy.to_owned())
 }
 

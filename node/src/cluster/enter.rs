@@ -109,7 +109,8 @@ pub async fn enter(config: &Config, early: &Early, listener: &TcpListener) -> an
     early.listen(&folder)?;
     tracing::warn!(
         cluster = setup.cluster,
-        "cluster.membership.none: run gs-ctl cluster provision on one node"
+        "cluster.membership.none: run gs-ctl cluster provision on one node; to bring back what a lost cluster has \
+         archived, with --restore-from and the archive's URL"
     );
     let settled = serve(&candidate, setup, listener, storage).await?;
     match (data, opening) {
