@@ -1,7 +1,8 @@
 //! The reading of one sealed segment from its holders: one takes over where another one lacks something.
 //!
 //! **Invariants**:
-//! - I1: an entry is named as missing only when every holder that can be asked lacks it.
+//! - I1: an entry is named as missing only when every holder that can be asked lacks it, and those that may come back
+//!   were waited for in vain. These are named with it. Where the archive has the segment, nobody is waited for.
 //! - I2: a reader for good is told so only when every node that holds the segment lacks it for good: one that is away,
 //!   or cannot read it for the moment, is waited for.
 //! - I3: once an operator accepted the loss of what no holder can read, only one that is away is waited for.
@@ -82,7 +83,8 @@ impl LogReading<'_> {
                     "replay.copy.damaged: another holder has the entries"
                 );
             }
-            match self.judge(seal, asked, attempt, !damaged_at.is_empty(), each) {
+            let is_left = self.leaves_away(seal) && self.has_other(seal, node, &unusable);
+            match self.judge(seal, asked, attempt, is_left, each) {
                 Next::End(attempt) => return attempt,
                 Next::Again => {}
                 Next::Without(node) => unusable.push(node),
@@ -90,13 +92,13 @@ impl LogReading<'_> {
         }
     }
 
-    /// What follows an attempt at one holder. `elsewhere`: others were found to lack something there.
+    /// What follows an attempt at one holder. `is_left`: where it cannot be read now, others are read without it.
     fn judge(
         &mut self,
         seal: &SealRecord,
         asked: Asked,
         attempt: Attempt,
-        elsewhere: bool,
+        is_left: bool,
         each: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Next {
         let (node, is_for_good) = (asked.node, self.reading.for_good);
@@ -107,7 +109,7 @@ impl LogReading<'_> {
                 self.lacking.insert(self.done, node, lack);
                 return Next::Again;
             }
-            if !is_for_good && elsewhere {
+            if is_left {
                 return Next::Without(node);
             }
             let why = format!(
@@ -137,15 +139,15 @@ impl LogReading<'_> {
                     return Next::Again;
                 }
                 for fault in asked.faults.into_iter().filter(|_| !is_whole) {
-                    if self.hand_on(Found::Fault(at_node(node, fault)), each).is_break() {
+                    let fault = at_node(node, fault, &self.not_given_by);
+                    if self.hand_on(Found::Fault(fault), each).is_break() {
                         return Next::End(Attempt::Over(ControlFlow::Break(())));
                     }
                 }
                 self.done = self.done.max(Some(Lsn::last_of(seal.id.index)));
                 Next::End(Attempt::Over(ControlFlow::Continue(())))
             }
-            // A replay names what is missing, as soon as there is a holder that it can read the rest from.
-            (None, Attempt::Waits(_)) if !is_for_good && elsewhere => Next::Without(node),
+            (None, Attempt::Waits(_)) if is_left => Next::Without(node),
             (None, Attempt::Waits(wait)) => Next::End(Attempt::Waits(Wait { segment, ..wait })),
             (None, over) => Next::End(over),
         }
@@ -162,10 +164,25 @@ impl LogReading<'_> {
         // This node's copy costs no call. The node that writes the log is asked last: it is there, and has found
         // damage.
         holders.sort_by_key(|(node, _)| (*node == self.log.node, *node != self.own));
-        if !self.reading.for_good && holders.iter().any(|(_, holder)| *holder == Holder::There) {
+        self.not_given_by.clear();
+        if self.leaves_away(seal) && holders.iter().any(|(_, holder)| *holder == Holder::There) {
+            let away = holders.iter().filter(|(_, holder)| *holder == Holder::Away);
+            self.not_given_by = away.map(|(node, _)| *node).chain(unusable.iter().copied()).collect();
             holders.retain(|(_, holder)| *holder == Holder::There);
         }
         self.lacking.turn(self.done, &holders, self.attempts.saturating_sub(1))
+    }
+
+    /// True where the holders that are there are read to their end, whoever is away. A replay names what is missing
+    /// then, and reads the rest.
+    fn leaves_away(&self, seal: &SealRecord) -> bool {
+        !self.reading.for_good && (self.gives_up || self.source.is_archived(seal.id))
+    }
+
+    /// True where another holder than this one can be asked.
+    fn has_other(&self, seal: &SealRecord, node: NodeId, unusable: &[NodeId]) -> bool {
+        let mut others = seal.holders.iter().filter(|other| *other != node);
+        others.any(|other| !unusable.contains(&other) && !self.silent.contains(&other) && self.is_there(other, seal))
     }
 
     /// The wait for these holders. What one of them cannot read for the moment is asked for again after it.
@@ -271,7 +288,8 @@ impl LogReading<'_> {
                 }
                 let asked = self.asked.take();
                 for fault in missing {
-                    self.hand_on(Found::Fault(at_node(node, fault)), each)?;
+                    let fault = at_node(node, fault, &self.not_given_by);
+                    self.hand_on(Found::Fault(fault), each)?;
                 }
                 self.asked = asked;
                 ControlFlow::Continue(Some(Found::Entry(entry)))
@@ -288,8 +306,11 @@ fn way_out(id: SegmentId) -> String {
     )
 }
 
-/// A fault, with the node that found it.
-fn at_node(node: NodeId, fault: ScanFault) -> ScanFault {
-    let what = format!("at node {node}: {}", fault.what);
+/// A fault, with the node that found it, and the other holders, that did not give what is missing.
+fn at_node(node: NodeId, fault: ScanFault, not_given_by: &[NodeId]) -> ScanFault {
+    let others = not_given_by
+        .iter()
+        .map(|other| format!("; node {other}, which holds the segment too, did not give it"));
+    let what = format!("at node {node}: {}{}", fault.what, others.collect::<String>());
     ScanFault { what, ..fault }
 }

@@ -52,6 +52,10 @@ pub(super) struct LogReading<'a> {
     silence_max: Duration,
     /// The last segment that was waited for in vain.
     passed: Option<SegmentIndex>,
+    /// True once a replay waits no longer for holders of a segment that are away, where another one is there.
+    pub(super) gives_up: bool,
+    /// The holders that were not waited for, or gave nothing, where another one is read to its end.
+    pub(super) not_given_by: Vec<NodeId>,
     /// What is missing and was handed on.
     missing: BTreeSet<String>,
     /// The number of attempts, by which the holders take turns.
@@ -120,6 +124,8 @@ impl<'a> LogReading<'a> {
             silent: BTreeSet::new(),
             silence_max: silence_max(reading.patience),
             passed: None,
+            gives_up: false,
+            not_given_by: Vec::new(),
             missing: BTreeSet::new(),
             attempts: 0,
             found: Instant::now(),
@@ -140,11 +146,18 @@ impl<'a> LogReading<'a> {
                 Attempt::Over(_) => continue,
                 Attempt::Waits(wait) => wait,
             };
+            let is_in_vain = self.is_out_of_patience(wait.nobody);
+            // First all that those who are there have of the segment.
+            if is_in_vain && wait.segment.is_some() && !self.reading.for_good && !self.gives_up {
+                self.gives_up = true;
+                self.reading.patience.inspect(|patience| patience.vain.set(true));
+                continue;
+            }
             if !self.silent.is_empty() {
                 self.silent.clear();
                 self.silence_max *= 2;
             }
-            if self.is_out_of_patience(wait.nobody) {
+            if is_in_vain {
                 if !self.pass(&wait, each)? {
                     return ControlFlow::Continue(());
                 }

@@ -7,6 +7,7 @@
 //!   holder that is asked next. `archived`: one log from nodes and archive as one, `read_from`:
 //!   which of the two. `lost`: a lost node's logs for exporters.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
+//!   `from_thread`: the messages of the thread that reads for either.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
 //!   rate. `loss`: what they passed over. `lease`: how long they send alone. `due`: what a node is to do
 //!   about a job; `takeover`: the doing of it, here or in place of a runner that is dead; `held_for`: how long a term
@@ -21,6 +22,7 @@ mod delivery;
 mod due;
 mod error;
 mod for_peers;
+mod from_thread;
 mod held_for;
 mod holders;
 mod job;

@@ -1,9 +1,8 @@
-//! For tests: peers that hold a segment and give what they hold, or nothing, as where a disk hangs.
+//! For tests: peers that hold a segment and give what they hold, a part of it, or nothing, as where a disk hangs.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gophership_catalogue::{Actor, Command};
@@ -14,7 +13,8 @@ use gophership_vault::ids::{
 use gophership_vault::ledger::{OpenRecord, SealRecord, SegmentStats};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
-    CompleteCopy, HeldReport, NodeSet, RecoveryNumber, ReplicaSet, SegmentEnd, SegmentHeader, StoredEntry, VaultError,
+    CompleteCopy, HeldReport, NodeSet, RecoveryNumber, ReplicaSet, ScanFault, SegmentEnd, SegmentHeader, StoredEntry,
+    VaultError,
 };
 use gophership_vault_replication::consensus::network::{PeerReceiver, Pending};
 use gophership_vault_replication::peer::wire::tail::TailMessage;
@@ -33,12 +33,25 @@ use crate::peers::Peers;
 /// Entries of the segment that each peer holds.
 pub(crate) const ENTRIES: u32 = 3;
 
+/// What a node gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Gives {
+    All,
+    /// All but the second entry, which is damaged there.
+    AllButTheSecond,
+    /// Nothing, and it does not say so.
+    Nothing,
+    /// An error, though it was heard lately.
+    Error,
+    /// It was not heard lately.
+    Away,
+}
+
 /// Nodes beside node 1, which are there. All hold the first segment of node 2's shard 0.
 pub(crate) struct SilentPeers {
     pub(crate) peers: Arc<Peers>,
     pub(crate) segment: SegmentId,
-    /// True while a node gives nothing.
-    pub(crate) is_silent: BTreeMap<u32, Arc<AtomicBool>>,
+    gives: BTreeMap<u32, Arc<Mutex<Gives>>>,
     _servers: Vec<PeerServer>,
 }
 
@@ -50,7 +63,7 @@ impl SilentPeers {
     /// Nodes 2 to `last` on loopback, on record at `own`, which is node 1.
     pub(crate) fn serve(own: &TestNode, last: u32, runtime: &Handle) -> Self {
         let cluster = own.vault.identity().cluster_id;
-        let (mut servers, mut is_silent) = (Vec::new(), BTreeMap::new());
+        let (mut servers, mut gives) = (Vec::new(), BTreeMap::new());
         let _inside = runtime.enter();
         let setup = |n: u32| {
             Arc::new(PeerSetup {
@@ -61,12 +74,15 @@ impl SilentPeers {
             })
         };
         for n in 2..=last {
-            let silent = Arc::new(AtomicBool::new(false));
+            let of_node = Arc::new(Mutex::new(Gives::All));
             let handlers = Handlers {
                 consensus: Arc::new(Nothing),
                 tail: Arc::new(Nothing),
                 recovery: Arc::new(Nothing),
-                replay: Arc::new(Reads(Arc::clone(&silent))),
+                replay: Arc::new(Reads {
+                    segment: segment_of_node_2(),
+                    gives: Arc::clone(&of_node),
+                }),
             };
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let server = PeerServer::start(listener, setup(n), handlers).unwrap();
@@ -84,35 +100,46 @@ impl SilentPeers {
             };
             own.catalogue.submit(Actor::Node, describe).unwrap();
             servers.push(server);
-            is_silent.insert(n, silent);
+            gives.insert(n, of_node);
         }
         let segment = sealed_on_record(own, last);
+        let heard = gives.clone();
         let peers = Arc::new(Peers {
             client: PeerClient::new(setup(1)),
             runtime: runtime.clone(),
             catalogue: Arc::clone(&own.catalogue),
-            is_alive: Arc::new(|_| true),
+            is_alive: Arc::new(move |node| {
+                let gives = heard.get(&node.get());
+                gives.is_none_or(|gives| *gives.lock().unwrap() != Gives::Away)
+            }),
         });
         Self {
             peers,
             segment,
-            is_silent,
+            gives,
             _servers: servers,
         }
     }
 
     pub(crate) fn set_silent(&self, n: u32, silent: bool) {
-        self.is_silent[&n].store(silent, Ordering::SeqCst);
+        self.set(n, if silent { Gives::Nothing } else { Gives::All });
+    }
+
+    pub(crate) fn set(&self, n: u32, gives: Gives) {
+        *self.gives[&n].lock().unwrap() = gives;
+    }
+}
+
+fn segment_of_node_2() -> SegmentId {
+    SegmentId {
+        node: node(2),
+        shard: ShardId::new(0),
+        index: SegmentIndex::FIRST,
     }
 }
 
 fn sealed_on_record(own: &TestNode, last: u32) -> SegmentId {
-    let storage = Uuid::from_u128(2);
-    let id = SegmentId {
-        node: node(2),
-        shard: ShardId::new(0),
-        index: SegmentIndex::FIRST,
-    };
+    let (id, storage) = (segment_of_node_2(), Uuid::from_u128(2));
     let epoch = Epoch::new(1).unwrap();
     let range = Some(TimeRange { min: 1, max: 9 });
     let open = OpenRecord {
@@ -178,7 +205,31 @@ fn entry(n: u32) -> StoredEntry {
     }
 }
 
-struct Reads(Arc<AtomicBool>);
+struct Reads {
+    segment: SegmentId,
+    gives: Arc<Mutex<Gives>>,
+}
+
+impl Reads {
+    fn gives(&self) -> Gives {
+        *self.gives.lock().unwrap()
+    }
+
+    fn find(&self, entry: StoredEntry) -> ReplayFound {
+        let number = entry.lsn.number();
+        if number.get() != 2 || self.gives() != Gives::AllButTheSecond {
+            return ReplayFound::Entry(entry);
+        }
+        let fault = ScanFault {
+            segment: self.segment,
+            numbers: Some((number, number)),
+            what: "it is damaged".to_owned(),
+            is_for_now: false,
+        };
+        let missing = serde_json::json!({ "Fault": fault });
+        ReplayFound::Missing(missing.to_string().into_bytes())
+    }
+}
 
 impl ReplayHandler for Reads {
     fn plan(&self, _: TimeRange) -> Result<Vec<Vec<u8>>, String> {
@@ -186,11 +237,14 @@ impl ReplayHandler for Reads {
     }
 
     fn read(&self, reading: ReplayReading<'_>, take: &mut dyn FnMut(ReplayFound) -> bool) -> Result<(), String> {
-        while self.0.load(Ordering::SeqCst) && (reading.wanted)() {
+        while self.gives() == Gives::Nothing && (reading.wanted)() {
             std::thread::sleep(Duration::from_millis(1));
         }
         let all = (1..=ENTRIES).map(entry).filter(|entry| Some(entry.lsn) > reading.done);
-        let _given = all.into_iter().all(|entry| take(ReplayFound::Entry(entry)));
+        if self.gives() == Gives::Error {
+            return Err("it ends".to_owned());
+        }
+        let _given = all.into_iter().all(|entry| take(self.find(entry)));
         Ok(())
     }
 }

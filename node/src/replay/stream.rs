@@ -4,6 +4,7 @@
 //! - I1: the chunk with `end` comes last and only when everything was read.
 //! - I2: where something is missing the stream then ends with [`ReplayError::Missing`], which names it: everything
 //!   readable is there, and no client takes it for complete.
+//! - I3: a reading that ends abruptly is an error, too.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use gophership_vault::ids::Lsn;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::error::ReplayError;
+use super::from_thread::FromThread;
 use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, PEER_PATIENCE, STREAMS_MAX, TAILS_MAX};
 use super::loss::Loss;
 use super::pace::Pace;
@@ -89,12 +91,11 @@ pub(crate) fn stream(
     permit: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
 ) -> impl Stream<Item = Message> + use<> {
-    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let range = spec.range();
     let (source, throttle) = (source_of(context, spec), context.throttle.clone());
     let pace = Pace::new(spec.rate_bytes_per_second);
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
-    tokio::task::spawn_blocking(move || {
+    let messages = FromThread::spawn(CHUNKS_AHEAD, move |sender| {
         let _permit = permit;
         let parts = source.parts(range);
         let mut chunker = Chunker {
@@ -126,13 +127,13 @@ pub(crate) fn stream(
         }
         chunker.finish();
     });
-    stream::unfold(Some((receiver, stop)), move |state| {
+    stream::unfold(Some((messages, stop)), move |state| {
         let (pace, throttle) = (Arc::clone(&pace), throttle.clone());
         async move {
-            let (mut receiver, mut stop) = state?;
+            let (mut messages, mut stop) = state?;
             let next = async {
                 let began = Instant::now();
-                let message = receiver.recv().await?;
+                let message: Message = messages.next().await?.flatten();
                 throttle.pass(Job::Replay, began.elapsed()).await;
                 let bytes = message
                     .as_ref()
@@ -144,7 +145,7 @@ pub(crate) fn stream(
                 message = next => message?,
                 () = raised(&mut stop) => return Some((Err(ReplayError::Stopping), None)),
             };
-            Some((message, Some((receiver, stop))))
+            Some((message, Some((messages, stop))))
         }
     })
 }

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::error::ReplayError;
+use super::from_thread::FromThread;
 use super::limits::{TAIL_BEHIND_MAX, TAIL_BYTES_PER_TURN, TAIL_ENTRIES_PER_TURN, TAIL_SIGN_OF_LIFE, TAIL_TURN};
 use super::stream::shown;
 use crate::flag::raised;
@@ -43,18 +44,17 @@ pub(crate) fn tail(
              standard output"
         )));
     }
-    let (sender, receiver) = mpsc::channel(1);
     let runtime = Handle::current();
     // Entries that come after the answer are shown, so the beginning is settled before.
     let tail = Tail::new(vault, last_entries, throttle);
-    tokio::task::spawn_blocking(move || {
+    let chunks = FromThread::spawn(1, move |sender| {
         let _permit = permit;
         tail.run(&sender, &runtime);
     });
-    Ok(stream::unfold(Some((receiver, stop)), |state| async {
-        let (mut receiver, mut stop) = state?;
+    Ok(stream::unfold(Some((chunks, stop)), |state| async {
+        let (mut chunks, mut stop) = state?;
         tokio::select! {
-            chunk = receiver.recv() => Some((Ok(chunk?), Some((receiver, stop)))),
+            chunk = chunks.next() => Some((chunk?, Some((chunks, stop)))),
             () = raised(&mut stop) => Some((Err(ReplayError::Stopping), None)),
         }
     }))

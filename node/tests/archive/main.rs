@@ -4,6 +4,7 @@
 mod identity;
 mod node;
 mod reading;
+mod reading_jobs;
 mod restore;
 #[path = "../debt/sink.rs"]
 #[allow(dead_code)] // the other tests use all of it

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::control_client::ControlClient;
+use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
     ArchiveObject, ArchiveStatus, ChangeSettingRequest, ChangeSettingsRequest, ClusterStatusReply,
-    ClusterStatusRequest, ListArchiveRequest, ListSegmentsRequest, ListSettingsRequest, PauseArchiveRequest,
-    ProvisionClusterRequest, ReplayEnd, ReplayEntry, ReplaySource, ReplaySpec, ResumeArchiveRequest,
-    SealSegmentsRequest, SegmentState, SegmentSummary, Setting, SettingValue, ShowArchiveRequest,
+    ClusterStatusRequest, ListArchiveRequest, ListReplaysRequest, ListSegmentsRequest, ListSettingsRequest, OtlpSink,
+    PauseArchiveRequest, ProvisionClusterRequest, ReplayEnd, ReplayEntry, ReplayJob, ReplayJobRef, ReplaySink,
+    ReplaySource, ReplaySpec, ResumeArchiveRequest, SealSegmentsRequest, SegmentState, SegmentSummary, Setting,
+    SettingValue, ShowArchiveRequest,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -363,6 +365,52 @@ impl Node {
         );
         replayed.entries.sort_by_key(at);
         Ok(replayed)
+    }
+
+    /// Begins a job that replays to an OTLP sink over HTTP; its id.
+    pub(crate) async fn start_replay(&self, source: ReplaySource, sink: SocketAddr) -> Result<String, String> {
+        let kind = Kind::OtlpHttp(OtlpSink {
+            endpoint: sink.to_string(),
+            tls: None,
+        });
+        let spec = ReplaySpec {
+            source: source.into(),
+            sink: Some(ReplaySink {
+                kind: Some(kind),
+                ..ReplaySink::default()
+            }),
+            ..ReplaySpec::default()
+        };
+        let job = self.control().await?.start_replay(spec).await;
+        job.map(|job| job.into_inner().id).map_err(|e| e.to_string())
+    }
+
+    /// Cancels a job.
+    pub(crate) async fn cancel_replay(&self, id: &str) -> Result<(), String> {
+        let job = ReplayJobRef { id: id.to_owned() };
+        let cancelled = self.control().await?.cancel_replay(job).await;
+        cancelled.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// A job, as this node shows it.
+    pub(crate) async fn replay_job(&self, id: &str) -> Result<ReplayJob, String> {
+        let listed = self.control().await?.list_replays(ListReplaysRequest::default()).await;
+        let jobs = listed.map_err(|e| e.to_string())?.into_inner().jobs;
+        jobs.into_iter()
+            .find(|job| job.id == id)
+            .ok_or_else(|| format!("no job {id}"))
+    }
+
+    /// Sets an exporter of the cluster, which sends to an OTLP sink over HTTP what it has not got since the oldest.
+    pub(crate) async fn set_exporter(&self, name: &str, sink: SocketAddr) -> Result<(), String> {
+        let text =
+            format!("name: {name}\notlp_http: {{ endpoint: \"http://{sink}\", compression: none }}\nstart: oldest\n");
+        let asked = ChangeSettingRequest {
+            exporter: Some(text),
+            ..ChangeSettingRequest::default()
+        };
+        let set = self.control().await?.change_setting(asked).await;
+        set.map(drop).map_err(|e| e.to_string())
     }
 
     /// The answer of the admin port.

@@ -12,7 +12,7 @@ use crate::store::{Mood, Store, files_below};
 use crate::{NO_RETENTION, VAULT, in_bucket, records, set, until_archived};
 
 /// Waits until a node has no sealed segment any more.
-async fn until_trimmed(node: &Node) {
+pub(crate) async fn until_trimmed(node: &Node) {
     until("all segments trimmed", async || match node.sealed().await?.len() {
         0 => Ok(()),
         left => Err(format!("{left} are left: {}", node.log())),
@@ -21,7 +21,7 @@ async fn until_trimmed(node: &Node) {
 }
 
 /// Sends records, each of which becomes a segment.
-async fn send_apart(node: &Node, records: &[String]) {
+pub(crate) async fn send_apart(node: &Node, records: &[String]) {
     for record in records {
         node.send(std::slice::from_ref(record)).await;
         node.seal().await;

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gophership_proto::control::v1::ReplaySource::Auto;
 use serde_json::Value;
 
 use crate::node::{Node, candidates, cluster, single, until, until_whole};
+use crate::sink::Sink;
 use crate::store::{KEY_ID, Mood, SECRET, Store, files_below};
 use crate::{VAULT, in_bucket, once, records, until_archived};
 
@@ -74,6 +76,8 @@ async fn a_new_cluster_has_all_that_the_archive_of_a_lost_one_has_and_the_lost_o
         node.seal().await;
     }
     until_archived(&old[0], 3).await;
+    let lost = old[0].replay(Auto, None).await.unwrap();
+    assert_eq!((lost.entries.len(), &*lost.missing), (18, ""));
     old.iter_mut().for_each(Node::kill);
     let there = names_below(&folder);
     let highest = there
@@ -153,6 +157,37 @@ async fn a_new_cluster_has_all_that_the_archive_of_a_lost_one_has_and_the_lost_o
     assert_eq!((code, verdict["ok"].as_bool()), (0, Some(true)), "{verdict} {said}");
     let both: Vec<String> = all.iter().chain(&more).cloned().collect();
     assert_eq!(crate::content(&files_below(&folder.join("v1/logs"))), once(&both));
+
+    // The logs of the lost one's nodes are read with the own ones, bit for bit.
+    for node in &new {
+        let replayed = node.replay(Auto, None).await.unwrap();
+        assert_eq!((replayed.entries.len(), &*replayed.missing), (21, ""));
+        let (of_lost, of_new): (Vec<_>, Vec<_>) = replayed.entries.into_iter().partition(|entry| entry.node < first);
+        assert_eq!((of_lost, of_new.len()), (lost.entries.clone(), 3));
+        assert_eq!(replayed.end.unwrap().archived_entries, 18);
+    }
+    // An exporter that is set up now begins at the oldest that nodes have, not with the whole archive.
+    let sink = Sink::start();
+    sink.take(usize::MAX);
+    until("an exporter", async || new[0].set_exporter("late", sink.address).await).await;
+    let last = records("last", 3);
+    for (node, record) in new.iter().zip(&last) {
+        node.send(std::slice::from_ref(record)).await;
+    }
+    let sent: BTreeSet<String> = more.iter().chain(&last).cloned().collect();
+    until("what nodes have", async || {
+        let taken: BTreeSet<String> = sink.taken().into_iter().collect();
+        let debts: Vec<Value> = new
+            .iter()
+            .map(|node| node.shown("/api/v1/status")["exporters"][0]["debt_entries"].clone())
+            .collect();
+        match taken.is_superset(&sent) && debts.iter().all(|debt| debt == 0) {
+            true => Ok(()),
+            false => Err(format!("{} {debts:?}", taken.len())),
+        }
+    })
+    .await;
+    assert_eq!(sink.taken().into_iter().collect::<BTreeSet<_>>(), sent);
 
     // The lost cluster wakes: it takes logs, and leaves the archive alone.
     drop(new);

@@ -5,8 +5,8 @@ use crate::apply::apply;
 use crate::command::Command;
 use crate::setting::{ARCHIVE_STORES, ARCHIVE_URL};
 use crate::testkit::{
-    archive_commit, archive_lease, configure, cursor, entry, exporter, letter, lsn, manifest_commit, node, open,
-    register, seal_record, segment, up, uuid,
+    archive_commit, archive_lease, configure, cursor, describe, entry, exporter, letter, lsn, manifest_commit, node,
+    open, register, seal_record, segment, up, uuid,
 };
 
 fn holding(letters: impl IntoIterator<Item = DeadLetter>) -> State {
@@ -285,4 +285,76 @@ fn a_letter_without_a_copy_goes_on_record_where_the_archive_has_its_entry() {
     let letters = vec![letter("a", seal.id, 1)];
     apply(&mut state, &Command::AddDeadLetters { letters }).unwrap();
     assert_eq!(state.dead_letter_count("a"), 1);
+}
+
+/// What [`archived`] gives, listed, of a node that was replaced by node 2, and trimmed, with no file left.
+fn only_archived_of_a_replaced_node() -> (State, SealRecord) {
+    let (mut state, seal) = archived(false);
+    let unlinked = Command::UnlinkedOn {
+        node: node(1),
+        segments: vec![seal.id],
+    };
+    for command in [
+        manifest_commit(1, &[1]),
+        register(2),
+        describe(1, "n", None),
+        describe(2, "n", Some(1)),
+        retention(seal.id),
+        unlinked,
+    ] {
+        apply(&mut state, &command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+    }
+    assert_eq!(state.segments_of_node(node(1)).count(), 0);
+    (state, seal)
+}
+
+#[test]
+fn a_replaced_node_is_not_past_while_an_exporter_is_owed_what_only_the_archive_has_of_it() {
+    let (mut state, seal) = only_archived_of_a_replaced_node();
+    let at = |state: &State| state.cursor("a", node(1), seal.id.shard);
+    assert_eq!(at(&state), Some(lsn(1, 1)), "its cursor says what it is owed");
+    assert!(!state.is_past(node(1)));
+    // Another node starts, and takes its export over.
+    let take = Command::TakeExport {
+        exporter: "a".to_owned(),
+        owner: node(1),
+        runner: node(2),
+        seen: 0,
+    };
+    let commit = |done| Command::CommitTakenCursors {
+        owner: node(1),
+        runner: node(2),
+        term: 1,
+        cursors: vec![cursor("a", 1, 0, done)],
+    };
+    for command in [configure(2, &["a"]), take, commit(lsn(1, 2))] {
+        apply(&mut state, &command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+    }
+    assert_eq!(at(&state), Some(lsn(1, 2)));
+    assert!(!state.is_past(node(1)), "nobody knows that this was the last entry");
+    apply(&mut state, &commit(Lsn::last_of(seal.id.index))).unwrap();
+    assert!(state.is_past(node(1)));
+    apply(&mut state, &configure(2, &["a"])).unwrap();
+    assert_eq!((at(&state), state.export_taken("a", node(1))), (None, None));
+}
+
+#[test]
+fn what_is_dropped_for_room_is_lost_only_where_the_archive_lacks_it() {
+    for is_listed in [true, false] {
+        let (mut state, seal) = archived(false);
+        let list = is_listed.then(|| manifest_commit(1, &[1]));
+        let drop = Command::Trim {
+            id: seal.id,
+            why: gophership_vault::ledger::TrimReason::Dropped,
+        };
+        for command in list.into_iter().chain([drop]) {
+            apply(&mut state, &command).unwrap();
+        }
+        let lost = state.dropped(node(1), seal.id.shard).count();
+        assert_eq!(lost, usize::from(!is_listed));
+        // An exporter reads on from there, and one that has all of it needs nothing.
+        let at = state.cursor("a", node(1), seal.id.shard);
+        let behind = state.archived_behind(seal.id.log(), at);
+        assert_eq!(behind.0, if is_listed { 2 } else { 0 });
+    }
 }
