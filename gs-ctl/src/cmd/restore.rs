@@ -89,7 +89,7 @@ pub(super) async fn dry_run(url: &str, asked: &RestoreArgs, format: Format) -> a
 
 /// Provisions an empty cluster, and has it take in an archive.
 pub(super) async fn restore(socket: &Path, url: &str, asked: &RestoreArgs, format: Format) -> anyhow::Result<Outcome> {
-    let archive = ArchiveRead::open(url, &asked.store, asked.full).await?;
+    let mut archive = ArchiveRead::open(url, &asked.store, asked.full).await?;
     let origin = v1::RestoreOrigin {
         cluster_id: archive.cluster.0.to_string(),
         restore_id: Uuid::new_v4().to_string(),
@@ -105,6 +105,11 @@ pub(super) async fn restore(socket: &Path, url: &str, asked: &RestoreArgs, forma
     node.provision(wish).await.map_err(|e| refused(&e))?;
     let (mut node, known) = begun(socket, &origin).await?;
     let of = known.origin.clone().unwrap_or_default();
+    if archive.generation < of.generation {
+        // Until its marker was there, the cluster before may have gone on. A cluster that answers has put it, or
+        // archives elsewhere.
+        archive = ArchiveRead::open(url, &asked.store, asked.full).await?;
+    }
     if known.state == COMPLETE {
         let read = archive.read(async |_| Ok(())).await?;
         let view = RestoreView {

@@ -117,6 +117,12 @@ pub(crate) enum OperateError {
     /// What is to be restored is no part of an archive.
     #[error("this cannot be restored: {0}")]
     BadRestore(&'static str),
+    /// A restore has to wait for the store to which this cluster archives.
+    #[error("this node has not opened the store to which the cluster archives: {why}")]
+    ArchiveNotOpen {
+        /// What fails there, or that nothing does so far, in words.
+        why: String,
+    },
     /// A member is asked to forget its invitation.
     #[error("this node is a member of its cluster: there is no invitation to forget")]
     Member,
@@ -253,6 +259,7 @@ impl OperateError {
             | Self::NotSealedYet { .. }
             | Self::RecoveryUnknown { .. }
             | Self::Stopping { .. }
+            | Self::ArchiveNotOpen { .. }
             | Self::Peer(_) => Kind::Unavailable,
             Self::TooManyVerifications => Kind::Overloaded,
             Self::Unwritable(_) | Self::Ended(_) | Self::VerificationEnded(_) => Kind::Internal,

@@ -2,11 +2,13 @@
 //!
 //! **Invariants**:
 //! - I1: what is no object is refused before anything is submitted.
+//! - I2: a restore that begins is answered once the store is open where this cluster archives. If that is the store of
+//!   the archive, its marker is there: the cluster before does nothing more, and what is read from now on stays.
 
 use gophership_catalogue::archive::{ArchiveObject, ManifestHead, ObjectState, Stored};
 use gophership_catalogue::limits::RESTORE_PAGE_OBJECTS_MAX;
 use gophership_catalogue::refusal::RestoreRefusal;
-use gophership_catalogue::restore::{RestoreEnd, RestoreRecord, RestoredObject};
+use gophership_catalogue::restore::{RestoreEnd, RestoreRecord, RestoreState, RestoredObject};
 use gophership_catalogue::{Actor, CatalogueError, Command};
 use gophership_proto::control::v1;
 use gophership_vault::ids::{ClusterId, Epoch, SegmentId};
@@ -27,6 +29,9 @@ pub(super) fn restore(
     let catalogue = &context.catalogue;
     let read = || catalogue.read_latest(|state| state.restore().cloned());
     let known = read()?.ok_or(CatalogueError::Refused(RestoreRefusal::None.into()))?;
+    if known.state == RestoreState::Running && asked.objects.is_empty() && asked.end.is_none() {
+        has_its_store(context)?;
+    }
     let submit = |command| catalogue.submit(Actor::operator(by), command);
     if !asked.objects.is_empty() {
         let (id, objects) = (id_of(&asked)?, taken_in(&asked.objects, &known)?);
@@ -40,6 +45,18 @@ pub(super) fn restore(
     }
     let now = read()?.unwrap_or(known);
     Ok(shown(context.vault.identity().cluster_id, &now))
+}
+
+/// Refuses for now where the store is not open yet to which this cluster archives, if it archives at all.
+fn has_its_store(context: &NodeContext) -> Result<(), OperateError> {
+    let view = context.archiver.view();
+    if view.store.is_some() || context.settings.archive().url.is_none() {
+        return Ok(());
+    }
+    let why = view
+        .fault
+        .map_or_else(|| "it is being opened".to_owned(), |(fault, _)| fault);
+    Err(OperateError::ArchiveNotOpen { why })
 }
 
 /// The restore with which the cluster began, if it began with one.

@@ -10,6 +10,7 @@ mod restore;
 #[allow(dead_code)] // the other tests use all of it
 mod sink;
 mod store;
+mod superseded;
 mod weather;
 
 use std::collections::HashMap;

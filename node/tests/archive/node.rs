@@ -15,8 +15,8 @@ use gophership_proto::control::v1::{
     ArchiveObject, ArchiveStatus, ChangeSettingRequest, ChangeSettingsRequest, ClusterStatusReply,
     ClusterStatusRequest, ListArchiveRequest, ListReplaysRequest, ListSegmentsRequest, ListSettingsRequest, OtlpSink,
     PauseArchiveRequest, ProvisionClusterRequest, ReplayEnd, ReplayEntry, ReplayJob, ReplayJobRef, ReplaySink,
-    ReplaySource, ReplaySpec, ResumeArchiveRequest, SealSegmentsRequest, SegmentState, SegmentSummary, Setting,
-    SettingValue, ShowArchiveRequest,
+    ReplaySource, ReplaySpec, RestoreRequest, ResumeArchiveRequest, SealSegmentsRequest, SegmentState, SegmentSummary,
+    Setting, SettingValue, ShowArchiveRequest,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -221,6 +221,20 @@ impl Node {
             .cluster_status(ClusterStatusRequest {})
             .await;
         reply.map(tonic::Response::into_inner).map_err(|e| e.to_string())
+    }
+
+    /// The path of its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.data.join("gophership.sock")
+    }
+
+    /// The state of the restore with which its cluster began; the error is its answer in words.
+    pub(crate) async fn restore_state(&self) -> Result<String, String> {
+        let channel = self.channel().await.ok_or("nobody listens")?;
+        let reply = ClusterClient::new(channel).restore(RestoreRequest::default()).await;
+        reply
+            .map(|of| of.into_inner().state)
+            .map_err(|e| e.message().to_owned())
     }
 
     pub(crate) async fn archive(&self) -> Result<ArchiveStatus, String> {

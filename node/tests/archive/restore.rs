@@ -17,12 +17,12 @@ use crate::{VAULT, in_bucket, once, records, until_archived};
 const DAMAGED: i32 = 4;
 
 /// Runs the tool that is built beside the node. Returns its exit code, and what it printed, as JSON where it is that.
-fn gs_ctl(node: Option<&Node>, args: &[&str]) -> (i32, Value, String) {
+fn gs_ctl(socket: Option<&Path>, args: &[&str]) -> (i32, Value, String) {
     let tool = Path::new(env!("CARGO_BIN_EXE_gophership")).with_file_name("gs-ctl");
     assert!(tool.exists(), "build gs-ctl first: cargo test --workspace does");
     let mut command = Command::new(tool);
-    if let Some(node) = node {
-        command.arg("--socket").arg(node.data.join("gophership.sock"));
+    if let Some(socket) = socket {
+        command.arg("--socket").arg(socket);
     }
     let ran = command
         .args(args)
@@ -104,7 +104,7 @@ async fn a_new_cluster_has_all_that_the_archive_of_a_lost_one_has_and_the_lost_o
         Err(why) => Err(why),
     })
     .await;
-    let (code, shown, said) = gs_ctl(Some(&new[0]), &restore);
+    let (code, shown, said) = gs_ctl(Some(&new[0].socket()), &restore);
     assert_eq!((code, faulty(&shown)), (DAMAGED, wrong.clone()), "{shown} {said}");
     assert_eq!(shown["state"], "incomplete");
     assert_eq!(shown["objects"].as_u64().unwrap() as usize, there.len() - 2);
@@ -149,7 +149,7 @@ async fn a_new_cluster_has_all_that_the_archive_of_a_lost_one_has_and_the_lost_o
         fs::write(path, bytes).unwrap();
     }
     for _ in 0..2 {
-        let (code, shown, said) = gs_ctl(Some(&new[2]), &restore);
+        let (code, shown, said) = gs_ctl(Some(&new[2].socket()), &restore);
         assert_eq!((code, shown["state"].as_str()), (0, Some("complete")), "{shown} {said}");
     }
     assert_eq!(listed(&new[0]).await, names_below(&folder));
@@ -210,7 +210,7 @@ async fn a_new_cluster_has_all_that_the_archive_of_a_lost_one_has_and_the_lost_o
         (names_below(&folder), files_below(&folder.join("v1/manifests"))),
         before
     );
-    let (code, _, said) = gs_ctl(Some(&old[0]), &restore);
+    let (code, _, said) = gs_ctl(Some(&old[0].socket()), &restore);
     assert!(
         code == 1 && said.contains("did not begin with a restore"),
         "{code} {said}"
@@ -232,15 +232,13 @@ async fn of_a_bucket_with_two_clusters_one_is_restored_by_name_also_where_a_mani
     }
     let url = "s3://logs/some/prefix";
     let options = ["cluster", "provision", "--restore-from", url, "--endpoint", &store.url];
-    let run = |node: Option<&Node>, more: &[&str]| {
-        tokio::task::block_in_place(|| gs_ctl(node, &[&options[..], more].concat()))
-    };
-    let (code, _, said) = run(None, &["--dry-run"]);
+    let run = |more: &[&str]| tokio::task::block_in_place(|| gs_ctl(None, &[&options[..], more].concat()));
+    let (code, _, said) = run(&["--dry-run"]);
     assert!(
         code == 2 && ids.iter().all(|id| said.contains(id.as_str())),
         "{code} {said}"
     );
-    let (code, dry, said) = run(None, &["--dry-run", "--cluster", &ids[0]]);
+    let (code, dry, said) = run(&["--dry-run", "--cluster", &ids[0]]);
     assert_eq!(
         (code, dry["faults"].as_array().map(Vec::len)),
         (0, Some(0)),
@@ -250,15 +248,41 @@ async fn of_a_bucket_with_two_clusters_one_is_restored_by_name_also_where_a_mani
     // The newest manifest is damaged: what it alone lists is found by a scan.
     let manifests = store.files(&format!("some/prefix/v1/manifests/{}", ids[0]));
     let last = manifests.iter().max_by_key(|path| number_of(path)).unwrap();
+    let whole = fs::read(last).unwrap();
     fs::write(last, b"{").unwrap();
-    let (code, dry, said) = run(None, &["--dry-run", "--cluster", &ids[0]]);
+    let (code, dry, said) = run(&["--dry-run", "--cluster", &ids[0]]);
     assert_eq!((code, dry["ok"].as_bool()), (DAMAGED, Some(false)), "{dry} {said}");
 
     let dir = tempfile::tempdir().unwrap();
     let new = candidates(dir.path(), &rest);
     until("a socket", async || new[0].cluster().await.map(drop)).await;
-    let (code, shown, said) = run(Some(&new[0]), &["--cluster", &ids[0], "--scan"]);
+    let before = store.answered().len();
+    // Nothing is read for good before the marker is there: whatever comes into the archive until then counts.
+    store.set(Mood::Holds("PUT", "/superseded-by-1.json"));
+    let words: Vec<String> = options
+        .iter()
+        .chain(&["--cluster", &ids[0], "--scan"])
+        .map(ToString::to_string)
+        .collect();
+    let socket = new[0].socket();
+    let restored = tokio::task::spawn_blocking(move || {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        gs_ctl(Some(&socket), &words)
+    });
+    until("a restore that waits for the store", async || {
+        match new[0].restore_state().await {
+            Ok(state) => panic!("it is {state}"),
+            Err(why) if why.contains("has not opened the store") => Ok(()),
+            Err(why) => Err(why),
+        }
+    })
+    .await;
+    fs::write(last, whole).unwrap();
+    store.set(Mood::Works);
+    let (code, shown, said) = restored.await.unwrap();
     assert_eq!((code, shown["state"].as_str()), (0, Some("complete")), "{shown} {said}");
+    assert_eq!(shown["passed_over"], Value::Array(Vec::new()), "{shown}");
+    assert_eq!(shown["manifest"].as_u64(), Some(number_of(last)), "{shown}");
     assert_eq!(shown["cluster_id"].as_str(), Some(ids[0].as_str()));
     until_whole(&new).await;
     // What no manifest lists is listed by the new cluster.
@@ -271,6 +295,15 @@ async fn of_a_bucket_with_two_clusters_one_is_restored_by_name_also_where_a_mani
         }
     })
     .await;
+    // Before it writes anything it says that it goes on with the archive.
+    let written = store.answered().split_off(before);
+    let is_of_archive =
+        |of: &&String| of.starts_with("PUT") && (of.contains("/v1/logs/") || of.contains("/manifests/"));
+    let first = written.iter().find(is_of_archive);
+    assert!(
+        first.is_some_and(|of| of.ends_with("/superseded-by-1.json")),
+        "{first:?}"
+    );
     assert_eq!(
         new[0]
             .archived()
@@ -290,4 +323,31 @@ fn number_of(path: &Path) -> u64 {
         .next()
         .and_then(|number| number.parse().ok())
         .unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_restored_where_one_of_the_nodes_has_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("archive");
+    fs::create_dir(&folder).unwrap();
+    let url = format!("file://{}", folder.display());
+    let rest = format!("{VAULT}archive: {{ url: \"{url}\", object_size: 64KiB }}\n");
+    let mut node = single(dir.path(), &rest);
+    node.send(&records("kept", 1)).await;
+    node.seal().await;
+    until_archived(&node, 1).await;
+    node.kill();
+    let before = files_below(&folder);
+    // The first of these has the folder of that node.
+    let nodes = candidates(dir.path(), &rest);
+    until("a socket", async || nodes[0].cluster().await.map(drop)).await;
+    let words = ["cluster", "provision", "--restore-from", &url];
+    let (code, _, said) = tokio::task::block_in_place(|| gs_ctl(Some(&nodes[0].socket()), &words));
+    assert!(
+        code == 1 && said.contains("node-1 has the data of a single node"),
+        "{code} {said}"
+    );
+    assert_eq!(files_below(&folder), before);
+    let seen = nodes[0].restore_state().await;
+    assert!(seen.is_err(), "it begins no cluster: {seen:?}");
 }

@@ -46,6 +46,18 @@ pub(crate) struct Store {
     is_first_released: Arc<AtomicBool>,
     /// Bytes of objects that were given.
     given: Arc<AtomicU64>,
+    /// Method and path of each request that was answered.
+    answered: Arc<Mutex<Vec<String>>>,
+    after: Arc<Mutex<Option<After>>>,
+}
+
+/// A file that is there from some request on.
+struct After {
+    /// The beginning and a part of method and path, and how many more of these requests are answered without it.
+    request: (&'static str, &'static str),
+    left: usize,
+    file: PathBuf,
+    bytes: Vec<u8>,
 }
 
 impl Store {
@@ -59,12 +71,15 @@ impl Store {
         let (mood, held) = (Arc::new(Mutex::new(mood)), Arc::default());
         let is_first_released = Arc::new(AtomicBool::new(false));
         let given: Arc<AtomicU64> = Arc::default();
+        let (answered, after) = (Arc::default(), Arc::default());
         let hand = Arc::new(Hand {
             store: builder.build(),
             mood: Arc::clone(&mood),
             held: Arc::clone(&held),
             is_first_released: Arc::clone(&is_first_released),
             given: Arc::clone(&given),
+            answered: Arc::clone(&answered),
+            after: Arc::clone(&after),
         });
         tokio::spawn(async move {
             loop {
@@ -86,7 +101,39 @@ impl Store {
             held,
             is_first_released,
             given,
+            answered,
+            after,
         }
+    }
+
+    /// Writes a file of the bucket once `count` more requests were done that begin with `method` and have `part` in
+    /// their path, before the last of them is answered; at once where that is 0.
+    pub(crate) fn write_after(
+        &self,
+        count: usize,
+        (method, part): (&'static str, &'static str),
+        name: &str,
+        bytes: &[u8],
+    ) {
+        let mut after = After {
+            request: (method, part),
+            left: count,
+            file: self.root.path().join("logs").join(name),
+            bytes: bytes.to_vec(),
+        };
+        if !after.is_done() {
+            *self.after.lock().unwrap() = Some(after);
+        }
+    }
+
+    /// The file of a request's path.
+    pub(crate) fn path(&self, request: &str) -> PathBuf {
+        self.root.path().join(request.trim_start_matches('/'))
+    }
+
+    /// Method and path of each request that was answered, oldest first.
+    pub(crate) fn answered(&self) -> Vec<String> {
+        self.answered.lock().unwrap().clone()
     }
 
     /// The bytes of objects that were given since the last time.
@@ -144,6 +191,17 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+impl After {
+    /// Writes the file where no request is left.
+    fn is_done(&mut self) -> bool {
+        if self.left == 0 {
+            fs::create_dir_all(self.file.parent().unwrap()).unwrap();
+            fs::write(&self.file, &self.bytes).unwrap();
+        }
+        self.left == 0
+    }
+}
+
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 struct Hand {
@@ -152,6 +210,8 @@ struct Hand {
     held: Arc<Mutex<Vec<String>>>,
     is_first_released: Arc<AtomicBool>,
     given: Arc<AtomicU64>,
+    answered: Arc<Mutex<Vec<String>>>,
+    after: Arc<Mutex<Option<After>>>,
 }
 
 impl Hand {
@@ -182,13 +242,31 @@ impl Hand {
             }
         }
         let is_object = request.method() == "GET" && request.uri().path().contains("/v1/logs/");
+        let asked = format!("{} {}", request.method(), request.uri().path());
         let response = self.store.call(request.map(s3s::Body::from)).await;
         let response = response.map_err(io::Error::other)?;
+        self.note(asked);
         let length = response.headers().get("content-length");
         if let Some(length) = length.filter(|_| is_object).and_then(|length| length.to_str().ok()) {
             self.given.fetch_add(length.parse().unwrap(), Ordering::SeqCst);
         }
         Ok(response.map(|body| body.map_err(io::Error::other).boxed_unsync()))
+    }
+}
+
+impl Hand {
+    fn note(&self, asked: String) {
+        let mut after = self.after.lock().unwrap();
+        if let Some(of) = after.as_mut()
+            && asked.starts_with(of.request.0)
+            && asked.contains(of.request.1)
+        {
+            of.left -= 1;
+            if of.is_done() {
+                *after = None;
+            }
+        }
+        self.answered.lock().unwrap().push(asked);
     }
 }
 

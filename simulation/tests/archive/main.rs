@@ -2,6 +2,7 @@
 //! ended ones, nodes that take over from living ones, and a store that damages what it takes: from a seed.
 //!
 //! - `world`: the catalogue (the real transition), a store, two nodes that run the engines, and the messages between.
+//! - `succession`: clusters that are restored one from another.
 //! - `oracle`: what must hold at every step, and at the end. `bug`: rules that can be switched off, one at a time.
 //!   `content`: names and bytes of objects.
 
@@ -13,6 +14,7 @@ mod oracle;
 #[path = "../sim/rng.rs"]
 #[allow(dead_code)] // it serves two simulations
 mod rng;
+mod succession;
 mod world;
 
 use self::bug::Bug;

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod restore;
+
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use bytes::Bytes;
@@ -41,6 +43,17 @@ async fn put_object(store: &ArchiveStore, cluster: ClusterId, index: u32, second
         shard: ShardId::new(0),
         index: SegmentIndex::new(index).unwrap(),
     };
+    put_object_of(store, cluster, id, index.into(), seconds).await
+}
+
+/// Puts the object of a lease of this segment, which has a record for each of these seconds.
+async fn put_object_of(
+    store: &ArchiveStore,
+    cluster: ClusterId,
+    id: SegmentId,
+    lease: u64,
+    seconds: std::ops::Range<u64>,
+) -> Listed {
     let header = SegmentHeader {
         id,
         epoch: Epoch::new(1).unwrap(),
@@ -84,7 +97,7 @@ async fn put_object(store: &ArchiveStore, cluster: ClusterId, index: u32, second
     let stats = index.unwrap().members()[0].stats;
     let received = stats.received.unwrap();
     let listed = Listed {
-        key: object_key(cluster, id.node, id.index, u64::from(id.index.get()), 1, received.min),
+        key: object_key(cluster, id.node, id.index, lease, 1, received.min),
         bytes: bytes.len() as u64,
         digest: *blake3::hash(&bytes).as_bytes(),
         entries: stats.entries,
@@ -135,6 +148,21 @@ async fn store(dir: &Path) -> ArchiveStore {
 
 fn url(dir: &Path) -> String {
     format!("file://{}", dir.display())
+}
+
+/// The file of the manifest of a number, which must be the only one.
+fn manifest_path(dir: &Path, cluster: ClusterId, seq: u64) -> PathBuf {
+    let folder = dir.join(format!("v1/manifests/{}", cluster.0));
+    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with(&format!("{seq}-"))
+    };
+    let found: Vec<_> = all.filter(is_it).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
 }
 
 /// Three objects in two manifests, each with 100 seconds: those from 1,000 on, from 1,100 on and from 1,200 on.
