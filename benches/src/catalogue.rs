@@ -101,7 +101,7 @@ fn decisions(state: &State, own: NodeId) -> anyhow::Result<()> {
         copies_to_fetch(state, own, &staying, now_ns, DAY).count()
     })?;
     show("trims of nodes that were replaced", leader, &|| {
-        due_for_the_lost(state, own, now_ns, DAY).len()
+        due_for_the_lost(state, own, now_ns, DAY, &|_| false).len()
     })?;
     show("segments to recover", 1.0, &|| state.not_sealed().count())?;
     show("next of a scrub", 1.0, &|| {

@@ -152,7 +152,7 @@ pub(crate) enum Node {
         node: NodeChange,
     },
     /// Remove a node for good, once it is stopped and nothing needs it. Its name is free then; with an empty folder it
-    /// may join again, under another number
+    /// may join again, under another number. Of a node that is removed already it says so, and succeeds
     Remove {
         #[command(flatten)]
         node: NodeChange,
@@ -427,7 +427,8 @@ pub(crate) enum Segment {
         shard: Option<u32>,
     },
     /// Accept the loss of a segment that cannot be read, so that exporters and replays pass it. Its files stay where
-    /// they are. A segment of a replaced node whose recovery nothing else ends is sealed from what is left of it
+    /// they are; of a sealed segment what can be read goes once its retention is over, or the disk fills, also where it
+    /// is not archived. A segment of a replaced node whose recovery nothing else ends is sealed from what is left of it
     Forget {
         /// node/shard/index, as the list shows it
         segment: SegmentName,

@@ -125,7 +125,11 @@ impl Answer for CheckView {
 
 #[cfg(test)]
 mod tests {
-    use gophership_proto::control::v1::{ClusterNode, ClusterStatusReply, NodeReport, RaftStatus, Waiting};
+    use gophership_archiver::store::StoreError;
+    use gophership_proto::control::v1::{
+        ArchiveStatus, ClusterNode, ClusterStatusReply, NodeReport, RaftStatus, Waiting,
+    };
+    use uuid::Uuid;
 
     use super::*;
 
@@ -181,6 +185,33 @@ mod tests {
         assert_eq!(both.state, State::Critical);
         let line = "CRITICAL: node-3 (node 3) is not heard since the node that answers started, and 1 more (prod";
         assert!(both.table().starts_with(line), "{}", both.table());
+    }
+
+    #[test]
+    fn a_cluster_whose_place_another_one_has_taken_is_critical_and_a_store_that_is_away_is_not() {
+        let with = |fault: String| {
+            cluster(|reply| {
+                let archive = ArchiveStatus {
+                    fault,
+                    ..ArchiveStatus::default()
+                };
+                reply.nodes[1].report.as_mut().unwrap().archive = Some(archive);
+            })
+        };
+        let superseded = StoreError::Superseded {
+            store: "s3://logs".to_owned(),
+            cluster: Uuid::from_u128(1),
+            key: "superseded-by-1.json".to_owned(),
+            restore: "7".to_owned(),
+        };
+        let taken = with(superseded.to_string());
+        assert_eq!(taken.state, State::Critical);
+        assert!(
+            taken.problems[0].what.contains("that nobody will read"),
+            "{}",
+            taken.table()
+        );
+        assert_eq!(with("s3://logs does not answer".to_owned()).state, State::Warning);
     }
 
     #[test]

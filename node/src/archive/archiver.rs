@@ -4,6 +4,7 @@
 //! - I1: no two tasks work on the same segment at a time.
 //! - I2: a store that does not answer, or is not the one on record, stops archiving and nothing else; it is tried
 //!   again.
+//! - I3: a later restore of the archive is found out while nothing is put, too, and during a pause.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,7 +26,7 @@ use uuid::Uuid;
 use super::doomed;
 use super::due::{Asking, Due, due};
 use super::left_alone::LeftAlone;
-use super::limits::{DOOMED_INTERVAL, OBJECTS_AT_ONCE, TURN};
+use super::limits::{DOOMED_INTERVAL, MARKER_INTERVAL, OBJECTS_AT_ONCE, TURN};
 use super::manifest;
 use super::object::{self, Made};
 use super::opening::{follow_record, open};
@@ -176,7 +177,13 @@ impl Running {
 
     /// Archives to an open store until the settings change, or the store proves to be another one.
     async fn work(&mut self, archive: &Arc<OpenArchive>) {
+        let mut marker_looked_for = Instant::now();
         while self.parts.settings.archive() == archive.settings && !archive.is_other.load(Ordering::Relaxed) {
+            if marker_looked_for.elapsed() >= MARKER_INTERVAL {
+                archive.look_for_marker().await;
+                marker_looked_for = Instant::now();
+                continue;
+            }
             if self.parts.pause().is_some() {
                 self.status.waiting.store(0, Ordering::Relaxed);
                 self.update_status().await;

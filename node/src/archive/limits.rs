@@ -17,6 +17,8 @@ pub(super) const LEFT_ALONE: Duration = Duration::from_secs(600);
 pub(super) const LOST_MAX: u32 = 3;
 /// Time after which doomed objects are looked for again.
 pub(super) const DOOMED_INTERVAL: Duration = Duration::from_secs(3600);
+/// Interval at which the store is asked for the marker of a later restore, also where nothing is put.
+pub(super) const MARKER_INTERVAL: Duration = Duration::from_secs(60);
 /// Time for which the archive fails before that is an event.
 pub(super) const EVENT_AFTER: Duration = Duration::from_secs(60);
 /// Indexes of objects that are kept for readers of the archive; each has at most some megabytes, and mostly kilobytes.

@@ -110,6 +110,14 @@ impl OpenArchive {
         self.note_answer(answer)
     }
 
+    /// Asks the store whether another cluster has gone on with its archive. Then it is opened anew, which says so. Any
+    /// other answer is left to whoever puts something.
+    pub(super) async fn look_for_marker(&self) {
+        let answer = self.parts.not_superseded(&self.store).await;
+        let is_superseded = matches!(answer, Err(StoreError::Superseded { .. }));
+        self.is_other.fetch_or(is_superseded, Ordering::Relaxed);
+    }
+
     /// Notes whether the store, or the catalogue, answered. `None`: it is to be tried again.
     pub(super) fn note_answer<T, E: std::error::Error>(&self, answer: Result<T, E>) -> Option<T> {
         match answer {

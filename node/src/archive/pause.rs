@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
+use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::now_unix_nano;
 use jiff::Timestamp;
 
@@ -24,6 +25,12 @@ pub(crate) fn pause(state: &State, now_ns: u64) -> Option<Pause> {
     let until_ns = u64::try_from(until.parse::<Timestamp>().ok()?.as_nanosecond()).ok()?;
     let by = by.to_owned();
     (now_ns < until_ns).then_some(Pause { until_ns, by })
+}
+
+/// True where a pause keeps a segment that is not archived and that nothing else keeps: an operator accepted the loss of
+/// what no holder can read of it. `now_ns` is on the vault's clock.
+pub(crate) fn keeps(state: &State, segment: &SealRecord, now_ns: u64) -> bool {
+    state.is_to_be_archived(segment) && pause(state, now_ns).is_some()
 }
 
 /// Puts a pause on record that ends after `length`, in place of the one that is there. `now_ns` is on the vault's

@@ -49,7 +49,7 @@ struct Open {
 /// Why something was not read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Unread {
-    /// The bytes of a block are not those that were written; other blocks may be.
+    /// The bytes of a block, or of the index, are not those that were written; other blocks may be.
     Damaged(String),
     /// The object, or its store, gives nothing of it now.
     Unavailable(String),
@@ -202,7 +202,7 @@ impl ArchiveReader {
         let index = match read {
             Ok(index) => index,
             Err(ReadError::Store(error)) => return Err(self.failed(id, &row.object, &error)),
-            Err(error) => return Err(named(&row.object, &chain(&error))),
+            Err(error) => return Err(Unread::Damaged(damaged(&row.object, &chain(&error)))),
         };
         let found = index.members().iter().map(|member| member.header.id);
         if !found.eq(row.members.iter().copied()) {

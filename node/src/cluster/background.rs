@@ -18,6 +18,7 @@ use gophership_vault_replication::tail::streams::TailStreams;
 use tokio::runtime::Handle;
 
 use super::follow::Follower;
+use crate::archive::pause::keeps;
 use crate::peers::Quorum;
 
 /// The parts of its member that the threads work with.
@@ -85,6 +86,7 @@ impl Background {
                 let vault = vault.clone();
                 Box::new(move || vault.retention())
             },
+            keeps: Box::new(keeps),
         });
         let recoveries = Recoveries::start(Parts {
             node,

@@ -1,6 +1,6 @@
 //! Keeps the cursors of all exporters on record, and asks there what no exporter needs any more.
 //!
-//! **Invariants.** I1: a segment is released only when the catalogue says so. I2: what an exporter had delivered when a
+//! **Invariants.** I1: a segment is released only when the catalogue says so, and no pause of archiving keeps it. I2: what an exporter had delivered when a
 //! segment was dropped never counts as lost for it.
 //! **Not here**: which exporters hold a segment (`State::is_released`).
 
@@ -14,6 +14,7 @@ use gophership_vault::ids::{LogId, Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
 
 use super::status::{CursorPosition, Status, add};
+use crate::archive::pause::keeps;
 
 /// The cursors of a node's exporters.
 pub struct Cursors {
@@ -103,7 +104,12 @@ impl Cursors {
 
 impl Readers for Cursors {
     fn are_done(&self, segment: &SealRecord) -> bool {
-        self.catalogue.read(|state| state.is_released(segment))
+        let own = self.catalogue.identity().node_id;
+        self.catalogue.read(|state| {
+            // The clock on record is a little behind: a pause ends that much later.
+            let now_ns = state.clock(own).map_or(0, |clock| clock.now_ns);
+            state.is_released(segment) && !keeps(state, segment, now_ns)
+        })
     }
 
     fn are_done_up_to(&self, log: LogId) -> Option<Lsn> {
@@ -148,5 +154,71 @@ impl Readers for Cursors {
             tracing::error!(exporter = name, segment = %segment.id, entries, "export.entries.dropped");
         }
         most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gophership_catalogue::setting::ARCHIVE_URL;
+    use gophership_catalogue::testkit::{accepted_loss, open, register, seal_record, segment, up};
+    use gophership_catalogue::{MemoryCatalogue, State};
+    use gophership_vault::Identity;
+    use gophership_vault::ids::{ClusterId, NodeId};
+    use gophership_vault::ledger::KeptClock;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::archive::pause::{begin, end};
+
+    #[test]
+    fn i1_what_can_be_read_of_an_accepted_loss_goes_unarchived_but_not_while_archiving_is_paused() {
+        let identity = Identity {
+            cluster_id: ClusterId(Uuid::from_u128(1)),
+            node_id: NodeId::FIRST,
+            storage_uuid: Uuid::from_u128(2),
+        };
+        let catalogue: Arc<dyn Catalogue> = Arc::new(MemoryCatalogue::with_state(identity, State::default()));
+        let (id, now_ns) = (segment(1, 0, 1), 1_700_000_000_000_000_000);
+        let seal = seal_record(id, 1, 2);
+        let clock = |now_ns| Command::KeepClock {
+            node: NodeId::FIRST,
+            mark: KeptClock { now_ns, credit_ns: 0 },
+        };
+        let archive = Command::SetConfig {
+            key: ARCHIVE_URL.to_owned(),
+            value: Some("s3://logs".to_owned()),
+            seen: None,
+            at_ns: 1,
+        };
+        for command in [
+            register(1),
+            up(1, 1),
+            archive,
+            open(id, 1),
+            Command::Seal { seal },
+            clock(now_ns),
+        ] {
+            catalogue.submit(Actor::Node, command).unwrap();
+        }
+        let cursors = Cursors::new(Arc::clone(&catalogue));
+        assert!(!cursors.are_done(&seal), "it is not archived");
+        let accept = Command::AcceptCopyLoss {
+            id,
+            loss: accepted_loss("jo", 1, 1),
+            asked: None,
+        };
+        catalogue.submit(Actor::operator("jo"), accept).unwrap();
+        assert!(cursors.are_done(&seal));
+        let minute = Duration::from_secs(60);
+        begin(catalogue.as_ref(), now_ns, minute, "jo").unwrap();
+        assert!(!cursors.are_done(&seal), "paused");
+        catalogue.submit(Actor::Node, clock(now_ns + 60_000_000_000)).unwrap();
+        assert!(cursors.are_done(&seal), "the pause has ended by itself");
+        begin(catalogue.as_ref(), now_ns, 2 * minute, "jo").unwrap();
+        assert!(!cursors.are_done(&seal));
+        end(catalogue.as_ref(), "jo").unwrap();
+        assert!(cursors.are_done(&seal), "an operator has ended it");
     }
 }

@@ -37,7 +37,8 @@ pub(crate) enum OperateError {
     /// The entries of a segment would be lost, and the request does not accept that.
     #[error(
         "what is in segment {segment} would be passed over by every exporter and replay, for good: say --accept-loss. \
-         Its files stay"
+         Its files stay; of a sealed segment what can be read goes once vault.retention is over, or the disk fills, \
+         also where it is not archived"
     )]
     ForgetLoses {
         /// The segment.

@@ -62,10 +62,14 @@ pub(super) fn change(
 ) -> Result<v1::NodeReply, OperateError> {
     let cluster = context.cluster.as_ref().ok_or(OperateError::Single)?;
     let (node, command, decision) = context.catalogue.read_latest(|state| {
-        let node = find(state, called)?;
+        let node = match wish {
+            Wish::Remove { .. } => find(state, called).or_else(|error| find_removed(state, called).ok_or(error))?,
+            Wish::Drain | Wish::Undrain => find(state, called)?,
+        };
         let command = wish.command(state, node);
         let decision = decide(state, &command).map(|_| ());
         if let (Wish::Remove { accept_loss: false }, Ok(())) = (wish, &decision)
+            && !is_removed(state, node)
             && let Err(Refusal::CopiesNeeded { segments, first, .. }) =
                 nothing_needs(state, node, &|id, node| bad.may_be_bad(id, node))
         {
@@ -83,10 +87,12 @@ pub(super) fn change(
     if let Err(refusal) = decision {
         return Err(OperateError::NodeRefused { called, node, refusal });
     }
-    if matches!(wish, Wish::Remove { .. }) && bad.is_there(node) {
+    // Where the answer to a removal was lost it is asked for again, and is done.
+    let is_done = matches!(wish, Wish::Remove { .. }) && context.catalogue.read(|state| is_removed(state, node));
+    if matches!(wish, Wish::Remove { .. }) && !is_done && bad.is_there(node) {
         return Err(OperateError::StillThere { called, node });
     }
-    if !dry_run {
+    if !dry_run && !is_done {
         context.catalogue.submit(Actor::operator(by), command)?;
         tracing::warn!(node_id = %node, ?wish, by, "cluster.node.changed");
     }
@@ -194,6 +200,19 @@ fn find(state: &State, called: &str) -> Result<NodeId, OperateError> {
         .ok_or_else(|| OperateError::NoSuchNode(called.to_owned()))
 }
 
+/// The node that had this name last when an operator removed it.
+fn find_removed(state: &State, called: &str) -> Option<NodeId> {
+    let had = state
+        .all_facts()
+        .filter(|(_, facts)| facts.name.eq_ignore_ascii_case(called));
+    had.map(|(node, _)| node).filter(|node| is_removed(state, *node)).last()
+}
+
+/// True where an operator removed a node.
+fn is_removed(state: &State, node: NodeId) -> bool {
+    state.facts(node).is_some_and(|facts| facts.moved_to == Some(node))
+}
+
 fn shown(context: &NodeContext, cluster: &ClusterContext, state: &State, node: NodeId) -> v1::NodeReply {
     let lack = lack(state, node, &staying_without(cluster, state, node));
     v1::NodeReply {
@@ -244,5 +263,32 @@ pub(super) fn participation(context: &NodeContext, state: &State, node: NodeId) 
         Some(NodeState::Draining) if lacking_copies(context, state, node) == 0 => "drained",
         Some(NodeState::Draining) => "draining",
         Some(NodeState::Active) | None => "active",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_catalogue::apply;
+    use gophership_catalogue::testkit::{describe, node, register};
+
+    use super::*;
+
+    #[test]
+    fn a_removed_node_is_found_by_its_name_until_another_one_has_it() {
+        let mut state = State::default();
+        let remove = |n: u32| Command::RemoveNode {
+            node: node(n),
+            accept_loss: true,
+            seen: None,
+        };
+        let named = (1..=4).flat_map(|n| [register(n), describe(n.into(), &format!("node-{n}"), None)]);
+        let again = [register(5), describe(5, "node-4", None), remove(5)];
+        for command in named.chain([remove(4)]).chain(again) {
+            apply(&mut state, &command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+        }
+        assert!(find(&state, "node-4").is_err());
+        assert_eq!(find_removed(&state, "Node-4"), Some(node(5)), "the last of them");
+        assert_eq!(find_removed(&state, "node-3"), None, "it was not removed");
+        assert_eq!(find_removed(&state, "node-9"), None);
     }
 }

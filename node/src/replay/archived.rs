@@ -8,6 +8,7 @@
 //! - I1: entries come in Lsn order, each once, whichever of the two gives them.
 //! - I2: what is missing is named with both reasons: that of the nodes, and that of the archive.
 //! - I3: a reader for good passes no gap that the archive may fill later. It waits, and says for what.
+//! - I4: while it waits, nodes that may fill the gap by now are asked again: the reading ends, and is to be begun anew.
 //!
 //! **Not here**: the archive itself (`crate::archive`), and the reading from nodes (`read`).
 
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use gophership_catalogue::State;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId, SegmentIndex};
-use gophership_vault::{ScanFault, StoredEntry};
+use gophership_vault::{NodeSet, ScanFault, StoredEntry};
 
 use super::limits::{ARCHIVE_RETRY_MAX, ARCHIVE_RETRY_MIN, ARCHIVE_TELL_INTERVAL, GAPS_AT_ONCE};
 use super::plan;
@@ -47,6 +48,8 @@ struct Gap {
     last: EntryNumber,
     /// The fault of the nodes; `None` where the segment was trimmed before the reading came to it.
     fault: Option<ScanFault>,
+    /// The holders that could be asked when they did not give it.
+    there: NodeSet,
 }
 
 impl<'a> Merged<'a> {
@@ -99,7 +102,12 @@ impl<'a> Merged<'a> {
                 let (first, last) = fault.numbers.unwrap_or(all);
                 let (segment, fault) = (fault.segment, Some(fault));
                 let known = self.gaps.entry(Lsn::at(segment.index, first));
-                let known = known.or_insert(Gap { segment, last, fault });
+                let known = known.or_insert_with(|| Gap {
+                    segment,
+                    last,
+                    fault,
+                    there: self.source.holders_there(segment),
+                });
                 known.last = known.last.max(last);
                 ControlFlow::Continue(())
             }
@@ -119,7 +127,7 @@ impl<'a> Merged<'a> {
     }
 
     /// Reads one gap from the archive. What that does not give is waited for by a reader for good, and named for
-    /// others.
+    /// others. Breaks where a node may give it by now.
     fn fill_one(&mut self, first: Lsn, gap: &Gap, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
         let end = Lsn::at(gap.segment.index, gap.last).min(self.reading.part.until);
         let (began, mut pause) = (Instant::now(), ARCHIVE_RETRY_MIN);
@@ -135,8 +143,11 @@ impl<'a> Merged<'a> {
                 Unread::Stopped if self.is_out_of_patience(began) => "it was waited for in vain",
                 Unread::Stopped => return ControlFlow::Continue(()),
             };
-            if self.is_waited_for(gap.segment, began) {
+            if self.is_waited_for(gap.segment, &unread, began) {
                 self.wait(gap.segment, why, pause);
+                if self.is_for_nodes_again(gap, pause) && !(self.reading.stop)() {
+                    return ControlFlow::Break(());
+                }
                 pause = (2 * pause).min(ARCHIVE_RETRY_MAX);
                 continue;
             }
@@ -182,12 +193,15 @@ impl<'a> Merged<'a> {
                         each(Found::Archived(entry))?;
                     }
                 }
-                Err(Unread::Damaged(why)) if !self.is_waited_for(gap.segment, began) => {
+                Err(unread) => {
+                    let is_waited_for = self.is_waited_for(gap.segment, &unread, began);
+                    let (Unread::Damaged(why), false) = (&unread, is_waited_for) else {
+                        return ControlFlow::Continue(Err(unread));
+                    };
                     let (first, end) = within(first, end);
-                    each(Found::Fault(missing(gap, (first, end), &why)))?;
+                    each(Found::Fault(missing(gap, (first, end), why)))?;
                     self.done = Some(Lsn::at(gap.segment.index, end));
                 }
-                Err(unread) => return ControlFlow::Continue(Err(unread)),
             }
         }
         ControlFlow::Continue(Ok(()))
@@ -202,12 +216,26 @@ impl<'a> Merged<'a> {
     }
 
     /// True where a segment that the archive does not give is waited for: by a reader that never comes back for it,
-    /// unless an operator accepted its loss.
-    fn is_waited_for(&self, id: SegmentId, began: Instant) -> bool {
+    /// unless an operator accepted its loss. That loss is of what no node can read: it ends no wait for a store that is
+    /// away and has the segment.
+    fn is_waited_for(&self, id: SegmentId, unread: &Unread, began: Instant) -> bool {
         let is_lost = |state: &State| {
-            state.accepted_copy_loss(id).is_some() || matches!(state.segment(id), Some(SegmentRecord::Lost { .. }))
+            let is_accepted =
+                state.accepted_copy_loss(id).is_some() || matches!(state.segment(id), Some(SegmentRecord::Lost { .. }));
+            is_accepted && (matches!(unread, Unread::Damaged(_)) || !state.is_archived(id))
         };
         self.reading.for_good && !self.is_out_of_patience(began) && !self.source.catalogue.read(is_lost)
+    }
+
+    /// True where the nodes are to be asked again for a gap that was waited for: a holder can be asked that could not
+    /// when the gap was found, or the pauses have become long, and a copy may have been mended meanwhile. A reader with
+    /// patience asks them anew by itself, once that has ended.
+    fn is_for_nodes_again(&self, gap: &Gap, pause: Duration) -> bool {
+        let is_back = || {
+            let there = self.source.holders_there(gap.segment);
+            there.iter().any(|node| !gap.there.contains(node))
+        };
+        gap.fault.is_some() && self.reading.patience.is_none() && (pause >= ARCHIVE_RETRY_MAX || is_back())
     }
 
     fn is_out_of_patience(&self, began: Instant) -> bool {
@@ -281,6 +309,7 @@ impl<'a> Merged<'a> {
             segment,
             last: Lsn::LAST.number(),
             fault: None,
+            there: NodeSet::EMPTY,
         };
         let first = |id: SegmentId| Lsn::at(id.index, EntryNumber::FIRST);
         self.gaps.extend(segments.into_iter().map(|id| (first(id), gap(id))));
@@ -351,3 +380,6 @@ fn missing(gap: &Gap, (first, last): (EntryNumber, EntryNumber), why: &str) -> S
         is_for_now: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Catalogue, State};
-use gophership_vault::Vault;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::time::TimeRange;
+use gophership_vault::{NodeSet, SegmentState, Vault};
 
 use super::error::ReplayError;
 use super::limits::PEER_PLAN_TIMEOUT;
@@ -98,6 +98,19 @@ impl Source {
     /// True where the archive has a segment and is to be read.
     pub(super) fn is_archived(&self, id: SegmentId) -> bool {
         self.archive().is_some() && self.catalogue.read(|state| state.is_archived(id))
+    }
+
+    /// The holders of a sealed segment that can be asked for it now.
+    pub(super) fn holders_there(&self, id: SegmentId) -> NodeSet {
+        let holders = self.catalogue.read(|state| match state.segment(id) {
+            Some(SegmentRecord::Sealed(seal)) => seal.holders,
+            Some(_) | None => NodeSet::EMPTY,
+        });
+        let is_there = |node: &NodeId| match *node == self.vault.identity().node_id {
+            true => matches!(self.vault.segment_state(id), Some(SegmentState::Sealed(_))),
+            false => self.peers.as_ref().is_some_and(|peers| (peers.is_alive)(*node)),
+        };
+        NodeSet::from_nodes(holders.iter().filter(is_there)).expect("they are some of a set's")
     }
 
     /// True where this node's copy of a segment may not be all of it that is left: other nodes or the archive have one,

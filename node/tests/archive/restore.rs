@@ -351,3 +351,37 @@ async fn nothing_is_restored_where_one_of_the_nodes_has_data() {
     let seen = nodes[0].restore_state().await;
     assert!(seen.is_err(), "it begins no cluster: {seen:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_puts_nothing_finds_out_that_its_archive_was_restored_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("archive");
+    fs::create_dir(&folder).unwrap();
+    let rest = format!("{VAULT}archive: {{ url: \"file://{}\" }}\n", folder.display());
+    let node = single(dir.path(), &rest);
+    node.send(&records("late", 2)).await;
+    until("an open store", async || match node.archive().await? {
+        seen if seen.store_id.is_empty() => Err(format!("{seen:?}")),
+        _ => Ok(()),
+    })
+    .await;
+    let (code, shown, said) = gs_ctl(Some(&node.socket()), &["check"]);
+    assert_eq!(code, 0, "{shown} {said}");
+    let manifests = folder.join(format!("v1/manifests/{}", node.cluster().await.unwrap().cluster_id));
+    fs::create_dir_all(&manifests).unwrap();
+    fs::write(manifests.join("superseded-by-1.json"), "{}").unwrap();
+    until("a cluster that knows it was superseded", async || {
+        let (code, shown, said) = tokio::task::block_in_place(|| gs_ctl(Some(&node.socket()), &["check"]));
+        match code == 2
+            && shown["what"]
+                .as_str()
+                .is_some_and(|what| what.contains("nobody will read"))
+        {
+            true => Ok(()),
+            false => Err(format!("{code} {shown} {said} {}", node.log())),
+        }
+    })
+    .await;
+    // It was found without anything that is put.
+    assert_eq!(files_below(&folder.join("v1/logs")), Vec::<std::path::PathBuf>::new());
+}

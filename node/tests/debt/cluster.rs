@@ -667,8 +667,7 @@ impl Cluster {
 
     /// Has node `i` remove the node of this name, once nothing is against it.
     pub(crate) fn until_removed(&self, i: usize, name: &str) {
-        // An answer that is lost leaves it removed, and then it is refused.
-        let is_removed = || self.remove_node(i, name, false).is_ok() || self.state_of(i, name).0 == "removed";
+        let is_removed = || self.remove_node(i, name, false).is_ok();
         until("a removed node", is_removed, || {
             format!("{:?} {}", self.remove_node(i, name, false), self.logs())
         });

@@ -75,6 +75,11 @@ fn a_node_that_leaves_takes_nothing_with_it_and_may_join_anew() {
     );
     cluster.kill(3);
     cluster.until_removed(0, LEAVES);
+    // As where the answer was lost.
+    for called in [LEAVES.to_owned(), number.to_string()] {
+        let again = cluster.remove_node(1, &called, false).unwrap();
+        assert_eq!((again.state.as_str(), again.node), ("removed", number), "{called}");
+    }
     for i in 0..3 {
         let seen = || format!("{:?}", cluster.state_of(i, LEAVES));
         until("a removed node", || cluster.state_of(i, LEAVES).0 == "removed", seen);

@@ -21,8 +21,15 @@ use gophership_vault::limits::UNLINKED_MAX;
 use crate::limits::LOST_TRIMS_MAX;
 
 /// The commands that are due for nodes whose name has moved to another number, oldest segments first, of which there is
-/// a bound. `own_ns` is the time on the clock of node `own`'s vault, in nanoseconds since the Unix epoch.
-pub fn due_for_the_lost(state: &State, own: NodeId, own_ns: u64, retention: Duration) -> Vec<Command> {
+/// a bound. `own_ns` is the time on the clock of node `own`'s vault, in nanoseconds since the Unix epoch. `keeps` says
+/// that something else than the record keeps a segment that is released.
+pub fn due_for_the_lost(
+    state: &State,
+    own: NodeId,
+    own_ns: u64,
+    retention: Duration,
+    keeps: &dyn Fn(&SealRecord) -> bool,
+) -> Vec<Command> {
     let now_ns = agreed_time(state, own, own_ns);
     let lost: Vec<NodeId> = state
         .nodes()
@@ -34,7 +41,9 @@ pub fn due_for_the_lost(state: &State, own: NodeId, own_ns: u64, retention: Dura
     }
     let of_lost = lost.iter().flat_map(|node| state.segments_of_node(*node));
     let trims = of_lost.filter_map(|segment| match segment {
-        SegmentRecord::Sealed(seal) => trim_of(state, &seal, now_ns, retention),
+        SegmentRecord::Sealed(seal) => {
+            trim_of(state, &seal, now_ns, retention).filter(|_| seal.stats.entries == 0 || !keeps(&seal))
+        }
         SegmentRecord::Open { .. }
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Trimmed { .. }
@@ -111,7 +120,11 @@ mod tests {
 
     /// What is due a while after the seal.
     fn due_after(cluster: &Cluster, ns: u64) -> Vec<Command> {
-        due_for_the_lost(&cluster.0, node(3), SEALED + ns, Duration::from_nanos(50))
+        due_with(cluster, ns, &|_| false)
+    }
+
+    fn due_with(cluster: &Cluster, ns: u64, keeps: &dyn Fn(&SealRecord) -> bool) -> Vec<Command> {
+        due_for_the_lost(&cluster.0, node(3), SEALED + ns, Duration::from_nanos(50), keeps)
     }
 
     fn trim(index: u32, why: TrimReason) -> Command {
@@ -158,6 +171,11 @@ mod tests {
         let mut cluster = lost();
         assert_eq!(due_after(&cluster, 49), []);
         let due = trim(1, TrimReason::Retention);
+        assert_eq!(
+            due_with(&cluster, 50, &|seal| seal.id == segment(1, 1)),
+            [],
+            "it is kept"
+        );
         assert_eq!(due_after(&cluster, 50), std::slice::from_ref(&due));
         cluster.apply(due);
         let gone = unlinked_on(1, 1, 1);

@@ -14,8 +14,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gophership_catalogue::{Actor, Catalogue, CatalogueError};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, State};
 use gophership_vault::ids::NodeId;
+use gophership_vault::ledger::SealRecord;
 
 use super::pacing::is_stopped;
 use super::parts::{Clock, Leads};
@@ -23,6 +24,9 @@ use super::repair::IsLongDead;
 use crate::decide::gc_horizon::due_for_the_lost;
 use crate::decide::repair_plan::{Staying, copies_to_plan};
 use crate::limits::UPKEEP_INTERVAL;
+
+/// See [`UpkeepSetup::keeps`].
+pub type Keeps = Box<dyn Fn(&State, &SealRecord, u64) -> bool + Send>;
 
 /// What the care needs.
 pub struct UpkeepSetup {
@@ -42,6 +46,9 @@ pub struct UpkeepSetup {
     pub is_long_dead: IsLongDead,
     /// The time for which a released segment is kept.
     pub retention: Box<dyn Fn() -> Duration + Send>,
+    /// Says whether something that the record's rules do not know keeps a segment that is released, at a time in
+    /// nanoseconds since the Unix epoch: a pause of archiving.
+    pub keeps: Keeps,
 }
 
 /// A thread that takes care of sealed segments while its node leads.
@@ -82,7 +89,9 @@ impl Upkeep {
 fn submit_due(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
     let now_ns = (setup.clock_ns)();
     let due = setup.catalogue.read_latest(|state| {
-        let mut due = due_for_the_lost(state, setup.node, now_ns, (setup.retention)());
+        let mut due = due_for_the_lost(state, setup.node, now_ns, (setup.retention)(), &|seal| {
+            (setup.keeps)(state, seal, now_ns)
+        });
         let staying = Staying::of(state, (setup.replicas)(), &*setup.is_long_dead);
         due.extend(copies_to_plan(state, &staying, &*setup.is_alive));
         due

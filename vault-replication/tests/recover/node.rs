@@ -263,6 +263,7 @@ impl Node {
                 let retention = shared.retention;
                 Box::new(move || retention)
             },
+            keeps: Box::new(|_, _, _| false),
         });
         let (consensus, clock) = (Arc::clone(&self.catalogue), vault.clone());
         let recoveries = Recoveries::start(Parts {

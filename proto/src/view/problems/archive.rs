@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::problem::{ProblemView, problem};
+use super::problem::{ProblemView, critical, problem};
 use crate::view::cluster::{ClusterNodeView, RestoreView};
+
+/// The words in which a node says that its archive was restored into another cluster.
+const RESTORED_ELSEWHERE: &str = "was restored from this archive elsewhere";
 
 /// What keeps nodes from archiving, each once for all nodes that it keeps.
 pub(super) fn archive(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
@@ -16,6 +19,17 @@ pub(super) fn archive(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
     }
     let fails = |(fault, mut on): (&str, Vec<String>)| {
         on.sort();
+        if fault.contains(RESTORED_ELSEWHERE) {
+            return critical(
+                format!(
+                    "this cluster acknowledges logs that nobody will read: another one has taken its place (on {}): \
+                     {fault}",
+                    on.join(", ")
+                ),
+                "send all clients to the restored cluster, and bring it what this one took since: gs-ctl replay start \
+                 on a node of this one; then stop this cluster. Where this one is to stay, give it another archive.url",
+            );
+        }
         problem(
             format!("archiving does not go on (on {}): {fault}", on.join(", ")),
             "as it says: it is tried again by itself, and nothing that is not archived is removed meanwhile; gs-ctl \
