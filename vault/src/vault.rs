@@ -19,9 +19,11 @@ use std::time::Duration;
 use crate::data_dir::{DataDir, Identity};
 use crate::ids::Epoch;
 use crate::keep::retention::OnFull;
+use crate::keep::vault_clock::as_wall;
 use crate::parts::KeepParts;
 use crate::segment::seal_queue::SealRequest;
 use crate::start::join;
+use crate::time::now_unix_nano;
 use crate::tuned::Tuning;
 use crate::wal::shard::ShardShared;
 use crate::wal::sync_stats::SyncStats;
@@ -86,6 +88,12 @@ impl Vault {
     /// the wall clock says, it is ahead of the time that the node ran through by a bounded step at most.
     pub fn clock_ns(&self) -> u64 {
         self.inner.parts.clock.now_ns()
+    }
+
+    /// A time of the vault's own clock, as the wall clock has it: as long ago, or as far ahead. The two clocks differ
+    /// where a node was off for longer than its clock makes up for, and people and alerts compare with the wall clock.
+    pub fn as_wall_ns(&self, at_ns: u64) -> u64 {
+        as_wall(at_ns, self.clock_ns(), now_unix_nano())
     }
 
     /// Time for which a released segment is kept.

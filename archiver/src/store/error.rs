@@ -1,6 +1,7 @@
 //! The meaning of each answer of a store.
 
 use std::error::Error;
+use std::path::Path;
 
 use gophership_vault::Disposition;
 use jiff::Timestamp;
@@ -40,6 +41,18 @@ pub enum StoreError {
         key: String,
         /// The answer.
         source: Box<object_store::Error>,
+    },
+    /// The user of this process may not use a folder, or something in it.
+    #[error("archive {store}: this user (uid {uid}) may not read or write {path}: {why}")]
+    DeniedFolder {
+        /// The store's URL.
+        store: String,
+        /// The path.
+        path: String,
+        /// The number of the user.
+        uid: u32,
+        /// The answer of the system.
+        why: String,
     },
     /// The object is there, and cannot be read before it is restored from a colder class of storage.
     #[error("archive {store}: {key} is in cold storage: have the store restore it, then it can be read")]
@@ -188,6 +201,7 @@ impl StoreError {
             // An operator cures them at the store, while the node runs.
             Self::NotFound { .. }
             | Self::Denied { .. }
+            | Self::DeniedFolder { .. }
             | Self::Frozen { .. }
             | Self::Temporary { .. }
             | Self::NoAnswer { .. }
@@ -201,15 +215,32 @@ impl StoreError {
         }
     }
 
+    /// The refusal of a path in the folder of a store, with the answer of the system, or an error that it caused.
+    pub(super) fn denied_folder(store: &str, path: &Path, error: &dyn Error) -> Self {
+        let mut cause = error;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        Self::DeniedFolder {
+            store: store.to_owned(),
+            path: path.display().to_string(),
+            uid: rustix::process::geteuid().as_raw(),
+            why: cause.to_string(),
+        }
+    }
+
     /// The meaning of an answer about `key`.
     pub(super) fn of(store: &str, key: &str, error: object_store::Error) -> Self {
         use object_store::Error as Answer;
         let text = chain(&error);
         let status = status_in(&text);
-        let (store, key) = (store.to_owned(), key.to_owned());
         let is = |code: &str| text.contains(code);
-        let is_frozen = is("InvalidObjectState");
         let is_local_denied = is("Permission denied") || is("Read-only file system");
+        if let (Some(folder), None, true) = (store.strip_prefix("file://"), status, is_local_denied) {
+            return Self::denied_folder(store, &Path::new(folder).join(key), &error);
+        }
+        let (store, key) = (store.to_owned(), key.to_owned());
+        let is_frozen = is("InvalidObjectState");
         let is_setting = matches!(
             error,
             Answer::InvalidPath { .. }
@@ -224,7 +255,6 @@ impl StoreError {
             _ if is_frozen => Self::Frozen { store, key, source },
             Some(408 | 429) => Self::Temporary { store, key, source },
             Some(401 | 403) => Self::Denied { store, key, source },
-            None if is_local_denied => Self::Denied { store, key, source },
             Some(501) => Self::Unsupported { store, key, source },
             // A 409 or 412 that says that the object is there does not come here: it is no failure yet.
             Some(300..=499) => Self::Refused { store, key, source },

@@ -1,5 +1,6 @@
 //! The client for a folder.
 
+use std::io::ErrorKind;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -12,8 +13,12 @@ use super::error::StoreError;
 use super::folder_calls::FolderCalls;
 use super::settings::StoreSettings;
 
-/// The client for the folder at an absolute path, which is there.
-pub(super) async fn folder(settings: &StoreSettings, path: &str) -> Result<Client, StoreError> {
+/// The client for the folder at an absolute path, which is there. Where it is not, `if_missing` says what to do.
+pub(super) async fn folder(
+    settings: &StoreSettings,
+    path: &str,
+    if_missing: &'static str,
+) -> Result<Client, StoreError> {
     if settings.endpoint.is_some() || settings.region.is_some() {
         return Err(settings.fault("a folder has no endpoint and no region: leave them out"));
     }
@@ -24,18 +29,26 @@ pub(super) async fn folder(settings: &StoreSettings, path: &str) -> Result<Clien
     let (settings, path) = (settings.clone(), PathBuf::from(path));
     let of_client = Arc::clone(&calls);
     let opening = async move {
-        let opened = spawn_blocking(move || open(&settings, &path, of_client)).await;
+        let opened = spawn_blocking(move || open(&settings, &path, if_missing, of_client)).await;
         opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     };
     calls.limited(0, opening).await
 }
 
-fn open(settings: &StoreSettings, path: &FsPath, calls: Arc<FolderCalls>) -> Result<Client, StoreError> {
+fn open(
+    settings: &StoreSettings,
+    path: &FsPath,
+    if_missing: &str,
+    calls: Arc<FolderCalls>,
+) -> Result<Client, StoreError> {
     // A folder that is missing may be a mount that is missing: nothing may be written in its place.
     let folder = match path.canonicalize() {
         Ok(folder) if folder.is_dir() => folder,
         Ok(_) => return Err(settings.fault("this is no folder")),
-        Err(error) => return Err(settings.fault(format!("{error}: create the folder, or mount it"))),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(StoreError::denied_folder(&settings.url, path, &error));
+        }
+        Err(error) => return Err(settings.fault(format!("{error}: {if_missing}"))),
     };
     let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| settings.fault(error.to_string()))?;
     Ok(Client {

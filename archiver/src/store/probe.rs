@@ -43,6 +43,9 @@ impl From<Format> for u32 {
     }
 }
 
+/// What to do where the folder of an archive is missing that is written to.
+const IF_MISSING: &str = "create the folder, or mount it";
+
 /// Opens a store, which is then known to answer, and to keep what is there.
 ///
 /// # Errors
@@ -54,7 +57,7 @@ impl From<Format> for u32 {
 ///
 /// For `s3://` in a process that has installed no crypto provider for TLS.
 pub async fn open(settings: &StoreSettings) -> Result<ArchiveStore, StoreError> {
-    open_client(connect(settings).await?, settings.unsafe_store).await
+    open_client(connect(settings, IF_MISSING).await?, settings.unsafe_store).await
 }
 
 /// Opens a store whose id is known. Where it has another one, or none, nothing is put into it.
@@ -67,7 +70,7 @@ pub async fn open(settings: &StoreSettings) -> Result<ArchiveStore, StoreError> 
 ///
 /// As [`open`] does.
 pub async fn open_known(settings: &StoreSettings, id: StoreId) -> Result<ArchiveStore, StoreError> {
-    let client = connect(settings).await?;
+    let client = connect(settings, IF_MISSING).await?;
     check_id(&client, id).await?;
     let store = probed(client, settings.unsafe_store, id).await?;
     store.is_the_same().await?;

@@ -33,7 +33,7 @@ pub struct StoreReader {
 ///
 /// For `s3://` in a process that has installed no crypto provider for TLS.
 pub async fn open_reader(settings: &StoreSettings) -> Result<StoreReader, StoreError> {
-    StoreReader::of(connect(settings).await?).await
+    StoreReader::of(connect(settings, "check the name, or mount it").await?).await
 }
 
 impl StoreReader {

@@ -293,14 +293,44 @@ async fn settings_that_name_no_store_are_refused() {
         (&format!("file://{}", file.path().display()), "no folder"),
         (&format!("file://{}/missing", dir.path().display()), "mount it"),
     ] {
-        let error = connect(&settings(url)).await.err().expect(url);
+        let error = connect(&settings(url), "mount it").await.err().expect(url);
         assert!(error.to_string().contains(says), "{url}: {error}");
     }
     let with_region = StoreSettings {
         region: Some("eu-west-1".to_owned()),
         ..settings(&format!("file://{}", dir.path().display()))
     };
-    assert!(connect(&with_region).await.is_err());
+    assert!(connect(&with_region, "mount it").await.is_err());
+    let missing = settings(&format!("file://{}/missing", dir.path().display()));
+    let read = open_reader(&missing).await.err().expect("it is missing").to_string();
+    assert!(read.ends_with("check the name, or mount it"), "{read}");
+    let written = open(&missing).await.err().expect("it is missing").to_string();
+    assert!(written.ends_with("create the folder, or mount it"), "{written}");
+}
+
+#[test]
+fn a_folder_that_this_user_may_not_use_is_told_once_and_as_a_folder() {
+    let answer = |code| Answer::Generic {
+        store: "LocalFileSystem",
+        source: Box::new(std::io::Error::from_raw_os_error(code)),
+    };
+    let uid = rustix::process::geteuid().as_raw();
+    for (code, why) in [(13, "Permission denied"), (30, "Read-only file system")] {
+        let error = StoreError::of("file:///mnt/logs", "v1/store.json", answer(code));
+        assert_eq!(
+            chain_of(&error),
+            format!(
+                "archive file:///mnt/logs: this user (uid {uid}) may not read or write /mnt/logs/v1/store.json: {why} \
+                 (os error {code})"
+            )
+        );
+    }
+}
+
+/// An error and all its causes.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[tokio::test]

@@ -175,6 +175,18 @@ mod tests {
         let line = "WARNING: node-2 takes no logs: its disk is full (prod, answered by node-1)\n! node-2 takes";
         assert!(one.table().starts_with(line), "{}", one.table());
 
+        let paused = cluster(|reply| {
+            reply.archive = Some(ArchiveStatus {
+                url: "s3://logs".to_owned(),
+                paused_until_unix_nano: 1_000_000_000,
+                waits_for: "uid 7 paused it".to_owned(),
+                ..ArchiveStatus::default()
+            });
+        });
+        assert_eq!(paused.state, State::Warning);
+        let line = "WARNING: archiving is paused until 1970-01-01T00:00:01";
+        assert!(paused.table().starts_with(line), "{}", paused.table());
+
         let all = cluster(|reply| (0..3).for_each(|i| not_ready(reply, i)));
         assert_eq!(all.state, State::Critical);
 

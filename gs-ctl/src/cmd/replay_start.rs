@@ -342,6 +342,10 @@ async fn write_down(
         eprint!("{}", summary.table());
     } else {
         print(&summary, format)?;
+        // The table says it itself.
+        if let (Some(missing), Format::Json | Format::Yaml) = (&summary.missing, format) {
+            eprintln!("gs-ctl: {missing}");
+        }
     }
     let whole = summary.missing.is_none() && summary.unreadable_entries == 0 && summary.not_written == 0;
     Ok(if whole { Outcome::Done } else { Outcome::Damage })
@@ -437,10 +441,7 @@ fn write_chunk(
 async fn last_word(chunks: &mut Streaming<ReplayChunk>) -> Result<Option<String>, Failure> {
     match chunks.message().await {
         Ok(_) => Ok(None),
-        Err(status) if status.code() == Code::DataLoss => {
-            eprintln!("gs-ctl: {}", status.message());
-            Ok(Some(status.message().to_owned()))
-        }
+        Err(status) if status.code() == Code::DataLoss => Ok(Some(status.message().to_owned())),
         Err(status) => Err(refused(&status)),
     }
 }

@@ -171,7 +171,10 @@ impl Shown {
                     human::time(until)
                 )
             });
-            rows.push(("Archive", format!("owed: {owed}{fails}{paused}")));
+            // What it waits for in a pause is its end.
+            let waits = archive.waits_for.as_deref().filter(|_| paused.is_empty());
+            let waits = waits.map_or_else(String::new, |what| format!("; waits: {}", human::one_line(what)));
+            rows.push(("Archive", format!("owed: {owed}{fails}{paused}{waits}")));
         }
         if let Some(text) = latency_text(&self.status.latency) {
             rows.push(("Latency", text));

@@ -32,7 +32,6 @@ use super::object::{self, Made};
 use super::opening::{follow_record, open};
 use super::parts::{ArchiveParts, OpenArchive};
 use super::status::{ArchiveView, Status, Transition};
-use super::tally::tally;
 use crate::config::Archive;
 use crate::sink::Backoff;
 
@@ -300,7 +299,7 @@ impl Running {
 
     /// Updates the counts that are shown, and records an event when archiving has begun to fail, or works again.
     async fn update_status(&self) {
-        self.status.set_tally(self.parts.catalogue.read(tally));
+        self.status.set_tally(self.parts.tally());
         let paused = u64::from(self.parts.pause().is_some());
         self.status.paused.store(paused, Ordering::Relaxed);
         let (what, detail) = match self.status.take_transition() {

@@ -86,7 +86,12 @@ pub(super) async fn delete(archive: &OpenArchive, examined: &mut BTreeSet<String
                 key = name,
                 "archive.doomed.left: it is gone, or is not only a duplicate"
             ),
-            Err(error @ (StoreError::Denied { .. } | StoreError::Refused { .. } | StoreError::Unsupported { .. })) => {
+            Err(
+                error @ (StoreError::Denied { .. }
+                | StoreError::DeniedFolder { .. }
+                | StoreError::Refused { .. }
+                | StoreError::Unsupported { .. }),
+            ) => {
                 tracing::info!(key = name, error = chain(&error), "archive.doomed.left");
             }
             // This object, and those behind it, are examined again later.

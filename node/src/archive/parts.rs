@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use super::limits::TIER_INTERVAL;
 use super::pause::{Pause, pause};
 use super::status::Status;
+use super::tally::{ArchiveTally, tally};
 pub(super) use super::words::chain;
 use crate::config::Archive;
 use crate::settings::Settings;
@@ -47,6 +48,16 @@ impl ArchiveParts {
         let parts = Arc::clone(self);
         let called = spawn_blocking(move || call(&parts)).await;
         called.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// The archive of the whole cluster. Its times are those of the wall clock, with which people and alerts compare.
+    pub(super) fn tally(&self) -> ArchiveTally {
+        let tally = self.catalogue.read(tally);
+        let as_wall = |at_ns| self.vault.as_wall_ns(at_ns);
+        ArchiveTally {
+            debt_oldest_ns: tally.debt_oldest_ns.map(as_wall),
+            ..tally
+        }
     }
 
     /// Succeeds where no other cluster was restored from the archive in a store after this one.
@@ -130,5 +141,47 @@ impl OpenArchive {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ledger::KeptClock;
+    use gophership_vault::time::now_unix_nano;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::archive::record::put_on_record;
+    use crate::control::testkit::TestNode;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_age_of_the_oldest_debt_is_that_since_its_seal() {
+        const HOUR: u64 = 3_600_000_000_000;
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = TestNode::open_after(dir.path(), |catalogue| {
+            catalogue.node_up(Uuid::new_v4(), None).unwrap();
+            // As after ten hours off, of which the clock makes up nothing.
+            let now_ns = now_unix_nano() - 10 * HOUR;
+            catalogue
+                .ledger()
+                .keep_clock(KeptClock { now_ns, credit_ns: 0 })
+                .unwrap();
+        });
+        put_on_record(node.catalogue.as_ref(), false, Some("file:///archive")).unwrap();
+        node.append(0, 1, b"entry");
+        let node = node.reopen();
+        let context = node.context(&[], Vec::new());
+        let parts = ArchiveParts {
+            catalogue: Arc::clone(&context.catalogue),
+            vault: context.vault.clone(),
+            settings: Arc::clone(&context.settings),
+            throttle: context.throttle.clone(),
+            is_dead: Box::new(|_| false),
+        };
+        let tally = parts.tally();
+        let oldest = tally.debt_oldest_ns.unwrap();
+        assert!(tally.debt_segments == 1 && now_unix_nano() - oldest < HOUR, "{tally:?}");
+        drop((parts, context));
+        node.close();
     }
 }

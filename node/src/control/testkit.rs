@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use gophership_catalogue::{Catalogue, LocalCatalogue};
+use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue, MemoryCatalogue, State};
 use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_somatic::{Thresholds, Throttle, ZoneCell};
@@ -63,6 +63,26 @@ impl TestNode {
             writers,
             path: path.to_path_buf(),
         }
+    }
+
+    /// Opens a new node in whose catalogue something was done before its first start.
+    pub(crate) fn open_after(path: &Path, prepare: impl FnOnce(&Arc<dyn Catalogue>)) -> Self {
+        let data = DataDir::open(path, true).unwrap();
+        let catalogue: Arc<dyn Catalogue> =
+            Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).unwrap());
+        prepare(&catalogue);
+        drop((catalogue, data));
+        Self::open(path, 1)
+    }
+
+    /// Opens a new node, over which another catalogue, in memory, then had these commands before anything else.
+    pub(crate) fn open_beside(path: &Path, commands: &[Command]) -> Self {
+        let mut node = Self::open(path, 1);
+        node.catalogue = Arc::new(MemoryCatalogue::with_state(node.catalogue.identity(), State::default()));
+        for command in commands {
+            node.catalogue.submit(Actor::operator("jo"), command.clone()).unwrap();
+        }
+        node
     }
 
     /// Appends an entry of one record with this event time, and waits until it may be acknowledged.

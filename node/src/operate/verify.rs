@@ -20,6 +20,7 @@ use gophership_vault_replication::peer::{PeerError, PeerVerify};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use super::archive::or_archived;
 use super::error::OperateError;
 use super::limits::VERIFIES_MAX;
 use super::peers;
@@ -89,14 +90,17 @@ async fn verify_every_copy(
             Ok(progress) => match forward(node, progress, sender).await {
                 Ok(verdict) => verdict,
                 // A single node's error is that of the call.
-                Err(error) if context.peers.is_none() => return drop(sender.send(Err(error)).await),
+                Err(error) if context.peers.is_none() => {
+                    return drop(sender.send(Err(or_archived(context, id, error))).await);
+                }
                 Err(error) => not_verified(node, error.to_string()),
             },
             Err(why) => not_verified(node, why),
         });
     }
     // A client that is gone wants no result.
-    let _gone = sender.send(together(id, copies)).await;
+    let result = together(id, copies).map_err(|error| or_archived(context, id, error));
+    let _gone = sender.send(result).await;
 }
 
 /// The nodes that are to verify their copies of a segment, and the verdicts on copies that are gone with replaced

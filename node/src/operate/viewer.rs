@@ -165,7 +165,7 @@ impl Viewer {
             .call(move |context| (segments::describe_own(context, id), segments::one(context, id)))
             .await?;
         let Some(peers) = &self.context.peers else {
-            let mut detail = own?;
+            let mut detail = own.map_err(|error| archive::or_archived(&self.context, id, error))?;
             add_to(&mut detail, page);
             return Ok(detail);
         };
@@ -198,7 +198,8 @@ impl Viewer {
                 None => {}
             }
         }
-        Err(OperateError::NoHolder { segment: id, why })
+        let error = OperateError::NoHolder { segment: id, why };
+        Err(archive::or_archived(&self.context, id, error))
     }
 }
 

@@ -214,7 +214,7 @@ impl Delivery {
             loss.add(&first.remove());
         }
         position.loss = position.loss.plus(&loss.counts);
-        self.progress.advance(shard, position, &loss.names);
+        self.progress.advance(shard, position, &loss.names_to_keep());
     }
 }
 

@@ -125,6 +125,7 @@ mod tests {
                 spec: Spec::for_stream(ReplaySpec::default()).unwrap(),
                 parts: Vec::new(),
                 bytes_total_estimate: 0,
+                not_restored: None,
                 runner: by.map(node),
             };
             let job = JobRecord {
@@ -150,6 +151,7 @@ mod tests {
                 spec,
                 parts: Vec::new(),
                 bytes_total_estimate: 0,
+                not_restored: None,
                 runner: Some(node(2)),
             };
             JobRecord {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::delivery::Delivery;
 use super::lease::Lease;
-use super::loss::shortened;
+use super::loss::{shortened, together};
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::{Position, Progress};
@@ -41,6 +41,9 @@ pub(super) struct Order {
     /// Payload bytes that the job was expected to read when it was created; 0 in a record of an older version.
     #[serde(default)]
     pub(super) bytes_total_estimate: u64,
+    /// What `parts` do not know of, in words, as it was when the job was created: it does not end as done then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) not_restored: Option<String>,
     /// The node that made it and runs it first; in a record of an older version, the only one there was. In `parts` its
     /// own logs have no owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,7 +102,8 @@ impl Job {
             }
             return;
         };
-        let result = match (ended, self.progress.position().not_delivered()) {
+        let not_delivered = self.progress.position().not_delivered();
+        let result = match (ended, together(self.order.not_restored.clone(), not_delivered)) {
             (Err(why), _) => JobResult::Failed(shortened(&why)),
             (Ok(()), Some(lost)) => JobResult::Failed(shortened(&format!(
                 "it came to its end, but not everything was delivered: {lost}"
@@ -310,6 +314,7 @@ mod tests {
             spec: Spec::for_stream(ReplaySpec::default()).unwrap(),
             parts: vec![part(None), part(Some(1)), part(Some(3))],
             bytes_total_estimate: 0,
+            not_restored: None,
             runner: Some(node(2)),
         };
         let owners = |by| {

@@ -171,12 +171,14 @@ impl Jobs {
         }
         let (source, range) = (self.source(&spec), spec.range());
         source.check()?;
-        let parts = spawn_blocking(move || source.parts(range)).await;
-        let parts = parts.map_err(|e| ReplayError::Invalid(format!("planning it failed: {e}")))?;
+        // First what is not restored: what is taken in meanwhile is in the plan or is named.
+        let planned = spawn_blocking(move || (source.not_restored(), source.parts(range))).await;
+        let (not_restored, parts) = planned.map_err(|e| ReplayError::Invalid(format!("planning it failed: {e}")))?;
         let order = Order {
             bytes_total_estimate: plan::bytes_of(&parts),
             spec,
             parts,
+            not_restored,
             runner: Some(self.own()),
         };
         let text = serde_json::to_string(&order)

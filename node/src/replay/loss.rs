@@ -2,6 +2,7 @@
 
 use gophership_catalogue::job::{JobLoss, LossNames};
 use gophership_catalogue::limits::JOB_LOSS_NAME_BYTES_MAX;
+use gophership_catalogue::restore::{RestoreRecord, RestoreState};
 use gophership_vault::ScanFault;
 use gophership_vault::ids::SegmentId;
 
@@ -33,7 +34,7 @@ impl Loss {
                 ..JobLoss::default()
             },
             names: LossNames {
-                missing: vec![cut(name, JOB_LOSS_NAME_BYTES_MAX)],
+                missing: vec![name.to_owned()],
                 rejected: None,
             },
         });
@@ -43,12 +44,21 @@ impl Loss {
         self.counts.rejected_entries += entries;
         self.counts.rejected_records += records;
         let rejected = &mut self.names.rejected;
-        rejected.get_or_insert_with(|| cut(why, JOB_LOSS_NAME_BYTES_MAX));
+        rejected.get_or_insert_with(|| why.to_owned());
     }
 
     pub(super) fn add(&mut self, other: &Self) {
         self.counts = self.counts.plus(&other.counts);
         self.names.merge(&other.names);
+    }
+
+    /// The names, each cut to the length that is kept on record.
+    pub(super) fn names_to_keep(&self) -> LossNames {
+        let kept = |name: &String| cut(name, JOB_LOSS_NAME_BYTES_MAX);
+        LossNames {
+            missing: self.names.missing.iter().map(kept).collect(),
+            rejected: self.names.rejected.as_ref().map(kept),
+        }
     }
 
     /// A text for people; `None` when nothing was lost.
@@ -84,6 +94,29 @@ impl Loss {
     }
 }
 
+/// What a restore has not taken in, in words; `None` where it has all of its archive.
+pub(super) fn not_restored(restore: &RestoreRecord) -> Option<String> {
+    let url = &restore.origin.url;
+    let what = match (restore.state, restore.missing) {
+        (RestoreState::Running, _) => format!(
+            "is running: what it takes in later is missing here ({} objects so far)",
+            restore.objects
+        ),
+        (RestoreState::Incomplete, missing) => format!("is incomplete: {missing} parts of it are missing"),
+        (RestoreState::Complete, 0) => return None,
+        (RestoreState::Complete, missing) => format!("is complete without {missing} parts, whose loss was accepted"),
+    };
+    Some(format!(
+        "the restore of {url} {what}; gs-ctl cluster status -o json has which"
+    ))
+}
+
+/// What is missing in all: what a restore has not taken in, and what was passed over.
+pub(super) fn together(not_restored: Option<String>, passed_over: Option<String>) -> Option<String> {
+    let parts: Vec<String> = not_restored.into_iter().chain(passed_over).collect();
+    (!parts.is_empty()).then(|| shortened(&parts.join(". ")))
+}
+
 /// A text cut to the length that may be shown and kept.
 pub(super) fn shortened(text: &str) -> String {
     cut(text, REASON_BYTES_MAX)
@@ -99,6 +132,7 @@ fn cut(text: &str, bytes_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use gophership_catalogue::limits::JOB_LOSS_NAMES_MAX;
+    use gophership_catalogue::testkit::restore_origin;
     use gophership_vault::ids::{EntryNumber, NodeId, SegmentIndex, ShardId};
 
     use super::*;
@@ -135,6 +169,50 @@ mod tests {
     }
 
     #[test]
+    fn a_long_reason_is_shown_whole_and_cut_for_the_record() {
+        let mut loss = Loss::default();
+        let what = format!("{} and what to do", "x".repeat(JOB_LOSS_NAME_BYTES_MAX));
+        let long = ScanFault { what, ..fault(None) };
+        loss.missing(&long);
+        assert!(loss.shown().unwrap().ends_with("x and what to do"), "{loss:?}");
+        let kept = &loss.names_to_keep().missing[0];
+        assert!(
+            kept.len() <= JOB_LOSS_NAME_BYTES_MAX && kept.ends_with("x..."),
+            "{kept}"
+        );
+    }
+
+    #[test]
+    fn what_a_restore_lacks_is_said_until_it_has_everything() {
+        let of = |state, missing| {
+            not_restored(&RestoreRecord {
+                origin: restore_origin(),
+                state,
+                began_ns: 1,
+                ended_ns: 2,
+                objects: 7,
+                segments: 8,
+                missing,
+                names: Vec::new(),
+            })
+        };
+        let said = |state, missing, what: &str| {
+            let found = of(state, missing).unwrap();
+            assert!(
+                found.starts_with("the restore of s3://logs is ") && found.contains(what),
+                "{found}"
+            );
+        };
+        said(RestoreState::Running, 0, "running");
+        said(RestoreState::Incomplete, 2, "2 parts");
+        said(RestoreState::Complete, 3, "without 3 parts, whose loss was accepted");
+        assert_eq!(of(RestoreState::Complete, 0), None);
+        let both = together(of(RestoreState::Incomplete, 2), Some("more".to_owned())).unwrap();
+        assert!(both.contains("2 parts") && both.ends_with(". more"), "{both}");
+        assert_eq!(together(None, None), None);
+    }
+
+    #[test]
     fn what_was_rejected_is_counted_and_the_first_is_named() {
         let mut loss = Loss::default();
         loss.rejected(1, 7, "InvalidArgument: bad");
@@ -152,6 +230,6 @@ mod tests {
         assert_eq!(shortened("short"), "short");
         let mut loss = Loss::default();
         loss.rejected(1, 0, &long);
-        assert!(loss.names.rejected.unwrap().len() <= JOB_LOSS_NAME_BYTES_MAX);
+        assert!(loss.names_to_keep().rejected.unwrap().len() <= JOB_LOSS_NAME_BYTES_MAX);
     }
 }

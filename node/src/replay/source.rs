@@ -12,6 +12,7 @@ use gophership_vault::{NodeSet, SegmentState, Vault};
 
 use super::error::ReplayError;
 use super::limits::PEER_PLAN_TIMEOUT;
+use super::loss;
 use super::plan::{self, Part};
 use super::read_from;
 use crate::archive::ArchiveReader;
@@ -57,6 +58,17 @@ impl Source {
                 Err(ReplayError::Invalid(why.to_owned()))
             }
             read_from::Source::Archive | read_from::Source::Auto | read_from::Source::Vault => Ok(()),
+        }
+    }
+
+    /// What a plan that is made from now on does not know of, in words: parts of an archive that the restore with which
+    /// the cluster began has not taken in. `None` where there are none, or the nodes alone are read.
+    pub(super) fn not_restored(&self) -> Option<String> {
+        match self.from {
+            read_from::Source::Vault => None,
+            read_from::Source::Auto | read_from::Source::Archive => self
+                .catalogue
+                .read(|state| state.restore().and_then(loss::not_restored)),
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use super::error::ReplayError;
 use super::from_thread::FromThread;
 use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, PEER_PATIENCE, STREAMS_MAX, TAILS_MAX};
-use super::loss::Loss;
+use super::loss::{self, Loss};
 use super::pace::Pace;
 use super::plan;
 use super::reader::{self, Found};
@@ -97,6 +97,8 @@ pub(crate) fn stream(
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     let messages = FromThread::spawn(CHUNKS_AHEAD, move |sender| {
         let _permit = permit;
+        // First this: what is taken in meanwhile is in the plan or is named.
+        let not_restored = source.not_restored();
         let parts = source.parts(range);
         let mut chunker = Chunker {
             sender,
@@ -106,6 +108,7 @@ pub(crate) fn stream(
             bytes: 0,
             end: v1::ReplayEnd::default(),
             loss: Loss::default(),
+            not_restored,
         };
         let patience = Patience::new(PEER_PATIENCE);
         for part in parts {
@@ -169,6 +172,8 @@ struct Chunker {
     bytes: usize,
     end: v1::ReplayEnd,
     loss: Loss,
+    /// What the plan does not know of, in words.
+    not_restored: Option<String>,
 }
 
 impl Chunker {
@@ -229,8 +234,9 @@ impl Chunker {
             bytes_total_estimate: self.end.bytes,
             end: Some(self.end),
         };
+        let missing = loss::together(self.not_restored.take(), self.loss.shown());
         let sent = self.send(Ok(last));
-        if let (ControlFlow::Continue(()), Some(missing)) = (sent, self.loss.shown()) {
+        if let (ControlFlow::Continue(()), Some(missing)) = (sent, missing) {
             // This is the last message, so it makes no difference whether it was received.
             let _ = self.send(Err(ReplayError::Missing(missing)));
         }

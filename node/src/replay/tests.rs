@@ -25,6 +25,7 @@ use crate::machine::Machine;
 use crate::sink::stub::{Reply, Stub};
 use crate::tls::{Protocols, ServerTls};
 
+mod restored;
 mod sequences;
 
 fn grpc(stub: &Stub) -> ReplaySpec {
@@ -517,6 +518,7 @@ async fn a_job_whose_runner_is_gone_is_taken_over_from_its_position() {
             bytes: 0,
         }],
         bytes_total_estimate: 0,
+        not_restored: None,
         runner: Some(other),
     };
     let position = |count: u64| JobPosition {

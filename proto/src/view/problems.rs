@@ -11,7 +11,7 @@ mod export;
 mod problem;
 mod settings;
 
-use self::archive::{archive, restore};
+use self::archive::{archive, pause, restore};
 use self::export::{exporters, owes};
 use self::problem::{critical, problem};
 use self::settings::settings;
@@ -56,6 +56,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     found.extend(settings(&present));
     found.extend(exporters(&present));
     found.extend(archive(&present));
+    found.extend(cluster.archive.as_ref().and_then(pause));
     found.extend(cluster.restore.as_ref().and_then(restore));
     found.sort_by_key(|problem| Reverse(problem.severity));
     found

@@ -44,6 +44,14 @@ impl VaultClock {
     }
 }
 
+/// The time on the wall clock that is as far from `wall_now_ns` as `at_ns` is from `now_ns`, both on the vault's clock.
+pub(crate) fn as_wall(at_ns: u64, now_ns: u64, wall_now_ns: u64) -> u64 {
+    match at_ns.checked_sub(now_ns) {
+        Some(ahead_ns) => wall_now_ns.saturating_add(ahead_ns),
+        None => wall_now_ns.saturating_sub(now_ns - at_ns),
+    }
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -109,6 +117,22 @@ mod tests {
         }
         let (credit, ran, earned) = (100, 50 * 8, 49);
         assert_eq!(clock.now_ns, 1000 + credit + ran + earned);
+    }
+
+    #[test]
+    fn a_time_is_as_far_away_on_the_wall_clock() {
+        // Time and present on the vault's clock, present on the wall clock; the time there.
+        let table = [
+            (900, 1000, 5000, 4900),
+            (1000, 1000, 5000, 5000),
+            (1300, 1000, 5000, 5300),
+            (4900, 5000, 1000, 900),
+            (0, 5000, 1000, 0),
+            (u64::MAX, 1000, 5000, u64::MAX),
+        ];
+        for (at, now, wall, then) in table {
+            assert_eq!(as_wall(at, now, wall), then, "{at} {now} {wall}");
+        }
     }
 
     #[test]

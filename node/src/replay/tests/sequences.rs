@@ -205,6 +205,7 @@ async fn with_a_job_of_another(entries: u64) -> (tempfile::TempDir, TestNode, Ve
         spec: Spec::for_job(grpc(&stub)).unwrap(),
         parts: parts.into_iter().map(of_own).collect(),
         bytes_total_estimate: 0,
+        not_restored: None,
         runner: Some(other),
     };
     let create = Command::CreateJob {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::problem::{ProblemView, critical, problem};
+use crate::view::archive::ArchiveStatusView;
 use crate::view::cluster::{ClusterNodeView, RestoreView};
+use crate::view::rfc3339;
 
 /// The words in which a node says that its archive was restored into another cluster.
 const RESTORED_ELSEWHERE: &str = "was restored from this archive elsewhere";
@@ -40,6 +42,16 @@ pub(super) fn archive(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
     by_fault.into_iter().map(fails).collect()
 }
 
+/// A pause of archiving that an operator asked for.
+pub(super) fn pause(archive: &ArchiveStatusView) -> Option<ProblemView> {
+    let until = rfc3339(archive.paused_until_unix_nano?);
+    let by = archive.waits_for.as_deref().unwrap_or("an operator asked for it");
+    Some(problem(
+        format!("archiving is paused until {until}: {by}"),
+        "where that is too late for the disks, gs-ctl archive resume: nothing that is not archived is removed meanwhile",
+    ))
+}
+
 /// A restore that is not complete.
 pub(super) fn restore(restore: &RestoreView) -> Option<ProblemView> {
     let RestoreView {
@@ -72,6 +84,7 @@ pub(super) fn restore(restore: &RestoreView) -> Option<ProblemView> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::v1;
 
     #[test]
     fn a_restore_is_a_problem_until_it_is_complete() {
@@ -92,5 +105,23 @@ mod tests {
             "{incomplete:?}"
         );
         assert_eq!(restore(&of("complete")), None);
+    }
+
+    #[test]
+    fn a_pause_is_a_problem_that_says_until_when_and_who_asked_for_it() {
+        let of = |until| {
+            let status = v1::ArchiveStatus {
+                paused_until_unix_nano: until,
+                waits_for: "uid 7 paused it".to_owned(),
+                ..v1::ArchiveStatus::default()
+            };
+            pause(&ArchiveStatusView::from(status))
+        };
+        let paused = of(1_000_000_000).unwrap();
+        assert!(
+            paused.what.starts_with("archiving is paused until 1970-01-01T00:00:01") && paused.what.contains("uid 7"),
+            "{paused:?}"
+        );
+        assert_eq!(of(0), None);
     }
 }
