@@ -107,9 +107,10 @@ async fn a_dry_run_counts_above_every_number_of_the_archive_and_writes_nothing()
     let before = content(dir.path());
     let (code, view, said) = dry_run(dir.path(), &["--full", "--scan"]);
     assert_eq!((code, &faults(&view, "faults")[0].0), (4, &key), "{view} {said}");
+    // Nodes of the two earlier restores may have had the numbers behind those of the archive.
     assert_eq!(
         ["first_node", "generation", "manifest"].map(|key| shown(&view, key)),
-        [9, 3, 3]
+        [9 + 2 * 4096, 3, 3]
     );
     assert_eq!(content(dir.path()), before);
     let (code, view, said) = dry_run(dir.path(), &["--accept-loss"]);

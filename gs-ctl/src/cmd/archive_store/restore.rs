@@ -25,6 +25,10 @@ use crate::out::human;
 use crate::out::outcome::Failure;
 use crate::out::progress::Bar;
 
+/// Numbers of nodes that are left for the cluster of each earlier restore, whose nodes need not have put anything: a
+/// folder of one of them is no member of the cluster that begins now.
+const NODES_OF_A_RESTORE: u32 = 4096;
+
 /// An archive of one cluster.
 pub(in crate::cmd) struct ArchiveRead {
     pub(in crate::cmd) store: StoreReader,
@@ -78,14 +82,18 @@ impl ArchiveRead {
         })
     }
 
-    /// The number of the first node of a cluster that takes it in: above that of every node in it.
+    /// The number of the first node of a cluster that takes it in: above that of every node in it, and of every node
+    /// of an earlier restore, which need not have put anything.
     pub(in crate::cmd) fn first_node(&self) -> anyhow::Result<NodeId> {
-        match self.survey.node {
-            None => Ok(NodeId::FIRST),
-            Some(node) => node
-                .checked_next()
-                .with_context(|| format!("the archive has node {node}: no number is left for another one")),
-        }
+        let named = self.survey.node.map_or(0, NodeId::get);
+        let restored = NODES_OF_A_RESTORE.checked_mul(self.generation);
+        let first = restored.and_then(|count| count.checked_add(named)?.checked_add(1));
+        first.and_then(NodeId::new).with_context(|| {
+            format!(
+                "the archive has node {named}, and was restored {} times: no number is left",
+                self.generation
+            )
+        })
     }
 
     /// Gives every object to `each`, checked.
