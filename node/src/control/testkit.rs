@@ -34,6 +34,8 @@ pub(crate) struct TestNode {
     pub(crate) catalogue: Arc<dyn Catalogue>,
     writers: Vec<ShardWriter>,
     path: PathBuf,
+    /// The node's own catalogue, where another one is shown in its place: exporters need one that knows the node.
+    own: Option<Arc<dyn Catalogue>>,
 }
 
 impl TestNode {
@@ -62,6 +64,7 @@ impl TestNode {
             catalogue,
             writers,
             path: path.to_path_buf(),
+            own: None,
         }
     }
 
@@ -78,7 +81,8 @@ impl TestNode {
     /// Opens a new node, over which another catalogue, in memory, then had these commands before anything else.
     pub(crate) fn open_beside(path: &Path, commands: &[Command]) -> Self {
         let mut node = Self::open(path, 1);
-        node.catalogue = Arc::new(MemoryCatalogue::with_state(node.catalogue.identity(), State::default()));
+        let shown = Arc::new(MemoryCatalogue::with_state(node.catalogue.identity(), State::default()));
+        node.own = Some(std::mem::replace(&mut node.catalogue, shown));
         for command in commands {
             node.catalogue.submit(Actor::operator("jo"), command.clone()).unwrap();
         }
@@ -158,7 +162,7 @@ impl TestNode {
         let exporters = Exporters::start(ExportParts {
             configs,
             vault: self.vault.clone(),
-            cursors: Cursors::new(Arc::clone(&self.catalogue)),
+            cursors: Cursors::new(Arc::clone(self.own.as_ref().unwrap_or(&self.catalogue))),
             throttle: Throttle::new(Arc::clone(&zone)),
             zone: Arc::clone(&zone),
             memory: 0,
