@@ -31,6 +31,8 @@ const PAGE_OBJECTS: usize = 200;
 const PAGE_SEGMENTS: usize = 16_384;
 /// The state of a restore that takes in nothing more.
 const COMPLETE: &str = "complete";
+/// The state of a restore of which something could not be taken in.
+const INCOMPLETE: &str = "incomplete";
 /// Names of parts that are put on record, and the bytes of each.
 const NAMES_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 512;
@@ -115,12 +117,15 @@ pub(super) async fn restore(socket: &Path, url: &str, asked: &RestoreArgs, forma
         let view = RestoreView {
             restore_id: Some(of.restore_id),
             state: Some(known.state),
-            loss_accepted: true,
+            // What is missing by now, and was there then, nobody has accepted.
+            loss_accepted: known.missing > 0 || asked.accept_loss,
             ..view_of(&archive, read, asked, of.first_node, of.generation)
         };
         print(&view, format)?;
         return Ok(view.outcome());
     }
+    // What was found damaged by a run that read every byte is not to be taken in by one that does not.
+    archive.full |= known.state == INCOMPLETE;
     let restore_id = of.restore_id;
     let mut page = Page::new(restore_id.clone());
     let taken = archive
@@ -141,7 +146,7 @@ pub(super) async fn restore(socket: &Path, url: &str, asked: &RestoreArgs, forma
     let end = v1::RestoreRequest {
         restore_id: restore_id.clone(),
         objects: Vec::new(),
-        end: Some(end_of(&archive, &read, asked.accept_loss)),
+        end: Some(end_of(&archive, &read, asked.accept_loss && !read.has_unread())),
     };
     let ended = node.restore(end).await.map_err(|e| refused(&e))?.into_inner();
     let of = ended.origin.unwrap_or_default();
@@ -277,6 +282,7 @@ fn end_of(archive: &ArchiveRead, read: &Read, accept_loss: bool) -> v1::RestoreE
 }
 
 fn view_of(archive: &ArchiveRead, read: Read, asked: &RestoreArgs, first_node: u32, generation: u32) -> RestoreView {
+    let has_unread = read.has_unread();
     RestoreView {
         ok: read.faults.is_empty(),
         url: archive.store.url().to_owned(),
@@ -285,7 +291,7 @@ fn view_of(archive: &ArchiveRead, read: Read, asked: &RestoreArgs, first_node: u
         restore_id: None,
         state: None,
         dry_run: false,
-        full: asked.full,
+        full: archive.full,
         first_node,
         generation,
         manifest: archive.head.map_or(0, |(seq, _)| seq),
@@ -294,7 +300,7 @@ fn view_of(archive: &ArchiveRead, read: Read, asked: &RestoreArgs, first_node: u
         bytes: read.bytes,
         faults: read.faults,
         passed_over: read.passed_over,
-        loss_accepted: asked.accept_loss,
+        loss_accepted: asked.accept_loss && !has_unread,
     }
 }
 
@@ -315,6 +321,13 @@ impl RestoreView {
         match (self.faults.len(), self.loss_accepted) {
             (0, _) => state,
             (parts, true) => format!("{state}; the loss of {parts} parts is accepted"),
+            (parts, false) if self.state.as_deref() == Some(COMPLETE) => format!(
+                "{state}, and {parts} parts are not there any more: put them back. A replay names what it lacks"
+            ),
+            (parts, false) if self.faults.iter().any(StoreFault::is_unread) => format!(
+                "{state}: {parts} parts are not taken in, and of some nothing is known, since they could not be read. \
+                 Mend the access to them and run this again; until then --accept-loss gives up nothing"
+            ),
             (parts, false) => format!(
                 "{state}: {parts} parts are not taken in. Put back what is missing and run this again, or accept \
                  their loss with --accept-loss"
@@ -330,7 +343,7 @@ impl Answer for RestoreView {
             ("Cluster", self.cluster_id.clone()),
             ("Restore", self.verdict()),
             (
-                "Taken in",
+                if self.dry_run { "Would come back" } else { "Taken in" },
                 format!(
                     "{} objects, {} segments, {}",
                     human::count(self.objects),

@@ -1,6 +1,7 @@
 //! `gs-ctl cluster provision --restore-from`: what it finds in an archive, and what it tells the node.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::stream;
@@ -288,6 +289,8 @@ struct Told {
     origin: RestoreOrigin,
     state: Arc<Mutex<String>>,
     requests: Arc<Mutex<Vec<RestoreRequest>>>,
+    /// The parts that were missing at the latest end.
+    missing: Arc<AtomicU64>,
     /// Two names: what has the first is there under the second once it was asked, and first it says that it waits.
     appears: Arc<Mutex<Option<(PathBuf, PathBuf)>>>,
 }
@@ -306,6 +309,7 @@ impl Told {
             },
             state: Arc::new(Mutex::new(state.to_owned())),
             requests: Arc::default(),
+            missing: Arc::default(),
             appears: Arc::default(),
         };
         let (listener, service) = (UnixListener::bind(socket).unwrap(), ClusterServer::new(told.clone()));
@@ -356,6 +360,7 @@ impl Cluster for Told {
         }
         let mut state = self.state.lock().unwrap();
         if let Some(end) = &request.end {
+            self.missing.store(end.missing, Ordering::Relaxed);
             let is_complete = end.missing == 0 || end.accept_loss;
             *state = if is_complete { "complete" } else { "incomplete" }.to_owned();
         }
@@ -363,6 +368,7 @@ impl Cluster for Told {
         Ok(Response::new(RestoreReply {
             origin: Some(self.origin.clone()),
             state: state.clone(),
+            missing: self.missing.load(Ordering::Relaxed),
             ..RestoreReply::default()
         }))
     }
@@ -409,10 +415,15 @@ async fn the_node_is_told_what_is_whole_the_head_the_highest_lease_and_what_is_m
     let (code, view, said) = run(&["--accept-loss"]);
     assert_eq!((code, &view["state"]), (0, &"complete".into()), "{view} {said}");
     assert!(told.take().last().unwrap().end.as_ref().unwrap().accept_loss);
+    assert_eq!(view["full"], true, "what was damaged may be so deep within: {view}");
     // One that has ended is told nothing more.
     let (code, view, said) = run(&[]);
     assert_eq!((code, &view["loss_accepted"]), (0, &true.into()), "{view} {said}");
     assert_eq!(told.take(), []);
+    // What is missing since, nobody has accepted.
+    told.missing.store(0, Ordering::Relaxed);
+    let (code, view, said) = run(&[]);
+    assert_eq!((code, &view["loss_accepted"]), (4, &false.into()), "{view} {said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,7 +42,7 @@ pub(in crate::cmd) struct ArchiveRead {
     /// Objects are taken that no manifest lists.
     scan: bool,
     /// Every byte is read.
-    full: bool,
+    pub(in crate::cmd) full: bool,
 }
 
 /// What is known after all objects were given.
@@ -55,6 +55,13 @@ pub(in crate::cmd) struct Read {
     pub(in crate::cmd) objects: u64,
     pub(in crate::cmd) segments: u64,
     pub(in crate::cmd) bytes: u64,
+}
+
+impl Read {
+    /// True where something could not be read, so that nothing is known of it.
+    pub(in crate::cmd) fn has_unread(&self) -> bool {
+        self.faults.iter().any(StoreFault::is_unread)
+    }
 }
 
 /// An object that can be taken in, and the number of the manifest that lists it; 0 where none does.
