@@ -327,6 +327,11 @@ fn a_replay_gives_what_its_owner_has_though_no_other_holder_can_read_its_copy() 
     // The holders find out at the first, and say so at the second.
     for attempt in 1..=2 {
         let (taken, why) = cluster.replay(2);
+        if why.is_none() {
+            // It was waited for, and a holder has made its copy anew meanwhile.
+            assert_eq!(taken.len(), 60, "{attempt}");
+            continue;
+        }
         assert!((60 - 26..60).contains(&taken.len()), "{attempt}: {}", taken.len());
         let is_of_owner = |why: &String| why.contains("at node ") && !why.contains("nobody can read");
         assert!(why.as_ref().is_some_and(is_of_owner), "{attempt}: {why:?}");
