@@ -12,8 +12,8 @@ pub(crate) enum Archive {
     /// Show how archiving fares at the node, what of the cluster is archived, and what is not yet
     Status,
     /// Pause archiving on all nodes, as for work at the store; what is being put is put. It ends by itself. Meanwhile
-    /// nothing that is not archived is removed, also where a disk fills, but for vault.on_full: drop_oldest, which drops
-    /// the oldest segments
+    /// nothing that is not archived is removed, also where a disk fills, but for vault.on_full: drop_oldest, which
+    /// drops the oldest segments
     Pause {
         /// Its length: 30m, 1h, 2d; a week at most
         #[arg(long = "for", value_name = "TIME", default_value = "1h")]

@@ -27,8 +27,8 @@ pub(crate) fn pause(state: &State, now_ns: u64) -> Option<Pause> {
     (now_ns < until_ns).then_some(Pause { until_ns, by })
 }
 
-/// True where a pause keeps a segment that is not archived and that nothing else keeps: an operator accepted the loss of
-/// what no holder can read of it. `now_ns` is on the vault's clock.
+/// True where a pause keeps a segment that is not archived and that nothing else keeps: an operator accepted the loss
+/// of what no holder can read of it. `now_ns` is on the vault's clock.
 pub(crate) fn keeps(state: &State, segment: &SealRecord, now_ns: u64) -> bool {
     state.is_to_be_archived(segment) && pause(state, now_ns).is_some()
 }

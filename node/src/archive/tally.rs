@@ -13,7 +13,8 @@ pub(crate) struct ArchiveTally {
     pub(crate) debt_entries: u64,
     /// Bytes of their files.
     pub(crate) debt_bytes: u64,
-    /// Time of the oldest seal among them, nanoseconds since the Unix epoch: on the vault's clock as [`tally`] finds it.
+    /// Time of the oldest seal among them, nanoseconds since the Unix epoch: on the vault's clock as [`tally`] finds
+    /// it.
     pub(crate) debt_oldest_ns: Option<u64>,
     /// Objects that manifests list.
     pub(crate) listed: u64,

@@ -1,7 +1,7 @@
 //! Keeps the cursors of all exporters on record, and asks there what no exporter needs any more.
 //!
-//! **Invariants.** I1: a segment is released only when the catalogue says so, and no pause of archiving keeps it. I2: what an exporter had delivered when a
-//! segment was dropped never counts as lost for it.
+//! **Invariants.** I1: a segment is released only when the catalogue says so, and no pause of archiving keeps it. I2:
+//! what an exporter had delivered when a segment was dropped never counts as lost for it.
 //! **Not here**: which exporters hold a segment (`State::is_released`).
 
 use std::collections::HashMap;

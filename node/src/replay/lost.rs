@@ -95,8 +95,8 @@ impl LostLogs {
     }
 
     /// Reads all of a log behind `done`, a little ahead of the receiver, until that is dropped. All segments of the log
-    /// are sealed. A reading that only waits, while another one waits for its place, or for the archive while a node may
-    /// have it by now, ends without [`FromLost::End`]: it is to be begun again.
+    /// are sealed. A reading that only waits, while another one waits for its place, or for the archive while a node
+    /// may have it by now, ends without [`FromLost::End`]: it is to be begun again.
     ///
     /// With `only` it reads one sealed segment of the log, whose writer may be there.
     pub(crate) fn follow(
