@@ -23,7 +23,8 @@ pub(crate) struct RestoreArgs {
     /// Say what would be taken in, and change nothing; no node is needed
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// End the restore although something could not be taken in. Nothing more is taken in later
+    /// End the restore although something is missing or damaged. Nothing more is taken in later. It ends nothing while
+    /// something could not be read
     #[arg(long)]
     pub(crate) accept_loss: bool,
 }

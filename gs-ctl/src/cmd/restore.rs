@@ -114,11 +114,12 @@ pub(super) async fn restore(socket: &Path, url: &str, asked: &RestoreArgs, forma
     }
     if known.state == COMPLETE {
         let read = archive.read(async |_| Ok(())).await?;
+        // Nothing is put on record any more: accepted is what was missing when the restore ended, and no more than that.
+        let loss_accepted = known.missing > 0 && read.faults.len() as u64 <= known.missing;
         let view = RestoreView {
             restore_id: Some(of.restore_id),
             state: Some(known.state),
-            // What is missing by now, and was there then, nobody has accepted.
-            loss_accepted: known.missing > 0 || asked.accept_loss,
+            loss_accepted,
             ..view_of(&archive, read, asked, of.first_node, of.generation)
         };
         print(&view, format)?;

@@ -420,10 +420,13 @@ async fn the_node_is_told_what_is_whole_the_head_the_highest_lease_and_what_is_m
     let (code, view, said) = run(&[]);
     assert_eq!((code, &view["loss_accepted"]), (0, &true.into()), "{view} {said}");
     assert_eq!(told.take(), []);
-    // What is missing since, nobody has accepted.
+    // What is missing since, nobody has accepted, and it is too late for that.
     told.missing.store(0, Ordering::Relaxed);
-    let (code, view, said) = run(&[]);
-    assert_eq!((code, &view["loss_accepted"]), (4, &false.into()), "{view} {said}");
+    for words in [&[][..], &["--accept-loss"]] {
+        let (code, view, said) = run(words);
+        assert_eq!((code, &view["loss_accepted"]), (4, &false.into()), "{view} {said}");
+    }
+    assert_eq!(told.take(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
